@@ -1,0 +1,1 @@
+"""`holdfast.toml` to typed settings."""

@@ -1,0 +1,87 @@
+"""Everything the log can hold: one tagged union, appended and never changed."""
+
+from typing import Literal
+
+import msgspec
+
+from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["answered", "last_resort", "error", "cancelled"]
+Store = Literal["all", "metadata", "none"]
+"""What the log keeps of a call: everything, all but the bodies, or nothing (it still counts in the totals)."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the events. Times are microseconds since 1970 UTC; money is in billionths of a US dollar."""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to one model, within a call. `started_us` counts from the start of the call.
+
+    `error` is the code of a failed attempt; "cancelled" when the caller hung up or another answer made it needless.
+    `cost_nanousd` is None where the price or the usage is unknown.
+    """
+
+    model: str
+    provider: str
+    started_us: int
+    duration_us: int
+    first_token_us: int | None = None
+    served_model: str | None = None
+    provider_status: int | None = None
+    error: str | None = None
+    message: str | None = None
+    usage: Usage | None = None
+    cost_nanousd: int | None = None
+
+
+class Call(Event, tag="call", frozen=True, kw_only=True):
+    """One request to a feature or a model, from its arrival to its last byte.
+
+    `name` is the feature or model that the caller asked for, `feature` is None for a model called by its own name,
+    and `model` is the one that answered. `subject` is a keyed hash. `usage` and `cost_nanousd` are the sums over
+    the attempts: `cost_nanousd` is None as soon as one part of it is unknown. `config` is the hash of the snapshot
+    that the call happened under.
+    """
+
+    id: str
+    at_us: int
+    kind: Literal["chat", "embeddings"]
+    wire: str
+    name: str
+    config: str
+    outcome: Outcome
+    status: int
+    duration_us: int
+    store: Store = "all"
+    feature: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    served_model: str | None = None
+    fingerprint: str | None = None
+    stream: bool = False
+    finish: str | None = None
+    error: str | None = None
+    message: str | None = None
+    first_token_us: int | None = None
+    session: str | None = None
+    subject: str | None = None
+    tags: dict[str, str] = {}
+    usage: Usage | None = None
+    cost_nanousd: int | None = None
+    attempts: tuple[Attempt, ...] = ()
+    request: Request | EmbeddingRequest | None = None
+    reply: Reply | EmbeddingReply | None = None
+
+
+class Snapshot(Event, tag="snapshot", frozen=True, kw_only=True):
+    """The configuration that calls happened under: the text of every file it names, by path. It holds no secrets."""
+
+    hash: str
+    at_us: int
+    files: dict[str, str]
+
+
+AnyEvent = Call | Snapshot

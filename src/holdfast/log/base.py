@@ -1,0 +1,103 @@
+"""The contract of the log: append-only events, found by id or by filter."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, Protocol
+
+import msgspec
+
+from holdfast.events import AnyEvent, Call, Outcome, Snapshot
+from holdfast.settings import Settings
+
+
+class LogSettings(Settings, frozen=True, kw_only=True):
+    """[log]: where calls are recorded, and how soon they are safe."""
+
+    path: str = ".holdfast/log.db"
+    durability: Literal["sync", "async"] = "async"
+    """"sync": the last byte of an answer waits until its call is on disk."""
+    flush_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 200
+    """With "async", what is younger may be lost in a crash."""
+    queue: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    """Calls that may wait for the disk before the gateway takes no new ones."""
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calls: all conditions hold together, None is no condition. Times are microseconds since 1970 UTC."""
+
+    since_us: int | None = None
+    until_us: int | None = None
+    name: str | None = None
+    model: str | None = None
+    outcome: Outcome | None = None
+    error: str | None = None
+    session: str | None = None
+    subject: str | None = None
+    """The keyed hash."""
+    tag: tuple[str, str] | None = None
+    before: str | None = None
+    """Only calls that come later in the order of the scan than the call of this id: the cursor of a page."""
+    after: str | None = None
+    """Only calls appended after the call of this id; the scan then runs oldest first."""
+    limit: int | None = None
+
+
+class Total(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over calls (`name`, `model`, `outcome`, `error`) since the log began or since a minute."""
+
+    name: str
+    model: str
+    outcome: str
+    error: str
+    calls: int
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cost_nanousd: int
+    unpriced: int
+    """Calls with an unknown cost, which `cost_nanousd` leaves out."""
+    duration_us: int
+    buckets: tuple[int, ...]
+    """Calls by duration, not cumulative: one count for each bound of `DURATION_BOUNDS_S`, and one for the rest."""
+
+
+DURATION_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Log(Protocol):
+    """Where events are kept. Its methods block, so the gateway calls them from a thread of their own.
+
+    All of them raise LogError when the store fails.
+    """
+
+    def append(self, batch: Sequence[AnyEvent]) -> None:
+        """Record a batch, all or nothing. When it returns, the batch is as safe as the store's durability says.
+
+        A call with store "none" only counts in the totals; with "metadata" its bodies are left out. An event that is
+        already there is not recorded again.
+        """
+        ...
+
+    def get(self, id: str) -> Call | None:
+        """Return a call with its attempts and bodies."""
+        ...
+
+    def snapshot(self, hash: str) -> Snapshot | None:
+        """Return the configuration snapshot of this hash."""
+        ...
+
+    def scan(self, filter: Filter) -> Iterator[Sequence[Call]]:
+        """Iterate over calls in batches, newest first (see `Filter.after`), with attempts and without bodies."""
+        ...
+
+    def totals(self, since_us: int | None = None) -> Sequence[Total]:
+        """Return the roll-ups, summed since the minute of `since_us` or since the log began."""
+        ...
+
+    def erase(self, subject: str) -> int:
+        """Delete every call of a subject (its keyed hash) and return how many there were."""
+        ...
+
+    def close(self) -> None:
+        """Release the store. Everything appended stays."""
+        ...

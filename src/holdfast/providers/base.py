@@ -1,0 +1,199 @@
+"""The contract of a wire format, in both directions.
+
+An `Upstream` speaks it to a model: requests out, answers in. A `Surface` to a caller: requests in, answers out.
+The gateway has a surface for each wire that it serves, the simulated providers have all of them. Both sides meet in the
+values of `chat.py`; they do no I/O.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Tool
+from holdfast.errors import BadRequest, CallError, InvalidRequest, ProviderError
+from holdfast.http.base import Headers, HttpRequest, Timeouts
+from holdfast.http.sse import ServerSentEvent
+from holdfast.providers.prices import PriceSettings
+from holdfast.settings import Secret, Settings
+
+Wire = Literal["openai", "anthropic", "google"]
+
+
+class ModelSettings(Settings, frozen=True, kw_only=True):
+    """[models.NAME]: something that can be called."""
+
+    provider: str
+    """A wire format ("openai", "anthropic", "google"), a provider that speaks one ("azure", "groq", "ollama", ...), or
+    "simulated"."""
+    name: str | None = None
+    """The name that the provider knows it by. Default: the name of this table."""
+    base_url: str | None = None
+    """Where it is served. Default: the provider's own address."""
+    api_key: Secret | None = None
+    headers: dict[str, str | Secret] = {}
+    """Headers to add to every request."""
+    query: dict[str, str] = {}
+    """Query parameters to add to every request, such as Azure's api-version."""
+    body: dict[str, Any] = {}
+    """Fields to add to every request body, where the caller's request does not set them."""
+    price: PriceSettings | None = None
+    """Overrides the price list."""
+    timeouts: Timeouts = Timeouts()
+    proxy: str | None = None
+    """The HTTP proxy to reach it through."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how a model is reached: its settings with every default and secret resolved."""
+
+    model: str
+    """The name that the provider knows it by."""
+    base_url: str
+    """Without a trailing slash."""
+    api_key: str | None = None
+    headers: Headers = ()
+    query: Mapping[str, str] = {}
+    body: Mapping[str, Any] = {}
+    quirks: frozenset[str] = frozenset()
+    """Departures from the wire format that the provider is known for, by the names in `known.py`."""
+
+    def __repr__(self) -> str:
+        return f"Endpoint(model={self.model!r}, base_url={self.base_url!r})"
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request was spoken, so that what nobody changed on the way is forwarded byte for byte.
+
+    `request` is the value that was decoded from the wire; a field, message or tool that is still the same object there
+    and in the request to be sent may be taken from `fields`, `messages` or `tools` (by `id()` of the value) as it came.
+    """
+
+    wire: str
+    request: Request
+    fields: Mapping[str, msgspec.Raw]
+    messages: Mapping[int, msgspec.Raw]
+    tools: Mapping[int, msgspec.Raw]
+
+    def message(self, message: Message) -> msgspec.Raw | None:
+        """Return the bytes that `message` was decoded from, None if it was made or changed on the way."""
+        return self.messages.get(id(message))
+
+    def tool(self, tool: Tool) -> msgspec.Raw | None:
+        """Return the bytes that `tool` was decoded from, None if it was made or changed on the way."""
+        return self.tools.get(id(tool))
+
+
+# --- towards a model --------------------------------------------------------------------------------------------------
+
+
+class StreamDecoder(Protocol):
+    """Decodes one streamed answer, event by event."""
+
+    complete: bool
+    """Whether the provider has said, by its own rules, that the answer is whole. What follows is only usage."""
+
+    def feed(self, event: ServerSentEvent) -> Sequence[Chunk]:
+        """Return what an event brings, each chunk with `raw` where it stands for that event alone.
+
+        Raises:
+            MalformedResponse: the event does not follow the wire format.
+            ProviderError: the event reports an error.
+        """
+        ...
+
+
+class Upstream(ABC):
+    """Speaks a wire format to one model. Stateless, so that one instance serves every call at once."""
+
+    wire: Wire
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    @abstractmethod
+    def encode(self, request: Request, source: Source | None = None) -> HttpRequest:
+        """Return what to send. The model's name is the endpoint's, whatever `request.model` says.
+
+        Raises:
+            BadRequest: the request asks for something that this wire can't say.
+        """
+
+    @abstractmethod
+    def decode(self, body: bytes) -> Reply:
+        """Decode a whole answer.
+
+        Raises:
+            MalformedResponse: the body does not follow the wire format.
+            ContentRefused: the provider withheld the answer, where its wire says so with a 200.
+        """
+
+    @abstractmethod
+    def stream(self) -> StreamDecoder:
+        """Return a decoder for one streamed answer."""
+
+    @abstractmethod
+    def error(self, status: int, headers: Headers, body: bytes) -> ProviderError:
+        """Translate a response whose status is not 2xx. The message is the provider's own, without secrets."""
+
+    def encode_embeddings(self, request: EmbeddingRequest) -> HttpRequest:
+        """Return what to send. Raises BadRequest where the wire has no embeddings."""
+        raise BadRequest(f"The {self.wire} wire has no embeddings.", param="model")
+
+    def decode_embeddings(self, body: bytes) -> EmbeddingReply:
+        """Decode vectors. Raises MalformedResponse."""
+        raise BadRequest(f"The {self.wire} wire has no embeddings.", param="model")
+
+
+# --- towards a caller -------------------------------------------------------------------------------------------------
+
+
+class StreamEncoder(Protocol):
+    """Encodes one streamed answer. It holds back how a choice ended, and usage, until `end`."""
+
+    def chunk(self, chunk: Chunk, wire: str) -> bytes:
+        """Return the bytes to send now, which may be none. `wire` is the one that `chunk.raw` is in."""
+        ...
+
+    def end(self, summary: Mapping[str, Any]) -> bytes:
+        """Return the last events; the last JSON payload has `summary` as its `holdfast` object, unless it is empty."""
+        ...
+
+    def error(self, error: CallError, call: str, summary: Mapping[str, Any]) -> bytes:
+        """Return an error event, after which a client of this wire does not take the answer for complete."""
+        ...
+
+
+class Surface(ABC):
+    """Speaks a wire format to callers."""
+
+    wire: Wire
+
+    @abstractmethod
+    def decode(self, body: bytes, path: str) -> tuple[Request, Source]:
+        """Decode a request. Every unknown top-level field lands in `Request.extra`.
+
+        Raises:
+            InvalidRequest: with `param` naming the field at fault.
+        """
+
+    @abstractmethod
+    def encode(self, reply: Reply) -> bytes:
+        """Encode a whole answer."""
+
+    @abstractmethod
+    def stream(self, request: Request, *, id: str, model: str, created: int) -> StreamEncoder:
+        """Return an encoder for one streamed answer; the rest names it where the upstream does not."""
+
+    @abstractmethod
+    def error(self, error: CallError, call: str) -> bytes:
+        """Encode an error envelope that names the call."""
+
+    def decode_embeddings(self, body: bytes, path: str) -> EmbeddingRequest:
+        """Decode a request for embeddings. Raises InvalidRequest."""
+        raise InvalidRequest(f"The {self.wire} wire has no embeddings.")
+
+    def encode_embeddings(self, reply: EmbeddingReply, encoding_format: Literal["float", "base64"]) -> bytes:
+        """Encode vectors, converting between floats and base64 as asked."""
+        raise InvalidRequest(f"The {self.wire} wire has no embeddings.")
