@@ -1,0 +1,37 @@
+"""The `holdfast` command. One file a command group, loaded when it is called."""
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "up": "Start the gateway: the demo, or ./holdfast.toml if there is one.",
+    "serve": "Start the gateway with a configuration file.",
+    "check": "Validate the configuration.",
+    "simulate": "Start simulated providers, with faults on demand.",
+    "calls": "List, filter, tail and show the calls in the log.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports `holdfast.cli.NAME` for its `command` only when NAME is called, so that every command starts fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"holdfast.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="holdfast", message="%(package)s %(version)s")
+def main() -> None:
+    """Holdfast stands between an application and the models it calls."""
