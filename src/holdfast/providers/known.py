@@ -1,0 +1,144 @@
+"""The providers that are known by name: where they are, which wire they speak and how they depart from it.
+
+A `base_url` is what comes before the paths of its wire: `/chat/completions` and `/embeddings` (openai), `/v1/messages`
+(anthropic), `/models/NAME:generateContent` (google).
+
+Quirks: "azure" sends the key as `api-key`; "max_tokens" says `max_tokens` where OpenAI says `max_completion_tokens`;
+"no_stream_usage" refuses `stream_options` (and sends usage on streams without being asked).
+"""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from holdfast.providers.base import Endpoint, ModelSettings, Wire
+from holdfast.settings import Secret
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """`prices` is its id in `genai-prices`; `env` the variable that its own documentation keeps the key in."""
+
+    wire: Wire = "openai"
+    base_url: str | None = None
+    quirks: frozenset[str] = frozenset()
+    prices: str | None = None
+    env: str | None = None
+    needs_key: bool = True
+    needs_base_url: bool = False
+    """Whether there is no default, because everybody has an address of their own."""
+
+
+_MAX_TOKENS: Final = frozenset({"max_tokens"})
+
+
+def _own(base_url: str | None = None) -> Provider:
+    """Return a server that people run themselves. All of them know `max_tokens`, some nothing else."""
+    return Provider(base_url=base_url, quirks=_MAX_TOKENS, needs_key=False, needs_base_url=base_url is None)
+
+
+PROVIDERS: Final[dict[str, Provider]] = {
+    "openai": Provider(base_url="https://api.openai.com/v1", prices="openai", env="OPENAI_API_KEY"),
+    "anthropic": Provider(
+        wire="anthropic", base_url="https://api.anthropic.com", prices="anthropic", env="ANTHROPIC_API_KEY"
+    ),
+    "google": Provider(
+        wire="google",
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        prices="google",
+        env="GEMINI_API_KEY",
+    ),
+    "azure": Provider(quirks=frozenset({"azure"}), prices="azure", env="AZURE_OPENAI_API_KEY", needs_base_url=True),
+    "mistral": Provider(
+        base_url="https://api.mistral.ai/v1",
+        quirks=frozenset({"max_tokens", "no_stream_usage"}),
+        prices="mistral",
+        env="MISTRAL_API_KEY",
+    ),
+    "groq": Provider(base_url="https://api.groq.com/openai/v1", prices="groq", env="GROQ_API_KEY"),
+    "deepseek": Provider(
+        base_url="https://api.deepseek.com/v1", quirks=_MAX_TOKENS, prices="deepseek", env="DEEPSEEK_API_KEY"
+    ),
+    "xai": Provider(base_url="https://api.x.ai/v1", prices="x-ai", env="XAI_API_KEY"),
+    "openrouter": Provider(
+        base_url="https://openrouter.ai/api/v1", quirks=_MAX_TOKENS, prices="openrouter", env="OPENROUTER_API_KEY"
+    ),
+    "together": Provider(
+        base_url="https://api.together.ai/v1", quirks=_MAX_TOKENS, prices="together", env="TOGETHER_API_KEY"
+    ),
+    "fireworks": Provider(
+        base_url="https://api.fireworks.ai/inference/v1",
+        quirks=_MAX_TOKENS,
+        prices="fireworks",
+        env="FIREWORKS_API_KEY",
+    ),
+    "cerebras": Provider(base_url="https://api.cerebras.ai/v1", prices="cerebras", env="CEREBRAS_API_KEY"),
+    "perplexity": Provider(
+        base_url="https://api.perplexity.ai", quirks=_MAX_TOKENS, prices="perplexity", env="PERPLEXITY_API_KEY"
+    ),
+    "moonshot": Provider(
+        base_url="https://api.moonshot.ai/v1", quirks=_MAX_TOKENS, prices="moonshotai", env="MOONSHOT_API_KEY"
+    ),
+    "ollama": _own("http://127.0.0.1:11434/v1"),
+    "llamacpp": _own("http://127.0.0.1:8080/v1"),
+    "vllm": _own(),
+    "sglang": _own(),
+    "tgi": _own(),
+    "simulated": Provider(needs_key=False),
+}
+
+
+def needs_key(settings: ModelSettings) -> bool:
+    """Whether the provider is certain to refuse calls without a key: it is a known one at its own address."""
+    provider = PROVIDERS[settings.provider]
+    own_address = settings.base_url is None or provider.needs_base_url
+    return provider.needs_key and own_address and settings.api_key is None and not settings.headers
+
+
+def price_provider(settings: ModelSettings) -> str | None:
+    """Return whose price list holds, None where no list does: at any other address a name says nothing of the price."""
+    provider = PROVIDERS[settings.provider]
+    if settings.base_url is None or provider.base_url is None:
+        return provider.prices
+    return _PRICES_BY_HOST.get(urlsplit(settings.base_url).hostname)
+
+
+_PRICES_BY_HOST: Final = {
+    urlsplit(provider.base_url).hostname: provider.prices for provider in PROVIDERS.values() if provider.base_url
+}
+
+
+def resolve(name: str, settings: ModelSettings, base: Path, base_url: str | None = None) -> Endpoint:
+    """Return where and how the model `name` is reached. Secret files are relative to `base`.
+
+    `base_url` overrides everything: it is where a simulated provider was started.
+
+    Raises:
+        ValueError: a secret can't be revealed, or there is no address.
+    """
+    provider = PROVIDERS[settings.provider]
+    address = base_url or settings.base_url or provider.base_url
+    if address is None:
+        raise ValueError(f"provider {settings.provider} needs a base_url")
+    return Endpoint(
+        model=settings.name or name,
+        base_url=address.rstrip("/"),
+        api_key=None if settings.api_key is None else reveal(settings.api_key, base),
+        headers=tuple((key.lower().encode(), _header(value, base)) for key, value in settings.headers.items()),
+        query=settings.query,
+        body=settings.body,
+        quirks=provider.quirks,
+    )
+
+
+def reveal(secret: Secret, base: Path) -> str:
+    """Return a secret that a header can carry. Raises ValueError."""
+    value = secret.reveal(base)
+    if not value.isascii():
+        raise ValueError(f"{secret.env or secret.file} holds characters that no header can carry")
+    return value
+
+
+def _header(value: str | Secret, base: Path) -> bytes:
+    return (value if isinstance(value, str) else reveal(value, base)).encode("latin-1")
