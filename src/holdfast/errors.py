@@ -29,6 +29,7 @@ HoldfastError
         ├── PhaseTimeout             504  timeout: of the phase it names
         ├── ConnectionFailed         502  connection_failed
         ├── MalformedResponse        502  malformed_response
+        ├── Truncated                502  truncated: cut by a limit that the caller did not set
         └── BrokenStream             502  broken_stream: cut after part of the answer
 """
 
@@ -284,6 +285,12 @@ class MalformedResponse(ProviderError):
     """The provider's response does not follow its own format."""
 
     code = "malformed_response"
+
+
+class Truncated(ProviderError):
+    """The model stopped at a limit that the caller did not set, so the answer is not whole. Set max_tokens."""
+
+    code = "truncated"
 
 
 class BrokenStream(ProviderError):

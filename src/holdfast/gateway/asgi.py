@@ -1,0 +1,220 @@
+"""The front end: HTTP in, calls to the pipeline, HTTP out. It is thin, so that any ASGI server can carry it."""
+
+import asyncio
+import functools
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from holdfast.chat import EmbeddingRequest, Request
+from holdfast.clock import NewId
+from holdfast.errors import (
+    BodyTooLarge,
+    CallError,
+    Cancelled,
+    HeadersTooLarge,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotAllowed,
+    NotFound,
+)
+from holdfast.gateway.hints import read_hints
+from holdfast.gateway.pipeline import Pipeline
+from holdfast.gateway.record import Arrival, Kind
+from holdfast.gateway.writer import HttpWriter, Send, error_headers, respond
+from holdfast.providers.base import Source, Surface
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+BODY_SECONDS = 30.0
+"""How long a caller may take to send a body that did not come at once."""
+HINT_PREFIX = b"x-holdfast-"
+
+logger = logging.getLogger(__name__)
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A response that is no call: its body, and how to read it."""
+
+    body: bytes
+    content_type: bytes = b"application/json"
+    status: int = 200
+
+
+class Query(msgspec.Struct, frozen=True):
+    """What a page is asked for: the rest of its path, and its query string."""
+
+    rest: str
+    text: str
+
+
+View = Callable[[Query], Awaitable[Page]]
+
+
+class CallRoute(msgspec.Struct, frozen=True):
+    """A route that takes calls: POST, spoken in a wire format."""
+
+    kind: Kind
+    surface: Surface
+
+
+class Gateway:
+    """The ASGI application. `calls` are its POST routes by path, `views` its GET routes; a trailing `/` takes a rest."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        calls: Mapping[str, CallRoute],
+        views: Mapping[str, View],
+        new_id: NewId,
+        fallback_surface: Surface,
+    ) -> None:
+        self._pipeline = pipeline
+        self._calls = calls
+        self._views = views
+        self._new_id = new_id
+        self._surface = fallback_surface
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"Holdfast does not speak {scope['type']}.")
+        path = scope["path"]
+        route = self._calls.get(path)
+        if route is not None and scope["method"] == "POST":
+            await self._call(route, scope, receive, send)
+        else:
+            await self._view(route, path, scope, send)
+
+    # --- calls ---
+
+    async def _call(self, route: CallRoute, scope: Scope, receive: Receive, send: Send) -> None:
+        pipeline, surface = self._pipeline, route.surface
+        clock, id = pipeline.clock, self._new_id()
+        arrival = Arrival(id=id, kind=route.kind, wire=surface.wire, started=clock.monotonic(), at=clock.now())
+        writer = HttpWriter(send, surface, id, int(arrival.at))
+        try:
+            body = await self._body(scope, receive)
+            arrival = _decode(arrival, route, scope, body)
+        except CallError as error:
+            await pipeline.reject(arrival, error, writer)
+            return
+        writer.request = arrival.request
+        await _unless_hung_up(receive, pipeline.run(arrival, writer))
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        settings = self._pipeline.catalog.settings
+        _require_local(scope["headers"])
+        if sum([len(name) + len(value) for name, value in scope["headers"]]) > settings.max_headers:
+            raise HeadersTooLarge(f"The request headers are larger than {settings.max_headers} bytes.")
+        message = await receive()
+        if not message.get("more_body"):
+            body: bytes = message.get("body", b"")
+            if len(body) <= settings.max_body:
+                return body
+        pieces, size = [message.get("body", b"")], len(message.get("body", b""))
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while size <= settings.max_body and message.get("more_body"):
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Cancelled("The caller hung up before the end of the body.")
+                    pieces.append(message.get("body", b""))
+                    size += len(pieces[-1])
+        except TimeoutError as error:
+            raise InvalidRequest(f"The body did not arrive within {BODY_SECONDS:g} s.") from error
+        if size > settings.max_body:
+            raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
+        return b"".join(pieces)
+
+    # --- pages ---
+
+    async def _view(self, route: CallRoute | None, path: str, scope: Scope, send: Send) -> None:
+        surface = self._surface if route is None else route.surface
+        try:
+            _require_local(scope["headers"])
+            page = await self._page(route, path, scope)
+        except CallError as error:
+            await respond(send, error.status, surface.error(error, self._new_id()), error_headers(error))
+            return
+        except Exception:
+            logger.exception("%s failed", path)
+            failed = InternalError()
+            await respond(send, failed.status, surface.error(failed, self._new_id()), error_headers(failed))
+            return
+        headers = [(b"content-type", page.content_type), (b"cache-control", b"no-store")]
+        await respond(send, page.status, b"" if scope["method"] == "HEAD" else page.body, headers)
+
+    async def _page(self, route: CallRoute | None, path: str, scope: Scope) -> Page:
+        view, rest = self._views.get(path), ""
+        if view is None:
+            stem, _, rest = path.rpartition("/")
+            view = self._views.get(stem + "/") if rest else None
+        if route is None and view is None:
+            raise NotFound(f"There is nothing at {path}.")
+        if view is None or scope["method"] not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"{path} does not take {scope['method']}.")
+        return await view(Query(rest, scope["query_string"].decode("latin-1")))
+
+
+def _decode(arrival: Arrival, route: CallRoute, scope: Scope, body: bytes) -> Arrival:
+    request: Request | EmbeddingRequest
+    source: Source | None = None
+    if route.kind == "chat":
+        request, source = route.surface.decode(body, scope["path"])
+    else:
+        request = route.surface.decode_embeddings(body, scope["path"])
+    said = request.extra.get("holdfast")
+    if "holdfast" in request.extra:
+        rest = {key: value for key, value in request.extra.items() if key != "holdfast"}
+        request = msgspec.structs.replace(request, extra=rest)
+    named = {name[len(HINT_PREFIX) :]: value for name, value in scope["headers"] if name.startswith(HINT_PREFIX)}
+    hints = read_hints(named, said)
+    return msgspec.structs.replace(arrival, request=request, source=source, hints=hints)
+
+
+async def _unless_hung_up(receive: Receive, call: Awaitable[None]) -> None:
+    """Await a call, and cancel it as soon as the caller hangs up."""
+    task = asyncio.current_task()
+    assert task is not None
+    hung_up = False
+
+    async def watch() -> None:
+        nonlocal hung_up
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        hung_up = True
+        task.cancel()
+
+    watcher = asyncio.get_running_loop().create_task(watch())
+    try:
+        await call
+    except asyncio.CancelledError:
+        if not hung_up:
+            raise
+        task.uncancel()
+    finally:
+        watcher.cancel()
+
+
+def _require_local(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Refuse what a web page elsewhere made a browser send, while the gateway knows no keys."""
+    for name, value in headers:
+        if name == b"host" and not _is_loopback(b"//" + value):
+            raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
+        if name == b"origin" and not _is_loopback(value):
+            raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
+
+
+@functools.lru_cache(maxsize=256)
+def _is_loopback(url: bytes) -> bool:
+    try:
+        host = urlsplit(url.decode("latin-1")).hostname
+        return host == "localhost" or (host is not None and ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        return False

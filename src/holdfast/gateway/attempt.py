@@ -1,0 +1,145 @@
+"""One attempt: a request to one model, and what came of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
+from holdfast.errors import BrokenStream, ConnectionFailed, MalformedResponse, PhaseTimeout
+from holdfast.gateway.assembly import chunks_of
+from holdfast.gateway.catalog import Model
+from holdfast.http.base import HttpRequest, HttpResponse
+from holdfast.http.sse import ServerSentEvent, SSEParser
+from holdfast.providers.base import Source
+
+ERROR_BODY_LIMIT = 256 * 2**10
+"""Bytes of an error body that are read: a message, not an answer."""
+TRAILER_SECONDS = 1.0
+"""How long usage may come after the end of an answer."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one attempt may take: seconds by phase (see `http.base.Timeouts`) and bytes."""
+
+    connect: float
+    first_token: float
+    idle: float
+    answer: float
+    max_answer: int
+
+
+Emit = Callable[[Sequence[Chunk]], Awaitable[None]]
+
+
+async def whole(model: Model, request: Request, source: Source | None, limits: Limits) -> tuple[Reply, bytes]:
+    """Return the model's answer, decoded and as it came. Raises ProviderError."""
+    body = await _fetch(model, model.upstream.encode(request, source), limits)
+    return model.upstream.decode(body), body
+
+
+async def embeddings(model: Model, request: EmbeddingRequest, limits: Limits) -> tuple[EmbeddingReply, bytes]:
+    """Return the model's vectors, decoded and as they came. Raises ProviderError."""
+    body = await _fetch(model, model.upstream.encode_embeddings(request), limits)
+    return model.upstream.decode_embeddings(body), body
+
+
+async def stream(model: Model, request: Request, source: Source | None, limits: Limits, emit: Emit) -> None:
+    """Give the model's answer to `emit` as it comes, what arrived together together, and return when it is whole.
+
+    Raises:
+        BrokenStream: it broke off after some of it had been emitted.
+        ProviderError: it failed before, or the provider itself reported an error.
+    """
+    encoded = model.upstream.encode(request, source)
+    relay = _Relay(model, limits, emit)
+    try:
+        async with asyncio.timeout(limits.first_token) as timer:
+            await relay.run(encoded, timer)
+    except TimeoutError as error:
+        if not relay.complete:
+            raise PhaseTimeout("first_token", limits.first_token) from error
+    except (ConnectionFailed, MalformedResponse, PhaseTimeout) as error:
+        if relay.spoke:
+            raise BrokenStream(f"The stream of {model.name} broke off. {error.message}") from error
+        raise
+
+
+class _Relay:
+    """One streamed answer on its way to `emit`, which hears nothing before the model has begun to speak."""
+
+    def __init__(self, model: Model, limits: Limits, emit: Emit) -> None:
+        self._model = model
+        self._limits = limits
+        self._emit = emit
+        self._decoder = model.upstream.stream()
+        self._held: list[Chunk] = []
+        self.spoke = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer is whole, whatever happens to the connection now."""
+        return self._decoder.complete
+
+    async def run(self, request: HttpRequest, timer: asyncio.Timeout) -> None:
+        """Relay until the answer is whole. `timer` runs until the first token, and again for what trails the answer."""
+        model, limits = self._model, self._limits
+        response = await model.transport.send(request, connect=limits.connect, headers=limits.first_token)
+        try:
+            await _require_success(model, response, limits)
+            if (response.header(b"content-type") or b"").startswith(b"application/json"):
+                body = await response.read(limits.max_answer, limits.answer)
+                await self._emit(tuple(chunks_of(model.upstream.decode(body))))
+                return
+            await self._relay(response, timer)
+        finally:
+            response.close()
+
+    async def _relay(self, response: HttpResponse, timer: asyncio.Timeout) -> None:
+        parser, decoder, limits = SSEParser(), self._decoder, self._limits
+        try:
+            async for piece in response.pieces(limits.first_token, limits.idle):
+                await self._take(parser.feed(piece), timer)
+            await self._take(parser.end(), timer)
+        except (ConnectionFailed, MalformedResponse, PhaseTimeout):
+            if not decoder.complete:
+                raise
+        if not decoder.complete:
+            raise ConnectionFailed("The provider ended the stream before its answer was whole.", before_headers=False)
+
+    async def _take(self, events: Sequence[ServerSentEvent], timer: asyncio.Timeout) -> None:
+        decoder, chunks = self._decoder, self._held
+        try:
+            for event in events:
+                chunks += decoder.feed(event)
+        finally:
+            if not self.spoke and any(chunk.speaks or chunk.finish for chunk in chunks):
+                self.spoke = True
+                timer.reschedule(None)
+            if self.spoke and chunks:
+                self._held = []
+                await self._emit(chunks)
+        if decoder.complete:
+            timer.reschedule(asyncio.get_running_loop().time() + TRAILER_SECONDS)
+
+
+async def _fetch(model: Model, request: HttpRequest, limits: Limits) -> bytes:
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    try:
+        response = await model.transport.send(request, connect=limits.connect, headers=limits.answer)
+    except PhaseTimeout as error:
+        if error.phase == "first_token":
+            raise PhaseTimeout("answer", limits.answer) from error
+        raise
+    try:
+        await _require_success(model, response, limits)
+        return await response.read(limits.max_answer, max(0.0, limits.answer - (loop.time() - start)))
+    finally:
+        response.close()
+
+
+async def _require_success(model: Model, response: HttpResponse, limits: Limits) -> None:
+    if not 200 <= response.status < 300:
+        body = await response.read(ERROR_BODY_LIMIT, limits.idle)
+        raise model.upstream.error(response.status, response.headers, body)

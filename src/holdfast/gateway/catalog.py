@@ -1,0 +1,72 @@
+"""What can be called: the features and models of one configuration, ready to use. Swapped whole on reload."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from holdfast.errors import UnknownModel
+from holdfast.events import Store
+from holdfast.gateway.prompt import Prompt
+from holdfast.gateway.settings import GatewaySettings, LastResort
+from holdfast.http.base import Timeouts, Transport
+from holdfast.providers.base import Upstream
+from holdfast.providers.prices import Price
+
+ROLLOUT_STEPS: Final = 2**32
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that can be called. `price` None is an unknown price."""
+
+    name: str
+    provider: str
+    upstream: Upstream
+    transport: Transport
+    timeouts: Timeouts
+    price: Price | None = None
+
+
+class Feature(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature, or a model called by its own name, which is a feature without a name of its own. Times in seconds."""
+
+    name: str | None
+    models: tuple[Model, ...]
+    deadline: float
+    max_answer: int
+    """Bytes."""
+    prompt: Prompt | None = None
+    last_resort: LastResort | None = None
+    rollout: float = 1.0
+    enabled: bool = True
+    store: Store = "all"
+    timeouts: Timeouts | None = None
+
+    def serves(self, session: str) -> bool:
+        """Whether models serve this session. The same session always gets the same answer while `rollout` stays."""
+        if self.rollout >= 1.0 or not self.enabled:
+            return self.enabled
+        digest = hashlib.blake2b(f"{self.name}\0{session}".encode(), digest_size=4).digest()
+        return int.from_bytes(digest) < self.rollout * ROLLOUT_STEPS
+
+
+class Catalog(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a call needs of one configuration; `config` is the hash of its snapshot."""
+
+    config: str
+    settings: GatewaySettings
+    features: Mapping[str, Feature]
+    """Features and directly called models, by the name that a caller uses."""
+
+    def feature(self, name: str) -> Feature:
+        """Return what `name` names.
+
+        Raises:
+            UnknownModel: naming what there is.
+        """
+        feature = self.features.get(name)
+        if feature is None:
+            known = ", ".join(sorted(self.features)) or "none"
+            raise UnknownModel(f"There is no feature or model {name!r}. Known: {known}.", param="model")
+        return feature

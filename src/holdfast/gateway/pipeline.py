@@ -1,0 +1,175 @@
+"""The request path: `Pipeline.run` reads like the list of its steps."""
+
+import asyncio
+import logging
+
+from holdfast.clock import Clock
+from holdfast.errors import (
+    CallError,
+    Cancelled,
+    DeadlineExceeded,
+    FeatureDisabled,
+    InternalError,
+    LogError,
+    ProviderError,
+    Saturated,
+)
+from holdfast.gateway.attempt import Limits
+from holdfast.gateway.catalog import Catalog, Feature
+from holdfast.gateway.exchange import Exchange, Writer, open_exchange
+from holdfast.gateway.fallback import Answered, Fail, Failed, Outcome, Try, UseLastResort, Verdict, fallback
+from holdfast.gateway.record import Arrival, CallRecord
+from holdfast.log.writer import LogWriter
+from holdfast.privacy.subjects import SubjectHasher
+
+SATURATED_RETRY_SECONDS = 1.0
+LAST_RESORT_RESERVE = 0.25
+"""Seconds of a deadline kept for the last resort; of a short deadline a tenth."""
+SHARE_OF_REST = 2 / 3
+"""How much of the time left a model may take for an answer that isn't streamed, while others could follow."""
+GOODBYE_SECONDS = 1.0
+"""How long a caller may take to accept the end of a call that has failed."""
+
+logger = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Carries calls from their arrival to the log. `catalog` may be replaced: a call keeps the one it began with."""
+
+    def __init__(self, catalog: Catalog, log: LogWriter, subjects: SubjectHasher, clock: Clock) -> None:
+        self.catalog = catalog
+        self.log = log
+        self.clock = clock
+        self._subjects = subjects
+
+    async def run(self, arrival: Arrival, writer: Writer) -> None:
+        """Serve one call. Raises only CancelledError, when its task is cancelled because the caller hung up."""
+        catalog = self.catalog
+        record = CallRecord(arrival, catalog.config, self.clock)
+        try:
+            self._admit()
+            feature = self._resolve(record, catalog)
+            exchange = open_exchange(arrival, feature, writer)
+            verdict = await self._attempt_in_time(record, feature, exchange)
+            await self._answer(record, verdict, feature, exchange)
+        except CallError as error:
+            await self._fail(record, error, writer)
+        except asyncio.CancelledError:
+            self._cancelled(record)
+            raise
+        except Exception:
+            logger.exception("call %s failed inside the gateway", arrival.id)
+            await self._fail(record, InternalError(), writer)
+
+    async def reject(self, arrival: Arrival, error: CallError, writer: Writer) -> None:
+        """End a call that could not even be decoded."""
+        await self._fail(CallRecord(arrival, self.catalog.config, self.clock), error, writer)
+
+    def _admit(self) -> None:
+        if self.log.full:
+            raise Saturated("The log can't keep up with the calls.", retry_after=SATURATED_RETRY_SECONDS)
+
+    def _resolve(self, record: CallRecord, catalog: Catalog) -> Feature:
+        arrival, hints = record.arrival, record.arrival.hints
+        assert arrival.request is not None
+        feature = record.feature = catalog.feature(arrival.request.model)
+        record.name = arrival.request.model
+        seconds = feature.deadline
+        if hints.deadline_ms is not None:
+            seconds = min(hints.deadline_ms / 1000, catalog.settings.max_deadline)
+        record.deadline = arrival.started + seconds
+        if hints.subject is not None:
+            record.subject = self._subjects.hash(hints.subject)
+        return feature
+
+    async def _attempt_in_time(self, record: CallRecord, feature: Feature, exchange: Exchange) -> Verdict:
+        arrival, resort = record.arrival, feature.last_resort
+        if not feature.serves(arrival.hints.session or arrival.id):
+            off = FeatureDisabled(f"The feature {feature.name} is not served to this session.")
+            return Fail(off) if resort is None else UseLastResort(off)
+        rest = record.deadline - self.clock.monotonic()
+        reserve = 0.0 if resort is None else min(LAST_RESORT_RESERVE, rest / 10)
+        try:
+            async with asyncio.timeout(rest - reserve):
+                return await self._attempts(record, feature, exchange)
+        except TimeoutError:
+            error = DeadlineExceeded(f"No answer within the deadline of {record.deadline - arrival.started:g} s.")
+            record.close_attempt(error)
+            return Fail(error) if resort is None or record.spoke else UseLastResort(error)
+
+    async def _attempts(self, record: CallRecord, feature: Feature, exchange: Exchange) -> Verdict:
+        policy = fallback(len(feature.models), last_resort=feature.last_resort is not None)
+        step = next(policy)
+        while True:
+            outcome = await self._attempt(record, feature, exchange, step)
+            try:
+                step = policy.send(outcome)
+            except StopIteration as stop:
+                verdict: Verdict = stop.value
+                return verdict
+
+    async def _attempt(self, record: CallRecord, feature: Feature, exchange: Exchange, step: Try) -> Outcome:
+        attempt = record.open_attempt(feature.models[step.position])
+        try:
+            await exchange.attempt(attempt, self._limits(record, feature, step))
+        except ProviderError as error:
+            record.close_attempt(error)
+            return Failed(error, spoke=attempt.spoke)
+        record.close_attempt(None)
+        return Answered()
+
+    def _limits(self, record: CallRecord, feature: Feature, step: Try) -> Limits:
+        timeouts = feature.timeouts or feature.models[step.position].timeouts
+        rest = max(0.0, record.deadline - self.clock.monotonic())
+        return Limits(
+            connect=timeouts.connect,
+            first_token=timeouts.first_token,
+            idle=timeouts.idle,
+            answer=timeouts.answer or (rest if step.last else rest * SHARE_OF_REST),
+            max_answer=feature.max_answer,
+        )
+
+    async def _answer(self, record: CallRecord, verdict: Verdict, feature: Feature, exchange: Exchange) -> None:
+        match verdict:
+            case Fail(error):
+                record.reply = exchange.reply
+                raise error
+            case UseLastResort(error):
+                assert feature.last_resort is not None
+                record.outcome, record.error = "last_resort", error
+                await exchange.use_last_resort(feature.last_resort)
+            case Answered():
+                record.outcome, record.answered_by = "answered", record.attempts[-1]
+        record.reply = exchange.reply
+        await self._log(record)
+        await exchange.finish(record.summary())
+
+    async def _fail(self, record: CallRecord, error: CallError, writer: Writer) -> None:
+        record.outcome, record.error = "error", error
+        try:
+            await self._log(record)
+        except Saturated as log_error:
+            error = log_error
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await writer.fail(error, record.summary())
+        except TimeoutError:
+            logger.info("call %s: the caller does not take the end of the answer", record.arrival.id)
+
+    def _cancelled(self, record: CallRecord) -> None:
+        if record.outcome is not None:  # it was recorded before the caller left
+            return
+        record.outcome, record.error = "cancelled", Cancelled()
+        record.close_attempt(record.error)
+        self.log.append(record.event())
+
+    async def _log(self, record: CallRecord) -> None:
+        """Record the call. Waits for the disk only where the log is durable in "sync"."""
+        event = record.event()
+        if not self.log.sync:
+            self.log.append(event)
+            return
+        try:
+            await self.log.append_committed(event)
+        except LogError as error:
+            raise Saturated(f"The call could not be recorded. {error.message}") from error

@@ -1,0 +1,193 @@
+"""The record of a call in progress, which becomes its event in the log."""
+
+from typing import Literal
+
+import msgspec
+
+from holdfast import events
+from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
+from holdfast.clock import Clock
+from holdfast.errors import CallError, ProviderError
+from holdfast.gateway.catalog import Feature, Model
+from holdfast.gateway.hints import NO_HINTS, Hints
+from holdfast.providers.base import Source
+
+Kind = Literal["chat", "embeddings"]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the caller is told of how the call went: as headers, or as the `holdfast` object that ends a stream.
+
+    `model` is the one that answered, `cost` US dollars as a decimal; None is unknown.
+    """
+
+    call: str
+    outcome: events.Outcome | None = None
+    model: str | None = None
+    attempts: int | None = None
+    cost: str | None = None
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """A call as it arrived: `started` is the clock's monotonic seconds, `at` its seconds since 1970.
+
+    `request` is None when it could not be decoded.
+    """
+
+    id: str
+    kind: Kind
+    wire: str
+    started: float
+    at: float
+    request: Request | EmbeddingRequest | None = None
+    source: Source | None = None
+    hints: Hints = NO_HINTS
+
+
+class AttemptRecord:
+    """One attempt in progress. Times are the clock's monotonic seconds."""
+
+    def __init__(self, model: Model, clock: Clock) -> None:
+        self.model = model
+        self.clock = clock
+        self.started = clock.monotonic()
+        self.ended: float | None = None
+        self.first_token: float | None = None
+        self.served_model: str | None = None
+        self.fingerprint: str | None = None
+        self.usage: Usage | None = None
+        self.error: CallError | None = None
+        self.spoke = False
+
+    @property
+    def cost_nanousd(self) -> int | None:
+        """What it cost: nothing if it failed unheard, None if it broke off or its price or usage is unknown."""
+        if self.usage is not None:
+            return None if self.model.price is None else self.model.price.cost_nanousd(self.usage)
+        return 0 if self.error is not None and self.first_token is None else None
+
+    def event(self, start: float, now: float) -> events.Attempt:
+        """Return what the log keeps of it."""
+        error = self.error
+        return events.Attempt(
+            model=self.model.name,
+            provider=self.model.provider,
+            started_us=_micros(self.started - start),
+            duration_us=_micros((now if self.ended is None else self.ended) - self.started),
+            first_token_us=None if self.first_token is None else _micros(self.first_token - self.started),
+            served_model=self.served_model,
+            provider_status=error.provider_status if isinstance(error, ProviderError) else None,
+            error=None if error is None else error.code,
+            message=None if error is None else error.message,
+            usage=self.usage,
+            cost_nanousd=self.cost_nanousd,
+        )
+
+
+class CallRecord:
+    """One call in progress."""
+
+    def __init__(self, arrival: Arrival, config: str, clock: Clock) -> None:
+        self.arrival = arrival
+        self.config = config
+        self._clock = clock
+        self.feature: Feature | None = None
+        self.name = ""
+        self.deadline = arrival.started
+        """On the clock's monotonic seconds."""
+        self.subject: str | None = None
+        """The keyed hash."""
+        self.attempts: list[AttemptRecord] = []
+        self.answered_by: AttemptRecord | None = None
+        self.outcome: events.Outcome | None = None
+        self.error: CallError | None = None
+        self.reply: Reply | EmbeddingReply | None = None
+
+    def open_attempt(self, model: Model) -> AttemptRecord:
+        """Begin an attempt."""
+        attempt = AttemptRecord(model, self._clock)
+        self.attempts.append(attempt)
+        return attempt
+
+    def close_attempt(self, error: CallError | None) -> None:
+        """End the last attempt, unless it has ended."""
+        if self.attempts and self.attempts[-1].ended is None:
+            attempt = self.attempts[-1]
+            attempt.ended, attempt.error = self._clock.monotonic(), error
+
+    @property
+    def spoke(self) -> bool:
+        """Whether the caller has received a part of an answer."""
+        return any(attempt.spoke for attempt in self.attempts)
+
+    @property
+    def cost_nanousd(self) -> int | None:
+        """The sum over the attempts, None as soon as one is unknown."""
+        total = 0
+        for attempt in self.attempts:
+            cost = attempt.cost_nanousd
+            if cost is None:
+                return None
+            total += cost
+        return total
+
+    @property
+    def usage(self) -> Usage | None:
+        """The sum over the attempts whose usage is known."""
+        known = [attempt.usage for attempt in self.attempts if attempt.usage is not None]
+        if len(known) < 2:
+            return known[0] if known else None
+        fields = Usage.__struct_fields__
+        return Usage(**{field: sum(getattr(usage, field) for usage in known) for field in fields})
+
+    def summary(self) -> Summary:
+        """Return what the caller is told."""
+        cost = self.cost_nanousd
+        return Summary(
+            call=self.arrival.id,
+            outcome=self.outcome,
+            model=None if self.answered_by is None else self.answered_by.model.name,
+            attempts=len(self.attempts),
+            cost=None if cost is None else f"{cost // 10**9}.{cost % 10**9:09d}",
+        )
+
+    def event(self) -> events.Call:
+        """Return what the log keeps of it, ending now."""
+        now = self._clock.monotonic()
+        arrival, feature, answer, reply = self.arrival, self.feature, self.answered_by, self.reply
+        start, request, error = arrival.started, arrival.request, self.error
+        first_token = None if answer is None else answer.first_token
+        return events.Call(
+            id=arrival.id,
+            at_us=_micros(arrival.at),
+            kind=arrival.kind,
+            wire=arrival.wire,
+            name=self.name,
+            config=self.config,
+            outcome=self.outcome or "error",
+            status=200 if error is None or self.outcome == "last_resort" else error.status,
+            duration_us=_micros(now - start),
+            store="all" if feature is None else feature.store,
+            feature=None if feature is None else feature.name,
+            model=None if answer is None else answer.model.name,
+            provider=None if answer is None else answer.model.provider,
+            served_model=None if answer is None else answer.served_model,
+            fingerprint=None if answer is None else answer.fingerprint,
+            stream=isinstance(request, Request) and request.stream,
+            finish=reply.choices[0].finish if isinstance(reply, Reply) and reply.choices else None,
+            error=None if error is None else error.code,
+            message=None if error is None else error.message,
+            first_token_us=None if first_token is None else _micros(first_token - start),
+            session=arrival.hints.session,
+            subject=self.subject,
+            tags=arrival.hints.tags,
+            usage=self.usage,
+            cost_nanousd=self.cost_nanousd,
+            attempts=tuple([attempt.event(start, now) for attempt in self.attempts]),
+            request=request,
+            reply=reply,
+        )
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1e6)

@@ -1,0 +1,117 @@
+"""The pages beside the calls: health, metrics, what can be called, and the log."""
+
+import asyncio
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from holdfast.errors import InvalidRequest, NotFound
+from holdfast.gateway import metrics
+from holdfast.gateway.asgi import Page, Query, View
+from holdfast.gateway.pipeline import Pipeline
+from holdfast.log.base import Filter, Log
+from holdfast.log.view import call_json, page
+
+MAX_PAGE = 1000
+EPOCH = "1970-01-01T00:00:00Z"
+
+
+class Views:
+    """The GET routes. `log` is read in threads, never on the loop."""
+
+    def __init__(self, pipeline: Pipeline, log: Log, openapi: bytes) -> None:
+        self._pipeline = pipeline
+        self._log = log
+        self._openapi = openapi
+        self.draining = False
+
+    def routes(self) -> Mapping[str, View]:
+        """Return the table of routes; a trailing `/` takes the rest of the path."""
+        return {
+            "/": self.index,
+            "/healthz": self.health,
+            "/readyz": self.ready,
+            "/metrics": self.metrics,
+            "/openapi.json": self.openapi,
+            "/v1/models": self.models,
+            "/v1/models/": self.model,
+            "/api/calls": self.calls,
+            "/api/calls/": self.call,
+        }
+
+    async def index(self, query: Query) -> Page:
+        """What this is."""
+        return _json({"name": "holdfast", "version": version("holdfast"), "routes": sorted(self.routes())})
+
+    async def health(self, query: Query) -> Page:
+        """Liveness: the loop turns."""
+        return _json({"status": "ok"})
+
+    async def ready(self, query: Query) -> Page:
+        """Readiness: calls are taken and can be recorded."""
+        log = self._pipeline.log
+        if self.draining:
+            return _json({"status": "draining"}, status=503)
+        if log.failing is not None:
+            return _json({"status": "failing", "log": log.failing.message}, status=503)
+        if log.full:
+            return _json({"status": "saturated"}, status=503)
+        return _json({"status": "ready", "config": self._pipeline.catalog.config})
+
+    async def metrics(self, query: Query) -> Page:
+        """The totals, for Prometheus."""
+        totals = await asyncio.to_thread(self._log.totals)
+        return Page(metrics.render(totals, len(self._pipeline.log)), metrics.CONTENT_TYPE)
+
+    async def openapi(self, query: Query) -> Page:
+        """This interface, described."""
+        return Page(self._openapi)
+
+    async def models(self, query: Query) -> Page:
+        """What can be called, in a shape that the SDKs of OpenAI and Anthropic both read."""
+        data = [_model(name) for name in self._pipeline.catalog.features]
+        ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+        return _json({"object": "list", "data": data, "has_more": False} | ends)
+
+    async def model(self, query: Query) -> Page:
+        """One thing that can be called."""
+        self._pipeline.catalog.feature(query.rest)
+        return _json(_model(query.rest))
+
+    async def calls(self, query: Query) -> Page:
+        """A page of the log, newest first."""
+        filter = _filter(query.text)
+        return _json(await asyncio.to_thread(page, self._log, filter))
+
+    async def call(self, query: Query) -> Page:
+        """One call with its attempts and bodies."""
+        call = await asyncio.to_thread(self._log.get, query.rest)
+        if call is None:
+            raise NotFound(f"The log holds no call {query.rest}.")
+        return _json(call_json(call))
+
+
+def _model(name: str) -> dict[str, Any]:
+    openai = {"id": name, "object": "model", "created": 0, "owned_by": "holdfast"}
+    return openai | {"type": "model", "display_name": name, "created_at": EPOCH}
+
+
+class _CallsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    error: str | None = None
+    session: str | None = None
+    subject: str | None = None
+    tag: str | None = None
+    since: str | None = None
+    until: str | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+def _json(value: Any, status: int = 200) -> Page:
+    return Page(msgspec.json.encode(value), status=status)
