@@ -1,1 +1,154 @@
 """The composition root: the only file that names concrete classes."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from holdfast.clock import Clock, SystemClock, new_id
+from holdfast.config import Configuration
+from holdfast.gateway.asgi import CallRoute, Gateway
+from holdfast.gateway.catalog import Catalog, Feature, Model
+from holdfast.gateway.pipeline import Pipeline
+from holdfast.gateway.prompt import Prompt
+from holdfast.gateway.settings import FeatureSettings
+from holdfast.gateway.views import Views
+from holdfast.http.base import Transport
+from holdfast.http.pool import PooledTransport
+from holdfast.log.sqlite import SqliteLog
+from holdfast.log.writer import LogWriter
+from holdfast.privacy.subjects import SubjectHasher
+from holdfast.providers import prices
+from holdfast.providers.anthropic import AnthropicSurface, AnthropicUpstream
+from holdfast.providers.base import ModelSettings, Upstream, Wire
+from holdfast.providers.google import GoogleUpstream
+from holdfast.providers.known import PROVIDERS, price_provider, resolve
+from holdfast.providers.openai import OpenAISurface, OpenAIUpstream
+from holdfast.providers.prices import Price
+
+UPSTREAMS: Final[Mapping[Wire, type[Upstream]]] = {
+    "openai": OpenAIUpstream,
+    "anthropic": AnthropicUpstream,
+    "google": GoogleUpstream,
+}
+
+
+class App:
+    """The gateway of one process: everything put together from a configuration, until it is closed.
+
+    Entering it opens the log and starts what the configuration needs.
+
+    Raises (on entering):
+        LogError: the log can't be opened.
+    """
+
+    def __init__(self, configuration: Configuration, clock: Clock | None = None) -> None:
+        self.configuration = configuration
+        self._clock = clock or SystemClock()
+        self._path = configuration.base / configuration.config.log.path
+        self._transports = _Transports()
+
+    async def __aenter__(self) -> Self:
+        settings = self.configuration.config.log
+        self._log = SqliteLog(self._path, settings.durability)
+        self.writer = LogWriter(self._log, settings)
+        subjects = SubjectHasher.load(self._path.parent)
+        catalog = await self._catalog(self.configuration)
+        self.pipeline = Pipeline(catalog, self.writer, subjects, self._clock)
+        self.writer.append(self.configuration.snapshot())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transports.aclose()
+        await asyncio.to_thread(self.writer.close)
+        self._log.close()
+
+    async def reload(self, configuration: Configuration) -> None:
+        """Let calls from now on follow another configuration. Calls in flight stay on theirs."""
+        catalog = await self._catalog(configuration)
+        self.configuration = configuration
+        self.writer.append(configuration.snapshot())
+        self.pipeline.catalog = catalog
+
+    def asgi(self) -> tuple[Gateway, Views]:
+        """Return the HTTP front end, and its pages."""
+        openai, anthropic = OpenAISurface(), AnthropicSurface()
+        calls = {
+            "/v1/chat/completions": CallRoute("chat", openai),
+            "/v1/embeddings": CallRoute("embeddings", openai),
+            "/v1/messages": CallRoute("chat", anthropic),
+        }
+        views = Views(self.pipeline, self._log)
+        return Gateway(self.pipeline, calls, views.routes(), new_id, openai), views
+
+    async def _catalog(self, configuration: Configuration) -> Catalog:
+        config = configuration.config
+        named = {name: (price_provider(model), model.name or name) for name, model in config.models.items()}
+        wanted = [named[name] for name, model in config.models.items() if model.price is None]
+        listed = await asyncio.to_thread(prices.find, wanted, self._path.parent / "prices.json")
+        models = {}
+        for name, settings in config.models.items():
+            price = listed.get(named[name]) if settings.price is None else Price.of(settings.price)
+            models[name] = await self._model(name, settings, price, configuration.base)
+        gateway = config.gateway
+        direct = {
+            name: Feature(name=None, models=(model,), deadline=gateway.deadline, max_answer=gateway.max_answer)
+            for name, model in models.items()
+        }
+        features = {name: _feature(name, feature, configuration, models) for name, feature in config.features.items()}
+        return Catalog(config=configuration.hash, settings=gateway, features=features | direct)
+
+    async def _model(self, name: str, settings: ModelSettings, price: Price | None, base: Path) -> Model:
+        address = await self._simulator_url() if settings.provider == "simulated" else None
+        wire = PROVIDERS[settings.provider].wire
+        return Model(
+            name=name,
+            provider=settings.provider,
+            upstream=UPSTREAMS[wire](resolve(name, settings, base, address)),
+            transport=self._transports.to(settings.proxy),
+            timeouts=settings.timeouts,
+            price=price,
+        )
+
+
+class _Transports:
+    """The transports of a process: one for direct connections, and one for each HTTP proxy."""
+
+    def __init__(self) -> None:
+        self._by_proxy: dict[str | None, Transport] = {}
+
+    def to(self, proxy: str | None) -> Transport:
+        if proxy not in self._by_proxy:
+            self._by_proxy[proxy] = PooledTransport() if proxy is None else _proxied(proxy)
+        return self._by_proxy[proxy]
+
+    async def aclose(self) -> None:
+        for transport in self._by_proxy.values():
+            await transport.aclose()
+
+
+def _proxied(proxy: str) -> Transport:
+    from holdfast.http.aiohttp import AiohttpTransport  # an extra, loaded only where a proxy is configured
+
+    return AiohttpTransport(proxy=proxy)
+
+
+def _feature(
+    name: str, settings: FeatureSettings, configuration: Configuration, models: Mapping[str, Model]
+) -> Feature:
+    gateway = configuration.config.gateway
+    return Feature(
+        name=name,
+        models=tuple(models[model] for model in settings.models),
+        deadline=settings.deadline or gateway.deadline,
+        max_answer=gateway.max_answer,
+        prompt=None if settings.prompt is None else Prompt(configuration.files[settings.prompt]),
+        last_resort=settings.last_resort,
+        rollout=settings.rollout,
+        enabled=settings.enabled,
+        store=settings.store,
+        timeouts=settings.timeouts,
+    )

@@ -1,7 +1,11 @@
 """The gateway on uvicorn: one socket, strict about the size of a request's head, drained before it stops."""
 
+import asyncio
+import contextlib
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
 from typing import Any
 
 import uvicorn
@@ -68,6 +72,17 @@ class Server(uvicorn.Server):
             )
         )
         self._on_drain = on_drain
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on SIGTERM and SIGINT without raising them again, so that what comes after serving still happens."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_drain()

@@ -26,7 +26,11 @@ class Views:
         self._pipeline = pipeline
         self._log = log
         self._openapi = openapi
-        self.draining = False
+        self._draining = False
+
+    def drain(self) -> None:
+        """Say from now on that no more calls are taken."""
+        self._draining = True
 
     def routes(self) -> Mapping[str, View]:
         """Return the table of routes; a trailing `/` takes the rest of the path."""
@@ -53,7 +57,7 @@ class Views:
     async def ready(self, query: Query) -> Page:
         """Readiness: calls are taken and can be recorded."""
         log = self._pipeline.log
-        if self.draining:
+        if self._draining:
             return _json({"status": "draining"}, status=503)
         if log.failing is not None:
             return _json({"status": "failing", "log": log.failing.message}, status=503)

@@ -1,0 +1,87 @@
+"""`holdfast serve`: the gateway with a configuration file."""
+
+import ipaddress
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast.errors import ConfigError, LogError
+
+if TYPE_CHECKING:
+    from holdfast.config import Configuration, Reloader
+
+
+@click.command()
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("holdfast.toml"),
+    show_default=True,
+    help="The configuration file.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes on the port.")
+def command(path: Path, host: str, port: int, workers: int) -> None:
+    """Start the gateway with a configuration file.
+
+    It follows changes of the file and of the files it names; SIGHUP makes it look at once. SIGTERM and SIGINT drain
+    the calls in flight, then stop.
+    """
+    from holdfast.config import Reloader, load
+
+    try:
+        configuration = load(path)
+    except ConfigError as error:
+        click.echo(error.message, err=True)
+        raise SystemExit(2) from error
+    listener = listen(host, port)
+    click.echo(f"Holdfast serves {path} at {address(listener)} (configuration {configuration.hash})")
+    run(configuration, listener, workers, Reloader(configuration))
+
+
+def run(configuration: "Configuration", listener: socket.socket, workers: int, reloader: "Reloader | None") -> None:
+    """Serve until told to stop, then end the process with the right exit code."""
+    from holdfast.workers import serve
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        code = serve(configuration, listener, workers, reloader)
+    except LogError as error:
+        click.echo(error.message, err=True)
+        raise SystemExit(1) from error
+    raise SystemExit(code)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket on a loopback address; end the process with a clear message if there is none."""
+    from holdfast.gateway.server import bind
+
+    resolved = "127.0.0.1" if host == "localhost" else host
+    try:
+        loopback = ipaddress.ip_address(resolved).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        click.echo(
+            f"--host {host}: without keys the gateway serves loopback only (127.0.0.1 or ::1). To serve other "
+            "machines, put a proxy that authenticates in front of it.",
+            err=True,
+        )
+        raise SystemExit(2)
+    try:
+        return bind(resolved, port)
+    except OSError as error:
+        click.echo(f"{host}:{port} is not to be had: {error.strerror or error}. Try another --port.", err=True)
+        raise SystemExit(1) from error
+
+
+def address(listener: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

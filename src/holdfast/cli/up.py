@@ -1,0 +1,80 @@
+"""`holdfast up`: the gateway that a newcomer starts with."""
+
+import json
+import threading
+import urllib.request
+from pathlib import Path
+
+import click
+
+from holdfast.cli.serve import address, listen, run
+from holdfast.errors import ConfigError
+
+FILE = Path("holdfast.toml")
+
+PATIENCE_SECONDS = 20.0
+
+WELCOME = """
+  Holdfast {what} at {url}
+
+  curl {url}/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key="unused")
+  reply = client.chat.completions.create(model="{name}", messages=[{{"role": "user", "content": "Hello!"}}])
+  print(reply.choices[0].message.content)
+"""
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+def command(host: str, port: int) -> None:
+    """Start the gateway with ./holdfast.toml, or without one as a demo with simulated models.
+
+    The demo also offers the models of every provider whose key is in the environment: OPENAI_API_KEY,
+    ANTHROPIC_API_KEY, GEMINI_API_KEY. State is kept in .holdfast/.
+    """
+    from holdfast.config import Reloader, load, parse
+    from holdfast.demo import demo_files
+
+    try:
+        configuration = load(FILE) if FILE.exists() else parse(demo_files(), base=Path.cwd())
+    except ConfigError as error:
+        click.echo(error.message, err=True)
+        raise SystemExit(2) from error
+    listener = listen(host, port)
+    name = next(iter([*configuration.config.features, *configuration.config.models]), None)
+    what = f"serves {FILE}" if FILE.exists() else "runs its demo"
+    url = address(listener)
+    if name is None:
+        click.echo(f"{FILE} names no model yet: nothing can be called.", err=True)
+    else:
+        demo = not FILE.exists()
+        threading.Thread(target=_welcome, args=(url, name, what, demo), daemon=True).start()
+    run(configuration, listener, 1, Reloader(configuration) if FILE.exists() else None)
+
+
+def _welcome(url: str, name: str, what: str, demo: bool) -> None:
+    """Greet once the gateway has answered: with the demo a call, else (a call may cost money) that it is ready."""
+    try:
+        if demo:
+            question = {"model": name, "messages": [{"role": "user", "content": "Hello!"}]}
+            reply = json.loads(_fetch(f"{url}/v1/chat/completions", json.dumps(question).encode()))
+            answered = f"  It has answered its first call: {reply['choices'][0]['message']['content']!r}"
+        else:
+            _fetch(f"{url}/readyz", None)
+            answered = "  It is ready. No model has been called yet."
+    except OSError as error:
+        click.echo(f"The gateway at {url} did not answer: {error}", err=True)
+        return
+    click.echo(WELCOME.format(what=what, url=url, name=name) + "\n" + answered)
+    click.echo("  See the calls: holdfast calls        Stop: Ctrl-C")
+
+
+def _fetch(url: str, body: bytes | None) -> bytes:
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})  # noqa: S310 - our own address
+    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:  # noqa: S310 - as above
+        data: bytes = response.read()
+    return data

@@ -1,0 +1,200 @@
+"""The gateway inside an application's own process: the same pipeline, without HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from holdfast.app import App
+from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
+from holdfast.clock import new_id
+from holdfast.config import load
+from holdfast.errors import CallError, InvalidRequest
+from holdfast.events import Outcome
+from holdfast.gateway.hints import Hints
+from holdfast.gateway.pipeline import Pipeline
+from holdfast.gateway.record import Arrival, Kind, Summary
+from holdfast.providers.base import Source
+from holdfast.providers.openai import OpenAISurface
+
+IN_PROCESS = "openai"
+"""The wire whose vocabulary the arguments of a call use."""
+
+Messages = str | Sequence[Mapping[str, Any]]
+"""A user's text, or messages as OpenAI writes them: `[{"role": "user", "content": "..."}]`."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer and how it came about. `model` is the one that answered, None for a last resort.
+
+    `cost` is in US dollars, None if unknown.
+    """
+
+    reply: Reply
+    call: str
+    outcome: Outcome
+    model: str | None
+    attempts: int
+    cost: Decimal | None
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice."""
+        return self.reply.text
+
+
+@asynccontextmanager
+async def open(path: str | Path = "holdfast.toml") -> "AsyncIterator[Holdfast]":
+    """Open the gateway of a configuration file.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        LogError: the log can't be opened.
+    """
+    async with App(load(Path(path))) as app:
+        yield Holdfast(app.pipeline)
+
+
+class Holdfast:
+    """Calls features and models. Parameters are OpenAI's: `temperature`, `tools`, `response_format`, ..."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._surface = OpenAISurface()
+
+    async def chat(
+        self, model: str, messages: Messages, *, hints: Mapping[str, Any] | None = None, **parameters: Any
+    ) -> Answer:
+        """Return the answer of a feature or a model.
+
+        `hints` are those of `gateway.hints.Hints`: `session`, `subject`, `deadline_ms`, `tags`, `variables`.
+
+        Raises:
+            CallError: the call ended without an answer.
+        """
+        request, source = self._request(model, messages, parameters | {"stream": False})
+        writer = _Whole()
+        await self._pipeline.run(self._arrival("chat", request, source, hints), writer)
+        if writer.error is not None:
+            raise writer.error
+        assert isinstance(writer.answer, Reply)
+        summary = writer.summary
+        assert summary is not None
+        assert summary.outcome is not None
+        return Answer(
+            reply=writer.answer,
+            call=summary.call,
+            outcome=summary.outcome,
+            model=summary.model,
+            attempts=summary.attempts or 0,
+            cost=None if summary.cost is None else Decimal(summary.cost),
+        )
+
+    async def stream(
+        self, model: str, messages: Messages, *, hints: Mapping[str, Any] | None = None, **parameters: Any
+    ) -> AsyncIterator[Chunk]:
+        """Iterate over the pieces of an answer as they come; leaving the iteration early cancels the call.
+
+        Raises:
+            CallError: the call ended without a whole answer, also after a part of it.
+        """
+        request, source = self._request(model, messages, parameters | {"stream": True})
+        writer = _Streamed()
+        arrival = self._arrival("chat", request, source, hints)
+        call = asyncio.create_task(self._pipeline.run(arrival, writer))
+        try:
+            while (chunk := await writer.queue.get()) is not None:
+                yield chunk
+            await call
+            if writer.error is not None:
+                raise writer.error
+        finally:
+            call.cancel()
+            with suppress(asyncio.CancelledError):
+                await call
+
+    async def embed(
+        self, model: str, texts: Sequence[str], *, dimensions: int | None = None, hints: Mapping[str, Any] | None = None
+    ) -> EmbeddingReply:
+        """Return a vector for each text, in their order. Raises CallError."""
+        request = EmbeddingRequest(model=model, input=tuple(texts), dimensions=dimensions)
+        writer = _Whole()
+        await self._pipeline.run(self._arrival("embeddings", request, None, hints), writer)
+        if writer.error is not None:
+            raise writer.error
+        assert isinstance(writer.answer, EmbeddingReply)
+        return writer.answer
+
+    def _request(self, model: str, messages: Messages, parameters: Mapping[str, Any]) -> tuple[Request, Source]:
+        said = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        try:
+            body = msgspec.json.encode({"model": model, "messages": said} | dict(parameters))
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(f"The call can't be written as JSON: {error}") from error
+        return self._surface.decode(body, "/v1/chat/completions")
+
+    def _arrival(
+        self, kind: Kind, request: Request | EmbeddingRequest, source: Source | None, hints: Mapping[str, Any] | None
+    ) -> Arrival:
+        clock = self._pipeline.clock
+        try:
+            known = msgspec.convert(hints or {}, Hints)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"hints: {error}") from error
+        return Arrival(
+            id=new_id(),
+            kind=kind,
+            wire=IN_PROCESS,
+            started=clock.monotonic(),
+            at=clock.now(),
+            request=request,
+            source=source,
+            hints=known,
+        )
+
+
+class _Whole:
+    """Keeps a whole answer, or the error that stands for it."""
+
+    def __init__(self) -> None:
+        self.answer: Reply | EmbeddingReply | None = None
+        self.summary: Summary | None = None
+        self.error: CallError | None = None
+
+    async def reply(self, reply: Reply | EmbeddingReply, raw: bytes | None, wire: str, summary: Summary) -> None:
+        self.answer, self.summary = reply, summary
+
+    async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
+        raise AssertionError("an answer that was not asked for as a stream came as one")
+
+    async def end(self, summary: Summary) -> None:
+        self.summary = summary
+
+    async def fail(self, error: CallError, summary: Summary) -> None:
+        self.error = error
+
+
+class _Streamed:
+    """Hands chunks to the one who iterates, waiting while it is slower than the model. None is the end."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Chunk | None] = asyncio.Queue(maxsize=64)
+        self.error: CallError | None = None
+
+    async def reply(self, reply: Reply | EmbeddingReply, raw: bytes | None, wire: str, summary: Summary) -> None:
+        raise AssertionError("an answer that was asked for as a stream came whole")
+
+    async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
+        for chunk in chunks:
+            await self.queue.put(chunk)
+
+    async def end(self, summary: Summary) -> None:
+        await self.queue.put(None)
+
+    async def fail(self, error: CallError, summary: Summary) -> None:
+        self.error = error
+        await self.queue.put(None)

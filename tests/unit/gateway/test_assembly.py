@@ -1,0 +1,65 @@
+"""Chunks put together are the reply that they were."""
+
+from hypothesis import given
+from strategies import replies
+
+from holdfast.chat import Chunk, Reasoning, Reply, Text, ToolCall, ToolCallDelta, Usage
+from holdfast.gateway.assembly import Assembly, chunks_of
+
+
+def assemble(*chunks: Chunk) -> Reply:
+    assembly = Assembly()
+    for chunk in chunks:
+        assembly.add(chunk)
+    return assembly.reply()
+
+
+def test_text_in_pieces_becomes_one_part() -> None:
+    reply = assemble(
+        Chunk(text="Hel", id="x", model="m", fingerprint="f"),
+        Chunk(text="lo"),
+        Chunk(finish="stop"),
+        Chunk(usage=Usage(input_tokens=3, output_tokens=1)),
+    )
+    assert reply.text == "Hello"
+    assert (reply.id, reply.model, reply.fingerprint) == ("x", "m", "f")
+    assert reply.usage == Usage(input_tokens=3, output_tokens=1)
+    assert reply.choices[0].finish == "stop"
+
+
+def test_reasoning_and_its_signature_come_before_the_text() -> None:
+    reply = assemble(
+        Chunk(reasoning="Let me "), Chunk(reasoning="think."), Chunk(reasoning_signature="sig"), Chunk(text="Done.")
+    )
+    assert reply.choices[0].parts == (Reasoning(text="Let me think.", signature="sig"), Text(text="Done."))
+
+
+def test_parallel_tool_calls_are_told_apart_by_their_index() -> None:
+    reply = assemble(
+        Chunk(tool_calls=(ToolCallDelta(index=0, id="a", name="f"), ToolCallDelta(index=1, id="b", name="g"))),
+        Chunk(tool_calls=(ToolCallDelta(index=1, arguments='{"y"'), ToolCallDelta(index=0, arguments="{}"))),
+        Chunk(tool_calls=(ToolCallDelta(index=1, arguments=":2}"),)),
+        Chunk(finish="tool_calls"),
+    )
+    assert reply.choices[0].parts == (
+        ToolCall(id="a", name="f", arguments="{}"),
+        ToolCall(id="b", name="g", arguments='{"y":2}'),
+    )
+
+
+def test_choices_are_kept_apart() -> None:
+    reply = assemble(Chunk(choice=1, text="b"), Chunk(choice=0, text="a"), Chunk(choice=1, finish="length"))
+    assert [choice.text for choice in reply.choices] == ["a", "b"]
+    assert reply.choices[1].finish == "length"
+
+
+@given(replies(created=False))
+def test_a_reply_survives_being_streamed(reply: Reply) -> None:
+    again = assemble(*chunks_of(reply))
+    assert [choice.text for choice in again.choices] == [choice.text for choice in reply.choices]
+    assert [choice.finish for choice in again.choices] == [choice.finish for choice in reply.choices]
+    for before, after in zip(reply.choices, again.choices, strict=True):
+        assert [part for part in after.parts if isinstance(part, ToolCall)] == [
+            part for part in before.parts if isinstance(part, ToolCall)
+        ]
+        assert after.logprobs == before.logprobs
