@@ -1,0 +1,60 @@
+"""What a caller may say of a call beside the request."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.errors import InvalidRequest
+from holdfast.gateway.hints import NO_HINTS, Hints, read_hints
+
+
+def test_a_call_without_hints_has_none() -> None:
+    assert read_hints({}, None) is NO_HINTS
+
+
+def test_headers_say_whose_call_it_is_and_how_long_it_may_take() -> None:
+    headers = {b"session": b"s1", b"subject": b"u7", b"deadline-ms": b"1500", b"tags": b"team=web, plan = pro"}
+    assert read_hints(headers, None) == Hints(
+        session="s1", subject="u7", deadline_ms=1500, tags={"team": "web", "plan": "pro"}
+    )
+
+
+def test_the_body_says_the_same_and_has_the_last_word() -> None:
+    body = {"session": "body", "tags": {"a": "b"}, "variables": {"name": "Ada"}}
+    assert read_hints({b"session": b"header", b"subject": b"u7"}, body) == Hints(
+        session="body", subject="u7", tags={"a": "b"}, variables={"name": "Ada"}
+    )
+
+
+def test_an_unknown_header_is_left_alone() -> None:
+    assert read_hints({b"future": b"x"}, None) == NO_HINTS
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "param"),
+    [
+        ({b"deadline-ms": b"soon"}, None, "holdfast.deadline_ms"),
+        ({b"deadline-ms": b"-5"}, None, "holdfast.deadline_ms"),
+        ({b"deadline-ms": b"0"}, None, "holdfast.deadline_ms"),
+        ({b"deadline-ms": b"9" * 5000}, None, "holdfast.deadline_ms"),
+        ({b"tags": b"web"}, None, "x-holdfast-tags"),
+        ({b"session": b""}, None, "holdfast.session"),
+        ({b"session": b"x" * 300}, None, "holdfast.session"),
+        ({}, [], "holdfast"),
+        ({}, {"sesion": "typo"}, "holdfast"),
+        ({}, {"tags": {"a": 1}}, "holdfast.tags[...]"),
+        ({}, {"variables": {"a": None}}, "holdfast.variables[...]"),
+    ],
+)
+def test_a_wrong_hint_is_named(headers: dict[bytes, bytes], body: object, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_hints(headers, body)
+    assert refused.value.param == param
+
+
+@given(st.dictionaries(st.sampled_from([b"session", b"subject", b"deadline-ms", b"tags", b"x"]), st.binary()))
+def test_whatever_the_headers_hold_they_are_hints_or_a_typed_error(headers: dict[bytes, bytes]) -> None:
+    try:
+        assert isinstance(read_hints(headers, None), Hints)
+    except InvalidRequest as error:
+        assert error.message
