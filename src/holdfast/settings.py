@@ -49,7 +49,9 @@ class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a secret is found: an environment variable or a file. The value itself never enters the configuration."""
 
     env: str | None = None
+    """The name of an environment variable."""
     file: str | None = None
+    """A file, relative to the folder of `holdfast.toml`."""
 
     def __post_init__(self) -> None:
         if (self.env is None) == (self.file is None):

@@ -13,6 +13,7 @@ class LastResort(Settings, frozen=True, kw_only=True):
     """What a feature answers when no model can."""
 
     message: str
+    """Sent as the answer."""
 
 
 class FeatureSettings(Settings, frozen=True, kw_only=True):
@@ -25,9 +26,11 @@ class FeatureSettings(Settings, frozen=True, kw_only=True):
     deadline: Duration | None = None
     """For the whole call. Default: the gateway's."""
     last_resort: LastResort | None = None
+    """What is answered when no model can. Default: an error."""
     rollout: Annotated[float, Meta(ge=0, le=1)] = 1.0
     """The share of sessions served by models; the others get the last resort."""
     enabled: bool = True
+    """When false, every call gets the last resort."""
     store: Store = "all"
     """What the log keeps of its calls."""
     timeouts: Timeouts | None = None
@@ -42,7 +45,9 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     max_deadline: Duration = Duration(600)
     """The longest that a caller may ask for."""
     max_body: Size = Size(32 * 2**20)
+    """The longest request body that is taken from a caller."""
     max_headers: Size = Size(64 * 2**10)
+    """The longest request headers that are taken from a caller."""
     max_answer: Size = Size(32 * 2**20)
     """The longest answer that is taken from a provider."""
     drain: Duration = Duration(30)

@@ -20,9 +20,13 @@ class Timeouts(Settings, frozen=True, kw_only=True):
     """
 
     connect: Duration = Duration(5)
+    """Name look-up, connection and TLS."""
     first_token: Duration = Duration(30)
+    """From the request to the first piece of a streamed answer."""
     idle: Duration = Duration(15)
+    """Between two pieces of a streamed answer."""
     answer: Duration | None = None
+    """From the request to the last byte of an answer that is not streamed. Default: the deadline of the call."""
 
 
 class HttpRequest(msgspec.Struct, frozen=True):

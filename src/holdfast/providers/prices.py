@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -168,6 +167,8 @@ def find(models: Iterable[NamedModel], cache: Path | None = None) -> dict[NamedM
 
 
 def _version() -> str:
+    from importlib.metadata import version  # slow to import
+
     return f"{version('genai-prices')}/{_CACHE_FORMAT}"
 
 

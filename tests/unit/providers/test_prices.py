@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import random
 import subprocess
@@ -260,7 +261,7 @@ def test_only_what_the_cache_lacks_is_looked_up(look_ups, tmp_path):
 def test_a_cache_of_another_version_of_the_list_is_not_used(look_ups, tmp_path, monkeypatch):
     cache = tmp_path / "prices.json"
     find([("openai", "gpt-4o-mini")], cache)
-    monkeypatch.setattr(prices, "version", lambda _: "99.0")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "99.0")
     find([("openai", "gpt-4o-mini")], cache)
     assert len(look_ups) == 2
 

@@ -1,1 +1,0 @@
-"""`holdfast.toml` to typed settings."""

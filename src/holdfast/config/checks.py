@@ -1,0 +1,164 @@
+"""What makes a configuration wrong beyond the types of its values."""
+
+import datetime
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from holdfast.config.collect import INLINE, Check, Mistake, Place, did_you_mean
+from holdfast.config.files import Sources
+from holdfast.gateway.settings import FeatureSettings
+from holdfast.providers.base import ModelSettings
+from holdfast.providers.known import PROVIDERS, needs_key, reveal
+from holdfast.settings import Secret
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_TRANSPORTS_OWN: Final = {
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "content-type",
+    "accept-encoding",
+}
+_SECRET_NAME: Final = re.compile(r"auth|token|secret|(\b|_|api)key\b|cookie|passw|credential|signature", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"\b(?:"
+    r"(?:sk|rk|csk|xai|pplx|glpat|nvapi|xox[abprs])-[\w-]{12,}"
+    r"|(?:gsk|hf|fw|ghp|gho|ghs|github_pat|r8|tgp_v1)_\w{12,}"
+    r"|AIza[\w-]{20,}|AKIA[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w.-]{8,}"
+    r"|(?:Bearer|Basic)\s+[\w.+/=~-]{8,}"
+    r")",
+)
+
+
+def mask(text: str) -> str:
+    """Blank out what looks like a secret."""
+    return _SECRET.sub("***", text)
+
+
+def checks(sources: Sources, *, resolve_secrets: bool) -> Mapping[type, Check]:
+    """Return the check of each type of settings."""
+
+    def feature(settings: FeatureSettings, at: Place, _: bool) -> Iterator[Mistake]:
+        if settings.prompt is not None and (failure := sources.failure(settings.prompt, empty=False)):
+            yield (*at, "prompt"), f"{settings.prompt}: {failure}"
+
+    def secret(value: Secret, at: Place, _: bool) -> Iterator[Mistake]:
+        if value.env is not None and not _VARIABLE.fullmatch(value.env):
+            yield (*at, "env"), "expected the name of an environment variable, not the secret itself"
+        elif resolve_secrets:
+            try:
+                reveal(value, sources.base)
+            except ValueError as error:
+                yield at, str(error)
+
+    return {ModelSettings: _model, FeatureSettings: feature, Secret: secret}
+
+
+def _model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:
+    if settings.provider not in PROVIDERS:
+        hint = did_you_mean(settings.provider, PROVIDERS) or f", known are {', '.join(PROVIDERS)}"
+        yield (*at, "provider"), f'unknown provider "{settings.provider}"{hint}'
+    elif whole:
+        yield from _missing(settings, at)
+    for key, url in (("base_url", settings.base_url), ("proxy", settings.proxy)):
+        if url is not None and (mistake := _url(url)):
+            yield (*at, key), mistake
+    for name, value in settings.headers.items():
+        yield from _header(name, value, (*at, "headers", name))
+    for name in settings.query:
+        if _SECRET_NAME.search(name):
+            yield (
+                (*at, "query", name),
+                "a secret does not belong in a URL, where it gets logged: use api_key or headers",
+            )
+
+
+def _missing(settings: ModelSettings, at: Place) -> Iterator[Mistake]:
+    provider = PROVIDERS[settings.provider]
+    if provider.needs_base_url and settings.base_url is None:
+        yield (*at, "base_url"), f"required, but missing: provider {settings.provider} has no address of its own"
+    if needs_key(settings):
+        yield (*at, "api_key"), f'required, but missing: write api_key = {{ env = "{provider.env}" }}'
+
+
+def _url(url: str) -> str | None:
+    """Return what is wrong with a URL, without quoting it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "not a URL"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return 'expected a URL such as "https://host/v1"'
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return "a URL can't hold spaces or characters beyond ASCII"
+    if parts.username is not None or parts.password is not None:
+        return f"a URL must not hold a user or password: {INLINE}"
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        return "a URL without ? and # is expected here"
+    return None
+
+
+def _header(name: str, value: str | Secret, at: Place) -> Iterator[Mistake]:
+    if not _HEADER.fullmatch(name):
+        yield at, "not a name that a header can have"
+    elif name.lower() in _TRANSPORTS_OWN:
+        yield at, "this header is set by the gateway itself"
+    if isinstance(value, str):
+        if _SECRET_NAME.search(name):
+            yield at, INLINE
+        elif not value.isprintable() or not value.isascii():
+            yield at, "holds characters that no header can carry"
+
+
+def document(doc: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Check what holds anywhere in the document, and how its parts refer to each other."""
+    yield from _values(doc, ())
+    models, features = _tables(doc, "models"), _tables(doc, "features")
+    if doc.get("models") == {}:
+        yield ("models",), "at least one is needed: a table [models.NAME]"
+    for table, names in (("models", models), ("features", features)):
+        for name in names:
+            if not _NAME.fullmatch(name):
+                yield (
+                    (table, name),
+                    "a name starts with a letter or digit, goes on with letters, digits and . _ : - and has up to 64",
+                )
+    for name in features.keys() & models.keys():
+        yield ("features", name), "there is a model of the same name, and callers could not tell them apart"
+    for name, feature in features.items():
+        yield from _references(feature, models, features, ("features", name, "models"))
+
+
+def _references(feature: Any, models: Mapping[str, Any], features: Mapping[str, Any], at: Place) -> Iterator[Mistake]:
+    named = feature.get("models") if isinstance(feature, dict) else None
+    for index, name in enumerate(named if isinstance(named, list) else ()):
+        if isinstance(name, str) and name not in models:
+            other = f'"{name}" is a feature' if name in features else f'there is no model "{name}"'
+            yield (*at, index), f"{other}{did_you_mean(name, models)}"
+
+
+def _tables(doc: Mapping[str, Any], key: str) -> dict[str, Any]:
+    table = doc.get(key)
+    return table if isinstance(table, dict) else {}
+
+
+def _values(value: object, at: Place) -> Iterator[Mistake]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _values(item, (*at, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _values(item, (*at, index))
+    elif isinstance(value, str) and _SECRET.search(value):
+        yield at, f"looks like a secret: {INLINE}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield at, "expected a finite number"
+    elif isinstance(value, datetime.date | datetime.time):
+        yield at, "dates have no place here: write it as a string"

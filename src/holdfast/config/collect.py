@@ -1,0 +1,142 @@
+"""Turns plain data into settings and collects every mistake on the way, where msgspec stops at the first."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from holdfast.settings import Duration, Secret, Size
+
+Place = tuple[str | int, ...]
+"""The keys that lead to a value."""
+Mistake = tuple[Place, str]
+Check = Callable[[Any, Place, bool], Iterable[Mistake]]
+"""Finds mistakes in settings at a place. The flag says whether they are whole; else, what was wrong has its default."""
+
+INLINE: Final = 'secrets are never written here, use { env = "NAME" } or { file = "PATH" }'
+FOREVER: Final = 366 * 86_400.0
+MAY_BE_ZERO: Final = {"drain"}
+MISSING: Final = object()
+"""Stands for a value that could not be built."""
+
+_WORDS: Final = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "a table",
+}
+
+
+class Collector:
+    """Builds settings and collects `mistakes`. The check of a type runs on each of its values that could be built."""
+
+    def __init__(self, checks: Mapping[type, Check]) -> None:
+        self.mistakes: list[Mistake] = []
+        self._checks = checks
+
+    def build(self, type: Any, value: object, at: Place = ()) -> Any:
+        """Return `value` as a `type`, or MISSING."""
+        options = alternatives(type)
+        if isinstance(value, str) and Secret in options and str not in options:
+            return self._refuse(at, INLINE)
+        if isinstance(value, dict):
+            for option in options:
+                if is_struct(option):
+                    return self._struct(option, value, at)
+                if get_origin(option) is dict:
+                    return self._dict(get_args(option)[1], value, at)
+        return self._leaf(type, value, at)
+
+    def _struct(self, cls: type[msgspec.Struct], table: dict[str, Any], at: Place) -> Any:
+        fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+        for key in table.keys() - fields.keys():
+            self._refuse((*at, key), f"unknown key{did_you_mean(key, fields)}")
+        built = {}
+        for key, field in fields.items():
+            if key in table:
+                built[field.name] = self.build(field.type, table[key], (*at, key))
+            elif field.required:
+                built[field.name] = self._refuse((*at, key), "required, but missing")
+        return self._checked(cls, built, at)
+
+    def _checked(self, cls: type[msgspec.Struct], built: dict[str, Any], at: Place) -> Any:
+        right = {key: value for key, value in built.items() if value is not MISSING}
+        whole = len(right) == len(built)
+        try:
+            struct = cls(**right)
+        except TypeError:  # a required field is among the wrong ones
+            return MISSING
+        except ValueError as error:
+            return self._refuse(at, str(error)) if whole else MISSING
+        if cls in self._checks:
+            self.mistakes += self._checks[cls](struct, at, whole)
+        return struct if whole else MISSING
+
+    def _dict(self, type: Any, table: dict[str, Any], at: Place) -> Any:
+        built = {key: self.build(type, value, (*at, key)) for key, value in table.items()}
+        return MISSING if MISSING in built.values() else built
+
+    def _leaf(self, type: Any, value: object, at: Place) -> Any:
+        words = [word for option in alternatives(type) if get_origin(option) is Literal for word in get_args(option)]
+        if words and isinstance(value, str) and value not in words:
+            expected = " or ".join(f'"{word}"' for word in words)
+            return self._refuse(at, f"expected {expected}, got {value!r}{did_you_mean(value, words)}")
+        try:
+            leaf = msgspec.convert(value, type, dec_hook=_scalar)
+        except msgspec.ValidationError as error:
+            text, _, where = str(error).partition(" - at `$")
+            return self._refuse((*at, *map(int, re.findall(r"\[(\d+)\]", where))), _in_words(text))
+        if isinstance(leaf, Duration | Size) and not leaf and at[-1] not in MAY_BE_ZERO:
+            return self._refuse(at, "must be more than zero")
+        return leaf
+
+    def _refuse(self, at: Place, message: str) -> object:
+        self.mistakes.append((at, message))
+        return MISSING
+
+
+def alternatives(type: Any) -> list[Any]:
+    """Return the members of a union without None, or the type itself; without what constrains it."""
+    if get_origin(type) is Annotated:
+        type = get_args(type)[0]
+    if get_origin(type) in (Union, UnionType):
+        return [option for member in get_args(type) if member is not NoneType for option in alternatives(member)]
+    return [type]
+
+
+def is_struct(option: Any) -> bool:
+    """Whether it is a Struct class."""
+    return isinstance(option, type) and issubclass(option, msgspec.Struct)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Return a hint at the word that is meant, empty when none is near."""
+    near = difflib.get_close_matches(word, list(words), n=1) or difflib.get_close_matches(
+        word.lower(), list(words), n=1
+    )
+    return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def _scalar(cls: Any, value: object) -> Any:
+    try:
+        scalar = cls.parse(value)
+    except OverflowError:
+        raise ValueError("too large") from None
+    if isinstance(scalar, Duration) and scalar > FOREVER:
+        raise ValueError("longer than a year")
+    return scalar
+
+
+def _in_words(text: str) -> str:
+    """Translate what msgspec says of Python's and JSON's types into TOML's."""
+
+    def translate(quoted: re.Match[str]) -> str:
+        names = [name for name in quoted[1].split(" | ") if name != "null"]
+        return " or ".join(_WORDS.get(name, name) for name in names)
+
+    return re.sub(r"`([^`]+)`", translate, text[:1].lower() + text[1:])

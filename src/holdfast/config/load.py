@@ -1,0 +1,93 @@
+"""From files to a valid configuration, or to everything that is wrong with it."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from holdfast.clock import Clock, SystemClock
+from holdfast.config.checks import checks, document, mask
+from holdfast.config.collect import Collector, Mistake, Place
+from holdfast.config.files import Sources, read
+from holdfast.config.types import Config, Configuration, fingerprint
+from holdfast.errors import ConfigError, Problem
+
+_CLOCK: Final = SystemClock()
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+_TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def load(path: Path, *, resolve_secrets: bool = True, clock: Clock = _CLOCK) -> Configuration:
+    """Read and check `holdfast.toml` and the files that it names.
+
+    Without `resolve_secrets`, no secret is looked for: for an editor or CI, which have none.
+
+    Raises:
+        ConfigError: with all that is wrong.
+    """
+    return build(read(path), at_us=int(clock.now() * 1e6), resolve_secrets=resolve_secrets)
+
+
+def parse(files: Mapping[str, str], base: Path = Path(), at_us: int = 0) -> Configuration:
+    """Return the configuration that consists of `files`, `holdfast.toml` first, as in `Configuration.files`.
+
+    Looks at no file and for no secret, so that each worker can rebuild what one process has checked.
+
+    Raises:
+        ConfigError: with all that is wrong.
+    """
+    name = next(iter(files), "holdfast.toml")
+    return build(Sources(path=base / name, texts=files), at_us=at_us, resolve_secrets=False)
+
+
+def build(sources: Sources, *, at_us: int, resolve_secrets: bool) -> Configuration:
+    """Return the configuration that consists of `sources`. Raises ConfigError."""
+    place = str(sources.path)
+    if failure := sources.failure(sources.path.name):
+        raise ConfigError([Problem(place, 0, "", failure)])
+    text = sources.texts[sources.path.name]
+    doc = _document(text, place)
+    try:
+        config, mistakes = _collect(doc, sources, resolve_secrets)
+        if mistakes:
+            raise ConfigError(_locate(mistakes, text, place))
+    except RecursionError:
+        raise ConfigError([Problem(place, 0, "", "tables or arrays are nested too deeply")]) from None
+    return Configuration(
+        config=config, path=sources.path, files=sources.texts, hash=fingerprint(sources.texts), at_us=at_us
+    )
+
+
+def _document(text: str, place: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        problem = Problem(place, 0, "", "tables or arrays are nested too deeply")
+    except ValueError as error:
+        message = str(error)
+        found = _TOML_PLACE.search(message)
+        last = text.rstrip().count("\n") + 1
+        line = int(found[1] or last) if found else 0
+        problem = Problem(place, line, "", f"not TOML: {mask(_TOML_PLACE.sub('', message))}")
+    raise ConfigError([problem])
+
+
+def _collect(doc: dict[str, Any], sources: Sources, resolve_secrets: bool) -> tuple[Config, list[Mistake]]:
+    collector = Collector(checks(sources, resolve_secrets=resolve_secrets))
+    config = collector.build(Config, doc)
+    found = {at for at, _ in collector.mistakes}
+    return config, collector.mistakes + [(at, message) for at, message in document(doc) if at not in found]
+
+
+def _locate(mistakes: list[Mistake], text: str, place: str) -> list[Problem]:
+    from holdfast.config.locate import Lines
+
+    lines = Lines(text)
+    return [Problem(place, lines.of(at), mask(_dotted(at)), mask(message)) for at, message in mistakes]
+
+
+def _dotted(at: Place) -> str:
+    """Return a key as TOML writes it, with the index of an array's item."""
+    parts = [f"[{key}]" if isinstance(key, int) else f".{key if _BARE.fullmatch(key) else repr(key)}" for key in at]
+    return "".join(parts).removeprefix(".")
