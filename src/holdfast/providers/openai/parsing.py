@@ -1,0 +1,375 @@
+"""Requests as callers send them: JSON of the wire -> `chat.py` values, strict where the API is strict."""
+
+import json
+import re
+from typing import Any, TypeVar, cast, get_args
+
+import msgspec
+
+from holdfast.chat import (
+    Audio,
+    Effort,
+    EmbeddingRequest,
+    File,
+    Image,
+    Message,
+    Part,
+    Refusal,
+    Request,
+    ResponseFormat,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Unknown,
+)
+from holdfast.errors import InvalidRequest
+from holdfast.providers.base import Source
+from holdfast.providers.openai.wire import (
+    WireEmbeddingRequest,
+    WireFile,
+    WireImage,
+    WireMessage,
+    WirePart,
+    WireRequest,
+    WireResponseFormat,
+    WireToolCall,
+    reasoning_parts,
+    signature_of,
+    split_data_url,
+)
+
+_T = TypeVar("_T")
+_JSON = msgspec.json.Decoder()
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+_KNOWN = frozenset(WireRequest.__struct_fields__)
+_KNOWN_EMBEDDING = frozenset(WireEmbeddingRequest.__struct_fields__)
+_EFFORTS = frozenset(get_args(Effort))
+_MODES = frozenset(("auto", "none", "required"))
+_PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<param>.*)`)?", re.DOTALL)
+
+
+def parse_request(body: bytes) -> tuple[Request, Source]:
+    """Decode a chat request. Raises InvalidRequest with `param` at fault."""
+    tree = _parse(body)
+    wire = _convert(tree, WireRequest)
+    _check(wire)
+    fields = _FIELDS.decode(body)
+    messages = tuple([_message(message, tree, i) for i, message in enumerate(wire.messages)])
+    tools = tuple([_tool(tree, i) for i in range(len(wire.tools))]) if wire.tools else ()
+    request = _request(wire, messages, tools, _extra(wire, tree))
+    source = Source(
+        wire="openai",
+        request=request,
+        fields=fields,
+        messages=dict(zip(map(id, messages), _LIST.decode(fields["messages"]), strict=True)),
+        tools=dict(zip(map(id, tools), _LIST.decode(fields["tools"]), strict=True)) if tools else {},
+    )
+    return request, source
+
+
+def parse_embeddings(body: bytes) -> EmbeddingRequest:
+    """Decode a request for embeddings. Raises InvalidRequest with `param` at fault."""
+    tree = _parse(body)
+    wire = _convert(tree, WireEmbeddingRequest)
+    return EmbeddingRequest(
+        model=wire.model,
+        input=_inputs(wire.input),
+        dimensions=wire.dimensions,
+        encoding_format=wire.encoding_format or "float",
+        extra={key: value for key, value in tree.items() if key not in _KNOWN_EMBEDDING},
+    )
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    """Decode a JSON object that means the same to every parser: no key twice, nothing that some can't hold."""
+    try:
+        tree = _JSON.decode(body)
+        if _ENCODER.encode(tree) != body:  # else it is canonical, and no key can have been lost
+            json.loads(body.decode(), object_pairs_hook=_unique)
+    except InvalidRequest:
+        raise
+    except RecursionError:
+        raise InvalidRequest("The request body is nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("The request body is not valid UTF-8.") from None
+    except OverflowError:
+        raise InvalidRequest("The request body holds a number out of range.") from None
+    except ValueError as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+    if not isinstance(tree, dict):
+        raise InvalidRequest("The request body is not a JSON object.")
+    return tree
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    seen = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise InvalidRequest(f"The request body has the key {key[:100]!r} twice in one object.", param=key[:100])
+        seen.add(key)
+
+
+def _convert(tree: dict[str, Any], type: type[_T]) -> _T:
+    try:
+        return msgspec.convert(tree, type)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+    except RecursionError:
+        raise InvalidRequest("The request body is nested too deeply.") from None
+
+
+def _invalid(message: str) -> InvalidRequest:
+    place = _PLACE.fullmatch(message)
+    what, param = (place["what"], place["param"]) if place else (message, None)
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
+        param = f"{param}.{missing[1]}" if param else missing[1]
+        what = "This field is required"
+    return _fault(f"{what}.", param)
+
+
+def _fault(message: str, param: str | None) -> InvalidRequest:
+    return InvalidRequest(f"Invalid value for '{param}': {message}" if param else message, param=param)
+
+
+# --- the request ------------------------------------------------------------------------------------------------------
+
+
+def _check(wire: WireRequest) -> None:
+    """What the API refuses beyond the type of a single field."""
+    if wire.max_tokens is not None and wire.max_completion_tokens is not None:
+        raise _fault("max_tokens and max_completion_tokens exclude each other.", "max_tokens")
+    if wire.top_logprobs is not None and not wire.logprobs:
+        raise _fault("top_logprobs needs logprobs to be true.", "top_logprobs")
+    if wire.stream_options is not None and not wire.stream:
+        raise _fault("stream_options are for streams only.", "stream_options")
+
+
+def _request(
+    wire: WireRequest, messages: tuple[Message, ...], tools: tuple[Tool, ...], extra: dict[str, Any]
+) -> Request:
+    tokens = wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens
+    stop = wire.stop
+    return Request(
+        model=wire.model,
+        messages=messages,
+        tools=tools,
+        tool_choice=_tool_choice(wire.tool_choice) if wire.tool_choice is not None else None,
+        parallel_tool_calls=wire.parallel_tool_calls,
+        response_format=_format(wire.response_format) if wire.response_format is not None else None,
+        max_tokens=tokens,
+        temperature=wire.temperature,
+        top_p=wire.top_p,
+        top_k=wire.top_k,
+        stop=() if not stop else (stop,) if isinstance(stop, str) else tuple(stop),
+        seed=wire.seed,
+        n=1 if wire.n is None else wire.n,
+        presence_penalty=wire.presence_penalty,
+        frequency_penalty=wire.frequency_penalty,
+        top_logprobs=(wire.top_logprobs or 0) if wire.logprobs else None,
+        reasoning_effort=cast("Effort", wire.reasoning_effort) if wire.reasoning_effort in _EFFORTS else None,
+        stream=bool(wire.stream),
+        stream_usage=wire.stream_options is not None and bool(wire.stream_options.include_usage),
+        extra=extra,
+    )
+
+
+def _extra(wire: WireRequest, tree: dict[str, Any]) -> dict[str, Any]:
+    """Collect what `Request` can't say: unknown fields, and values of known ones that only this wire has."""
+    extra = {key: value for key, value in tree.items() if key not in _KNOWN}
+    if wire.tool_choice is not None and _tool_choice(wire.tool_choice) is None:
+        extra["tool_choice"] = tree["tool_choice"]
+    if wire.response_format is not None and _format(wire.response_format) is None:
+        extra["response_format"] = tree["response_format"]
+    if wire.reasoning_effort is not None and wire.reasoning_effort not in _EFFORTS:
+        extra["reasoning_effort"] = wire.reasoning_effort
+    return extra
+
+
+def _tool_choice(choice: str | dict[str, Any]) -> ToolChoice | None:
+    if isinstance(choice, str):
+        if choice not in _MODES:
+            raise _fault('expected "none", "auto", "required" or an object.', "tool_choice")
+        return ToolChoice(mode=cast("Any", choice))
+    if choice.get("type") != "function":
+        return None
+    function = choice.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str):
+        raise _fault("expected the name of a function.", "tool_choice.function.name")
+    return ToolChoice(mode="named", name=name)
+
+
+def _format(wire: WireResponseFormat) -> ResponseFormat | None:
+    if wire.type == "text":
+        return ResponseFormat(type="text")
+    if wire.type == "json_object":
+        return ResponseFormat(type="json")
+    if wire.type != "json_schema":
+        return None
+    schema = wire.json_schema
+    if schema is None:
+        raise _fault("This field is required.", "response_format.json_schema")
+    return ResponseFormat(
+        type="schema", schema=schema.schema, name=schema.name, description=schema.description, strict=schema.strict
+    )
+
+
+def _tool(tree: dict[str, Any], i: int) -> Tool:
+    """Decode a tool. One that is no function is kept whole in `extra`."""
+    tool = tree["tools"][i]
+    function = tool.get("function")
+    if tool["type"] != "function":
+        own = tool.get(tool["type"])
+        own = own if isinstance(own, dict) else {}
+        name, description = own.get("name"), own.get("description")
+        return Tool(
+            name=name if isinstance(name, str) else tool["type"],
+            description=description if isinstance(description, str) else None,
+            extra=tool,
+        )
+    if function is None:
+        raise _fault("This field is required.", f"tools[{i}].function")
+    return Tool(
+        name=function["name"],
+        description=function.get("description"),
+        parameters=function.get("parameters"),
+        strict=function.get("strict"),
+        extra={key: value for key, value in tool.items() if key not in ("type", "function")},
+    )
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _message(wire: WireMessage, tree: dict[str, Any], i: int) -> Message:
+    role = wire.role
+    if role == "user" or role == "system":
+        return Message(role=role, parts=_content(wire, tree, i), name=wire.name)
+    if role == "assistant":
+        return Message(role=role, parts=_assistant_parts(wire, tree, i), name=wire.name)
+    if role == "developer":
+        return Message(role="system", parts=_content(wire, tree, i), name=wire.name)
+    return Message(role="tool", parts=(_tool_result(wire, tree, i),))
+
+
+def _content(wire: WireMessage, tree: dict[str, Any], i: int) -> tuple[Part, ...]:
+    content = wire.content
+    if isinstance(content, str):
+        return (Text(text=content),)
+    if not content:
+        what = "This field is required." if content is None else "expected at least one part."
+        raise _fault(what, f"messages[{i}].content")
+    return _parts(content, tree, i)
+
+
+def _parts(content: list[WirePart], tree: dict[str, Any], i: int) -> tuple[Part, ...]:
+    return tuple([_part(part, tree, i, j) for j, part in enumerate(content)])
+
+
+def _part(part: WirePart, tree: dict[str, Any], i: int, j: int) -> Part:
+    kind = part.type
+    if kind == "text" and part.text is not None:
+        return Text(text=part.text)
+    if kind == "image_url" and part.image_url is not None:
+        return _image(part.image_url)
+    if kind == "input_audio" and part.input_audio is not None:
+        return Audio(data=part.input_audio.data, format=part.input_audio.format)
+    if kind == "file" and part.file is not None:
+        return _file(part.file)
+    if kind == "refusal" and part.refusal is not None:
+        return Refusal(text=part.refusal)
+    if kind in ("text", "image_url", "input_audio", "file", "refusal"):
+        raise _fault("This field is required.", f"messages[{i}].content[{j}].{kind}")
+    return Unknown(wire="openai", value=tree["messages"][i]["content"][j])
+
+
+def _image(image: WireImage | str) -> Image:
+    url, detail = (image, None) if isinstance(image, str) else (image.url, image.detail)
+    if (inline := split_data_url(url)) is None:
+        return Image(url=url, detail=detail)
+    return Image(media_type=inline[0], data=inline[1], detail=detail)
+
+
+def _file(file: WireFile) -> File:
+    data = file.file_data
+    if data is None:
+        return File(id=file.file_id, name=file.filename)
+    if data.startswith(("https://", "http://")):
+        return File(url=data, name=file.filename, id=file.file_id)
+    media_type, data = split_data_url(data) or (None, data)
+    return File(data=data, media_type=media_type, name=file.filename, id=file.file_id)
+
+
+def _assistant_parts(wire: WireMessage, tree: dict[str, Any], i: int) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    if wire.reasoning_content or wire.reasoning or wire.reasoning_details:
+        parts += reasoning_parts(wire.reasoning_content, wire.reasoning, wire.reasoning_details)
+    if isinstance(wire.content, str):
+        if wire.content:
+            parts.append(Text(text=wire.content))
+    elif wire.content:
+        parts += _parts(wire.content, tree, i)
+    if wire.refusal:
+        parts.append(Refusal(text=wire.refusal))
+    if wire.tool_calls:
+        parts += [_tool_call(call, tree, i, j) for j, call in enumerate(wire.tool_calls)]
+    if wire.function_call is not None:
+        parts.append(ToolCall(id="", name=wire.function_call.name, arguments=wire.function_call.arguments))
+    if wire.audio is not None:
+        parts.append(Unknown(wire="openai", value={"audio": wire.audio}))
+    return tuple(parts)
+
+
+def _tool_call(call: WireToolCall, tree: dict[str, Any], i: int, j: int) -> ToolCall | Unknown:
+    if call.type != "function":
+        return Unknown(wire="openai", value=tree["messages"][i]["tool_calls"][j])
+    function = call.function
+    if function is None:
+        raise _fault("This field is required.", f"messages[{i}].tool_calls[{j}].function")
+    return ToolCall(
+        id=call.id, name=function.name, arguments=function.arguments, signature=signature_of(call.extra_content)
+    )
+
+
+def _tool_result(wire: WireMessage, tree: dict[str, Any], i: int) -> ToolResult:
+    """A tool message, or the deprecated function message: its call has no id, as `_assistant_parts` decodes it."""
+    call_id, name = wire.tool_call_id, wire.name
+    if wire.role == "function":
+        if name is None:
+            raise _fault("This field is required.", f"messages[{i}].name")
+        call_id = ""
+    elif call_id is None:
+        raise _fault("This field is required.", f"messages[{i}].tool_call_id")
+    content: tuple[Part, ...] = ()
+    if wire.content != "" and (wire.content is not None or wire.role == "tool"):
+        content = _content(wire, tree, i)
+    for j, part in enumerate(content):
+        if not isinstance(part, Text | Image | File):
+            raise _fault("a tool's result holds text, images and files.", f"messages[{i}].content[{j}].type")
+    return ToolResult(call_id=call_id or "", content=cast("Any", content), name=name)
+
+
+# --- embeddings -------------------------------------------------------------------------------------------------------
+
+
+def _inputs(input: str | list[Any]) -> tuple[str, ...] | tuple[tuple[int, ...], ...]:
+    if isinstance(input, str):
+        return (input,)
+    for kind in (list[str], list[int], list[list[int]]):
+        try:
+            values: Any = msgspec.convert(input, kind)
+        except msgspec.ValidationError:
+            continue
+        if not values or [] in values:
+            raise _fault("expected at least one text or token.", "input")
+        if kind == list[str]:
+            return tuple(values)
+        return (tuple(values),) if kind == list[int] else tuple([tuple(tokens) for tokens in values])
+    raise _fault("expected a text, texts, token ids or lists of them.", "input")
