@@ -3,8 +3,7 @@
 A `base_url` is what comes before the paths of its wire: `/chat/completions` and `/embeddings` (openai), `/v1/messages`
 (anthropic), `/models/NAME:generateContent` (google).
 
-Quirks: "azure" sends the key as `api-key`; "max_tokens" says `max_tokens` where OpenAI says `max_completion_tokens`;
-"no_stream_usage" refuses `stream_options` (and sends usage on streams without being asked).
+What each quirk means stands in `providers/openai/upstream.py`.
 """
 
 from pathlib import Path
@@ -30,12 +29,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """Whether there is no default, because everybody has an address of their own."""
 
 
-_MAX_TOKENS: Final = frozenset({"max_tokens"})
+def _quirks(*names: str) -> frozenset[str]:
+    return frozenset(names)
 
 
-def _own(base_url: str | None = None) -> Provider:
+def _own(*quirks: str, base_url: str | None = None) -> Provider:
     """Return a server that people run themselves. All of them know `max_tokens`, some nothing else."""
-    return Provider(base_url=base_url, quirks=_MAX_TOKENS, needs_key=False, needs_base_url=base_url is None)
+    return Provider(
+        base_url=base_url, quirks=_quirks("max_tokens", *quirks), needs_key=False, needs_base_url=base_url is None
+    )
 
 
 PROVIDERS: Final[dict[str, Provider]] = {
@@ -49,41 +51,56 @@ PROVIDERS: Final[dict[str, Provider]] = {
         prices="google",
         env="GEMINI_API_KEY",
     ),
-    "azure": Provider(quirks=frozenset({"azure"}), prices="azure", env="AZURE_OPENAI_API_KEY", needs_base_url=True),
+    "azure": Provider(quirks=_quirks("azure"), prices="azure", env="AZURE_OPENAI_API_KEY", needs_base_url=True),
     "mistral": Provider(
         base_url="https://api.mistral.ai/v1",
-        quirks=frozenset({"max_tokens", "no_stream_usage"}),
+        quirks=_quirks("max_tokens", "no_stream_usage"),
         prices="mistral",
         env="MISTRAL_API_KEY",
     ),
     "groq": Provider(base_url="https://api.groq.com/openai/v1", prices="groq", env="GROQ_API_KEY"),
     "deepseek": Provider(
-        base_url="https://api.deepseek.com/v1", quirks=_MAX_TOKENS, prices="deepseek", env="DEEPSEEK_API_KEY"
+        base_url="https://api.deepseek.com/v1",
+        quirks=_quirks("max_tokens", "reasoning_content"),
+        prices="deepseek",
+        env="DEEPSEEK_API_KEY",
     ),
     "xai": Provider(base_url="https://api.x.ai/v1", prices="x-ai", env="XAI_API_KEY"),
     "openrouter": Provider(
-        base_url="https://openrouter.ai/api/v1", quirks=_MAX_TOKENS, prices="openrouter", env="OPENROUTER_API_KEY"
+        base_url="https://openrouter.ai/api/v1",
+        quirks=_quirks("max_tokens", "top_k", "reasoning_details"),
+        prices="openrouter",
+        env="OPENROUTER_API_KEY",
     ),
     "together": Provider(
-        base_url="https://api.together.ai/v1", quirks=_MAX_TOKENS, prices="together", env="TOGETHER_API_KEY"
+        base_url="https://api.together.ai/v1",
+        quirks=_quirks("max_tokens", "top_k"),
+        prices="together",
+        env="TOGETHER_API_KEY",
     ),
     "fireworks": Provider(
         base_url="https://api.fireworks.ai/inference/v1",
-        quirks=_MAX_TOKENS,
+        quirks=_quirks("max_tokens", "top_k"),
         prices="fireworks",
         env="FIREWORKS_API_KEY",
     ),
     "cerebras": Provider(base_url="https://api.cerebras.ai/v1", prices="cerebras", env="CEREBRAS_API_KEY"),
     "perplexity": Provider(
-        base_url="https://api.perplexity.ai", quirks=_MAX_TOKENS, prices="perplexity", env="PERPLEXITY_API_KEY"
+        base_url="https://api.perplexity.ai",
+        quirks=_quirks("max_tokens"),
+        prices="perplexity",
+        env="PERPLEXITY_API_KEY",
     ),
     "moonshot": Provider(
-        base_url="https://api.moonshot.ai/v1", quirks=_MAX_TOKENS, prices="moonshotai", env="MOONSHOT_API_KEY"
+        base_url="https://api.moonshot.ai/v1",
+        quirks=_quirks("max_tokens", "reasoning_content"),
+        prices="moonshotai",
+        env="MOONSHOT_API_KEY",
     ),
-    "ollama": _own("http://127.0.0.1:11434/v1"),
-    "llamacpp": _own("http://127.0.0.1:8080/v1"),
-    "vllm": _own(),
-    "sglang": _own(),
+    "ollama": _own(base_url="http://127.0.0.1:11434/v1"),
+    "llamacpp": _own("top_k", base_url="http://127.0.0.1:8080/v1"),
+    "vllm": _own("top_k", "reasoning_content"),
+    "sglang": _own("top_k", "reasoning_content"),
     "tgi": _own(),
     "simulated": Provider(needs_key=False),
 }

@@ -54,7 +54,7 @@ def test_everything_configured_reaches_the_endpoint(monkeypatch, tmp_path):
     assert endpoint.api_key == "key-1"
     assert endpoint.headers == ((b"x-team", b"search"), (b"x-token", b"token-2"))
     assert (endpoint.query, endpoint.body) == ({"api-version": "1"}, {"top_k": 3})
-    assert endpoint.quirks == {"max_tokens"}
+    assert "max_tokens" in endpoint.quirks
 
 
 def test_an_endpoint_shows_no_secret(monkeypatch):
