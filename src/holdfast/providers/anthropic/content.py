@@ -12,8 +12,12 @@ from holdfast.chat import File, Image, Part, Reasoning, Refusal, Text, ToolCall,
 
 Json = dict[str, Any]
 
+_IN_RESULTS = (Text, Image, File)
+_SPOKEN = (Text, Refusal)
+
 encode_json = msgspec.json.Encoder().encode
 _PLACE = re.compile(r" - at `(?:key in )?\$(.*)`$")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
 _QUOTE = ord('"')
 _ID = re.compile(r"[\w-]+", re.ASCII)
 
@@ -35,10 +39,7 @@ def read(decoder: msgspec.json.Decoder[Any], data: bytes | Raw, path: str) -> An
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        message = str(error)
-        place = _PLACE.search(message)
-        inner = re.sub(r"\[(\d+)\]", r".\1", place[1]).replace("[...]", "") if place else ""
-        raise Malformed((path + inner).lstrip("."), _PLACE.sub("", message)) from None
+        raise _malformed(str(error), path) from None
     except RecursionError:
         raise Malformed(path, "The JSON is nested too deeply") from None
     except UnicodeDecodeError:
@@ -50,6 +51,16 @@ def read(decoder: msgspec.json.Decoder[Any], data: bytes | Raw, path: str) -> An
 def is_null(raw: Raw) -> bool:
     """Whether a field says null."""
     return len(memoryview(raw)) == 4 and bytes(raw) == b"null"
+
+
+def _malformed(message: str, path: str) -> Malformed:
+    """Take the place out of a message such as "Expected `int`, got `str` - at `$.messages[0].content`"."""
+    if place := _PLACE.search(message):
+        path += re.sub(r"\[(\d+)\]", r".\1", place[1]).replace("[...]", "")
+    message = _PLACE.sub("", message)
+    if missing := _MISSING.fullmatch(message):
+        path, message = f"{path}.{missing[1]}", "Field required"
+    return Malformed(path.lstrip("."), message)
 
 
 # --- from the wire ----------------------------------------------------------------------------------------------------
@@ -139,7 +150,7 @@ def _decode_call(block: Block, path: str) -> Part:
 
 def _decode_result(block: Block, path: str) -> Part | None:
     content = decode_content(block.content, f"{path}.content") if memoryview(block.content) else ()
-    if not all(isinstance(part, Text | Image | File) for part in content):
+    if not all(isinstance(part, _IN_RESULTS) for part in content):
         return None
     call_id = block.string("tool_use_id", path)
     return ToolResult(call_id=call_id, content=content, is_error=block.is_error is True)  # type: ignore[arg-type]
@@ -197,7 +208,7 @@ _DECODERS: dict[str, Callable[[Block, str], Part | None]] = {
 
 def encode_parts(parts: Iterable[Part]) -> list[Json]:
     """Return the blocks of parts; empty text, which the wire refuses, is left out. Raises Unsayable."""
-    return [encode_part(part) for part in parts if not (isinstance(part, Text | Refusal) and not part.text)]
+    return [encode_part(part) for part in parts if not (isinstance(part, _SPOKEN) and not part.text)]
 
 
 def encode_part(part: Part) -> Json:

@@ -34,6 +34,7 @@ from holdfast.providers.anthropic.content import (
     Json,
     Malformed,
     Unsayable,
+    decode_blocks,
     decode_content,
     encode_json,
     encode_part,
@@ -58,12 +59,16 @@ _MODES: dict[str, Literal["auto", "none", "required", "named"]] = {
     "tool": "named",
 }
 _MADE_HERE = frozenset({"content", "usage", "stop_reason", "stop_details"})
+_ONLY_ASSISTANTS = (ToolCall, Reasoning)
+_NONE = type(None)
+_CHECKS = (("description", (str, _NONE)), ("input_schema", (dict,)), ("strict", (bool, _NONE)))
+_NAMED = frozenset({"name", "description", "input_schema", "strict"})
 _OFF = ("disabled", "between_tools")
 
 
 class _Message(msgspec.Struct):
     role: Literal["user", "assistant", "system"]
-    content: Raw
+    content: str | list[Raw]
 
 
 class _Thinking(msgspec.Struct):
@@ -111,7 +116,6 @@ _BODY = msgspec.json.Decoder(_Body)
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _MESSAGE = msgspec.json.Decoder(_Message)
 _TOOL = msgspec.json.Decoder(dict[str, Any])
-_RAWS = msgspec.json.Decoder(list[Raw])
 _ANY = msgspec.json.Decoder()
 
 
@@ -199,26 +203,34 @@ class _Decoding:
         for i, raw in enumerate(self.body.messages):
             path = f"messages.{i}"
             message: _Message = read(_MESSAGE, raw, path)
-            parts = decode_content(message.content, f"{path}.content")
-            if message.role == "user":
-                yield from self._turn(parts, raw, message.content, f"{path}.content")
-                continue
-            if message.role == "system":
-                _only_text(parts, f"{path}.content")
-            said = Message(role=message.role, parts=parts)
-            if _check_assistant(parts, f"{path}.content"):
+            content, role = message.content, message.role
+            if isinstance(content, str):
+                said = Message(role=role, parts=(Text(text=content),))
                 self.messages[id(said)] = raw
-            yield said
+                yield said
+            elif role == "user":
+                yield from self._turn(content, raw, f"{path}.content")
+            else:
+                yield self._said(role, content, raw, f"{path}.content")
 
-    def _turn(self, parts: tuple[Part, ...], raw: Raw, content: Raw, path: str) -> Iterator[Message]:
+    def _said(self, role: Literal["assistant", "system"], blocks: list[Raw], raw: Raw, path: str) -> Message:
+        parts = decode_blocks(blocks, path)
+        if role == "system":
+            _only_text(parts, path)
+        said = Message(role=role, parts=parts)
+        if _check_assistant(parts, path):
+            self.messages[id(said)] = raw
+        return said
+
+    def _turn(self, blocks: list[Raw], raw: Raw, path: str) -> Iterator[Message]:
         """Yield the user's words and the results of tools, which share a turn on this wire, as messages apart."""
-        roles = [_role(part, f"{path}.{i}") for i, part in enumerate(parts)]
+        parts = decode_blocks(blocks, path)
+        roles = [_role(part, path, i) for i, part in enumerate(parts)]
         if "tool" not in roles or "user" not in roles:
             said = Message(role=roles[0] if roles else "user", parts=parts)
             self.messages[id(said)] = raw
             yield said
             return
-        blocks: list[Raw] = read(_RAWS, content, path)
         for role, run in groupby(range(len(parts)), roles.__getitem__):
             numbers = list(run)
             said = Message(role=role, parts=tuple([parts[n] for n in numbers]))
@@ -275,12 +287,13 @@ def _only_text(parts: tuple[Part, ...], path: str) -> None:
             raise Malformed(f"{path}.{i}.type", "Input should be text")
 
 
-def _role(part: Part, path: str) -> Literal["user", "tool"]:
+def _role(part: Part, path: str, i: int) -> Literal["user", "tool"]:
     """Return whose words a block of a user's turn is. Raises Malformed if it can only be an assistant's."""
-    if isinstance(part, ToolCall | Reasoning):
-        raise Malformed(path, "This block can only be in an assistant's message")
-    result = isinstance(part, ToolResult) or (isinstance(part, Unknown) and part.value.get("type") == "tool_result")
-    return "tool" if result else "user"
+    if isinstance(part, ToolResult):
+        return "tool"
+    if isinstance(part, _ONLY_ASSISTANTS):
+        raise Malformed(f"{path}.{i}", "This block can only be in an assistant's message")
+    return "tool" if isinstance(part, Unknown) and part.value.get("type") == "tool_result" else "user"
 
 
 def _check_assistant(parts: tuple[Part, ...], path: str) -> bool:
@@ -294,24 +307,22 @@ def _check_assistant(parts: tuple[Part, ...], path: str) -> bool:
 def _tool(fields: Json, path: str) -> Tool:
     """Return a tool: a function of the caller's, or one that the provider runs itself."""
     type_, name = fields.get("type"), fields.get("name")
-    if not isinstance(type_, str | None):
+    if not isinstance(type_, (str, _NONE)):
         raise Malformed(f"{path}.type", "Input should be a valid string")
     own = type_ in (None, "custom")
     if not isinstance(name, str) and (own or name is not None):
         raise Malformed(f"{path}.name", "Field required" if name is None else "Input should be a valid string")
     if not own:
         return Tool(name=name or type_ or "", extra={key: value for key, value in fields.items() if key != "name"})
-    checks = (("description", str | None), ("input_schema", dict), ("strict", bool | None))
-    for field, kind in checks:
-        if not isinstance(fields.get(field), kind):
-            raise Malformed(f"{path}.{field}", f"Input should be {'an object' if kind is dict else 'of another type'}")
-    named = ("name", "description", "input_schema", "strict")
+    for field, kinds in _CHECKS:
+        if not isinstance(fields.get(field), kinds):
+            raise Malformed(f"{path}.{field}", f"Input should be {kinds[0].__name__}")
     return Tool(
         name=name or "",
         description=fields.get("description"),
         parameters=fields["input_schema"],
         strict=fields.get("strict"),
-        extra={key: value for key, value in fields.items() if key not in named},
+        extra={key: value for key, value in fields.items() if key not in _NAMED},
     )
 
 
