@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Protocol
 
 import msgspec
 
+from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call, Outcome, Snapshot
 from holdfast.settings import Settings
 
@@ -13,6 +14,7 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     """[log]: where calls are recorded, and how soon they are safe."""
 
     path: str = ".holdfast/log.db"
+    """The file of the database."""
     durability: Literal["sync", "async"] = "async"
     """"sync": the last byte of an answer waits until its call is on disk."""
     flush_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 200
@@ -64,6 +66,14 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
 DURATION_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
+class UnknownCall(LogError):
+    """The call that a scan should go on from is not in the log."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        super().__init__(f"The log has no call {id!r} to go on from.")
+
+
 class Log(Protocol):
     """Where events are kept. Its methods block, so the gateway calls them from a thread of their own.
 
@@ -87,7 +97,11 @@ class Log(Protocol):
         ...
 
     def scan(self, filter: Filter) -> Iterator[Sequence[Call]]:
-        """Iterate over calls in batches, newest first (see `Filter.after`), with attempts and without bodies."""
+        """Iterate over calls in batches, newest first (see `Filter.after`), with attempts and without bodies.
+
+        Raises:
+            UnknownCall: the call of `filter.before` or `filter.after` is not there.
+        """
         ...
 
     def totals(self, since_us: int | None = None) -> Sequence[Total]:

@@ -1,0 +1,110 @@
+"""The log in memory, for tests and for gateways that keep nothing."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import msgspec
+
+from holdfast.events import AnyEvent, Call, Snapshot
+from holdfast.log.base import Filter, Total, UnknownCall
+from holdfast.log.totals import MINUTE_US, Key, all_time, merge, tally, total
+
+_PAGE = 500
+
+
+class MemoryLog:
+    """A log that ends with the process. `limit` bounds the calls it keeps: the oldest make room. Thread-safe."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._calls: dict[str, tuple[int, Call]] = {}
+        """By id, in the order of recording, which is the number."""
+        self._recorded = 0
+        self._snapshots: dict[str, Snapshot] = {}
+        self._totals: dict[Key, list[int]] = {}
+        self._lock = threading.Lock()
+
+    def append(self, batch: Sequence[AnyEvent]) -> None:
+        with self._lock:
+            new: dict[str, Call] = {}
+            for event in batch:
+                if isinstance(event, Snapshot):
+                    self._snapshots.setdefault(event.hash, event)
+                elif event.id not in self._calls:
+                    new.setdefault(event.id, event)
+            merge(self._totals, tally(new.values()))
+            for call in new.values():
+                self._keep(call)
+
+    def _keep(self, call: Call) -> None:
+        if call.store == "none":
+            return
+        self._recorded += 1
+        kept = call if call.store == "all" else msgspec.structs.replace(call, request=None, reply=None)
+        self._calls[call.id] = self._recorded, kept
+        if self._limit is not None and len(self._calls) > self._limit:
+            del self._calls[next(iter(self._calls))]
+
+    def get(self, id: str) -> Call | None:
+        with self._lock:
+            return self._calls[id][1] if id in self._calls else None
+
+    def snapshot(self, hash: str) -> Snapshot | None:
+        with self._lock:
+            return self._snapshots.get(hash)
+
+    def scan(self, filter: Filter) -> Iterator[Sequence[Call]]:
+        def newest_first(item: tuple[int, Call]) -> tuple[int, int]:
+            return item[1].at_us, item[0]
+
+        with self._lock:
+            keep = _predicate(filter)
+            found = list(self._calls.values())
+            if filter.after is not None:
+                last = max([self._number(id) for id in (filter.after, filter.before) if id is not None])
+                found = [item for item in found if item[0] > last]
+            else:
+                found.sort(key=newest_first, reverse=True)
+                if filter.before is not None:
+                    place = newest_first((self._number(filter.before), self._calls[filter.before][1]))
+                    found = [item for item in found if newest_first(item) < place]
+        calls = islice((call for _, call in found if keep(call)), filter.limit)
+        while batch := [msgspec.structs.replace(call, request=None, reply=None) for call in islice(calls, _PAGE)]:
+            yield batch
+
+    def _number(self, id: str) -> int:
+        if id not in self._calls:
+            raise UnknownCall(id)
+        return self._calls[id][0]
+
+    def totals(self, since_us: int | None = None) -> Sequence[Total]:
+        with self._lock:
+            since = 0 if since_us is None else since_us // MINUTE_US
+            summed = all_time({key: sums for key, sums in self._totals.items() if key[0] >= since})
+        return [total(key[1:], sums) for key, sums in sorted(summed.items())]
+
+    def erase(self, subject: str) -> int:
+        with self._lock:
+            erased = [id for id, (_, call) in self._calls.items() if call.subject == subject]
+            for id in erased:
+                del self._calls[id]
+        return len(erased)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def _predicate(filter: Filter) -> Callable[[Call], bool]:
+    names = ("name", "model", "outcome", "error", "session", "subject")
+    equal = {name: value for name in names if (value := getattr(filter, name)) is not None}
+
+    def holds(call: Call) -> bool:
+        return (
+            (filter.since_us is None or call.at_us >= filter.since_us)
+            and (filter.until_us is None or call.at_us < filter.until_us)
+            and (filter.tag is None or call.tags.get(filter.tag[0]) == filter.tag[1])
+            and all(getattr(call, name) == value for name, value in equal.items())
+        )
+
+    return holds

@@ -1,0 +1,71 @@
+"""Sums over calls, made as the calls are recorded."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+
+from holdfast.events import Call
+from holdfast.log.base import DURATION_BOUNDS_S, Total
+
+Key = tuple[int, str, str, str, str]
+"""Minute since 1970 UTC, name, model, outcome, error. Minute 0 stands for all time."""
+
+SUMS = (
+    "calls",
+    "attempts",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cost_nanousd",
+    "unpriced",
+    "duration_us",
+)
+"""What is summed, in this order; the counts by duration follow."""
+
+WIDTH = len(SUMS) + len(DURATION_BOUNDS_S) + 1
+MINUTE_US = 60_000_000
+
+_BOUNDS_US = [round(bound * 1e6) for bound in DURATION_BOUNDS_S]
+
+
+def tally(calls: Iterable[Call]) -> dict[Key, list[int]]:
+    """Sum calls up, each under the minute it arrived in."""
+    tallies: dict[Key, list[int]] = {}
+    for call in calls:
+        key = (call.at_us // MINUTE_US, call.name, call.model or "", call.outcome, call.error or "")
+        sums = tallies.get(key)
+        if sums is None:
+            sums = tallies[key] = [0] * WIDTH
+        sums[0] += 1
+        sums[1] += len(call.attempts)
+        if (usage := call.usage) is not None:
+            sums[2] += usage.input_tokens
+            sums[3] += usage.output_tokens
+            sums[4] += usage.cache_read_tokens
+        if call.cost_nanousd is None:
+            sums[6] += 1
+        else:
+            sums[5] += call.cost_nanousd
+        sums[7] += call.duration_us
+        sums[8 + bisect_left(_BOUNDS_US, call.duration_us)] += 1
+    return tallies
+
+
+def merge(into: dict[Key, list[int]], tallies: Mapping[Key, Sequence[int]]) -> None:
+    """Add `tallies` to those in `into`."""
+    for key, sums in tallies.items():
+        into[key] = [a + b for a, b in zip(into[key], sums, strict=True)] if key in into else list(sums)
+
+
+def all_time(tallies: Mapping[Key, Sequence[int]]) -> dict[Key, list[int]]:
+    """Sum over the minutes."""
+    summed: dict[Key, list[int]] = {}
+    for key, sums in tallies.items():
+        merge(summed, {(0, *key[1:]): sums})
+    return summed
+
+
+def total(key: Sequence[str], sums: Sequence[int]) -> Total:
+    """Return the value of sums under (name, model, outcome, error)."""
+    name, model, outcome, error = key
+    named = dict(zip(SUMS, sums, strict=False))
+    return Total(name=name, model=model, outcome=outcome, error=error, buckets=tuple(sums[len(SUMS) :]), **named)

@@ -1,0 +1,104 @@
+"""Calls as JSON: the one shape that the command line and the HTTP API share."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from holdfast.chat import Usage
+from holdfast.errors import InvalidRequest
+from holdfast.events import Attempt, Call
+from holdfast.log.base import Filter, Log, Total, UnknownCall
+
+PAGE = 50
+
+
+def page(log: Log, filter: Filter) -> dict[str, Any]:
+    """Return `{"calls": [...], "next": id}`: `filter.limit` calls (default 50), and the cursor of the next page.
+
+    The cursor is to be given back as `filter.before`; None where no call is left.
+
+    Raises:
+        InvalidRequest: the call of a cursor is not in the log.
+        LogError: the log can't be read.
+    """
+    limit = PAGE if filter.limit is None else filter.limit
+    try:
+        found = [call for batch in log.scan(msgspec.structs.replace(filter, limit=limit + 1)) for call in batch]
+    except UnknownCall as error:
+        raise InvalidRequest(error.message, param="after" if error.id == filter.after else "before") from error
+    calls = found[:limit]
+    return {"calls": [call_json(call) for call in calls], "next": calls[-1].id if calls and found[limit:] else None}
+
+
+def call_json(call: Call) -> dict[str, Any]:
+    """Return a call as plain JSON values, its bodies only where it carries them.
+
+    Times are ISO 8601 in UTC, durations microseconds, money US dollars as a decimal string; None is unknown.
+    """
+    shown: dict[str, Any] = {
+        "id": call.id,
+        "at": iso(call.at_us),
+        "at_us": call.at_us,
+        "kind": call.kind,
+        "wire": call.wire,
+        "name": call.name,
+        "feature": call.feature,
+        "model": call.model,
+        "provider": call.provider,
+        "served_model": call.served_model,
+        "fingerprint": call.fingerprint,
+        "config": call.config,
+        "outcome": call.outcome,
+        "status": call.status,
+        "error": call.error,
+        "message": call.message,
+        "finish": call.finish,
+        "stream": call.stream,
+        "store": call.store,
+        "duration_us": call.duration_us,
+        "first_token_us": call.first_token_us,
+        "session": call.session,
+        "subject": call.subject,
+        "tags": call.tags,
+        "usage": _usage_json(call.usage),
+        "cost_usd": usd(call.cost_nanousd),
+        "attempts": [_attempt_json(attempt) for attempt in call.attempts],
+    }
+    bodies = {"request": call.request, "reply": call.reply}
+    return shown | {name: _plain(body) for name, body in bodies.items() if body is not None}
+
+
+def total_json(total: Total) -> dict[str, Any]:
+    """Return sums as plain JSON values."""
+    return {**msgspec.structs.asdict(total), "cost_usd": usd(total.cost_nanousd), "buckets": list(total.buckets)}
+
+
+def iso(at_us: int) -> str:
+    """Return a time in ISO 8601, UTC, to the microsecond. Times beyond the year 9999 are cut to it."""
+    seconds, micros = divmod(min(max(at_us, 0), _LAST_US), 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+
+
+def usd(nanousd: int | None) -> str | None:
+    """Return US dollars as a decimal with nine places, None where the cost is unknown."""
+    if nanousd is None:
+        return None
+    return f"{'-' if nanousd < 0 else ''}{abs(nanousd) // 10**9}.{abs(nanousd) % 10**9:09d}"
+
+
+_LAST_US = 253_402_300_799_999_999
+
+
+def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+    shown = msgspec.structs.asdict(attempt)
+    del shown["cost_nanousd"]
+    return {**shown, "usage": _usage_json(attempt.usage), "cost_usd": usd(attempt.cost_nanousd)}
+
+
+def _usage_json(usage: Usage | None) -> dict[str, int] | None:
+    return None if usage is None else msgspec.structs.asdict(usage)
+
+
+def _plain(value: object) -> Any:
+    return msgspec.to_builtins(value)

@@ -1,0 +1,200 @@
+"""Between the event loop and the log: a queue that one thread commits in groups."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from holdfast.errors import LogError
+from holdfast.events import AnyEvent
+from holdfast.log.base import Log, LogSettings
+
+Subscriber = Callable[[Sequence[AnyEvent]], None]
+"""Is given each batch once it is recorded, in the writer's thread."""
+
+BATCH = 256
+"""Events a transaction, and how many may gather before the thread is woken early."""
+_FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
+_logger = logging.getLogger(__name__)
+
+
+class LogWriter:
+    """Records events of one event loop without ever holding it up.
+
+    `append` takes an event and returns at once; a thread records what has gathered every `flush_ms`, or earlier when
+    much has. Events stay in the queue until the log has taken them: a log that fails is tried again until it works.
+    `full` says when no more calls should be admitted. A `subscriber` that fails is reported and harms nothing.
+    """
+
+    def __init__(self, log: Log, settings: LogSettings, subscribers: Sequence[Subscriber] = ()) -> None:
+        self.sync = settings.durability == "sync"
+        self.failing: LogError | None = None
+        """Why the last batch could not be recorded; None as soon as it is."""
+        self._log = log
+        self._subscribers = subscribers
+        self._limit = settings.queue
+        self._early = max(1, min(BATCH, settings.queue // 4))
+        self._flush = settings.flush_ms / 1000
+        self._queue: deque[AnyEvent] = deque()
+        self._batches: deque[Sequence[AnyEvent]] = deque()
+        """Taken from the queue by the thread, in their order, and not recorded yet."""
+        self._appended = 0
+        """Counted by the loop alone; `_recorded` by the thread alone, so neither needs a lock."""
+        self._recorded = 0
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        """Who waits for which count of `_recorded`, in order. Only the loop changes it."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._until = 0.0
+        self._thread = threading.Thread(target=self._run, name="holdfast-log", daemon=True)
+        self._thread.start()
+
+    # --- on the loop --------------------------------------------------------------------------------------------------
+
+    def append(self, event: AnyEvent) -> None:
+        """Take an event. It is recorded within `flush_ms` and the time of a commit."""
+        self._appended += 1
+        self._queue.append(event)
+        if len(self._queue) == self._early:
+            self._wake.set()
+
+    async def append_committed(self, event: AnyEvent) -> None:
+        """Take an event and return when the log has it; all who wait at once share a commit.
+
+        An event whose wait fails or is cancelled stays in the queue.
+
+        Raises:
+            LogError: the log is failing.
+        """
+        if self.failing is not None:
+            self.append(event)
+            raise LogError(self.failing.message)
+        self._loop = asyncio.get_running_loop()
+        future = self._loop.create_future()
+        self._waiters.append((self._appended + 1, future))
+        self.append(event)
+        self._wake.set()
+        await future
+
+    def __len__(self) -> int:
+        """How many events wait to be recorded."""
+        return self._appended - self._recorded
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether as many events wait as the settings allow. `append` takes more, for calls that are under way."""
+        return self._appended - self._recorded >= self._limit
+
+    def _settle(self, count: int, error: LogError | None) -> None:
+        """End the waits for the first `count` events."""
+        while self._waiters and self._waiters[0][0] <= count:
+            future = self._waiters.popleft()[1]
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(LogError(error.message))
+
+    # --- closing ------------------------------------------------------------------------------------------------------
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Record what is left and end the thread. Blocks for `seconds`, or one attempt of the log longer.
+
+        Raises:
+            LogError: events could not be recorded, and are lost.
+        """
+        self._until = time.monotonic() + seconds
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(seconds + 5)
+        if len(self):
+            reason = "the disk is too slow" if self.failing is None else self.failing.message
+            raise LogError(f"{len(self)} events could not be recorded: {reason}")
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            closing = self._closing.is_set()  # looked at before the queue, so that nothing appended before is left
+            self._drain()
+            if closing:
+                return
+            self._wake.wait(self._flush)
+
+    def _drain(self) -> None:
+        pause = _FIRST_PAUSE
+        while self._batches or self._queue:
+            if not self._batches:
+                self._batches.append([self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))])
+            if self._record(self._batches[0]):
+                pause = _FIRST_PAUSE
+            elif self._closing.is_set() and time.monotonic() > self._until:
+                return
+            else:
+                self._wait(pause)
+                pause = min(pause * 2, _LAST_PAUSE)
+
+    def _wait(self, pause: float) -> None:
+        if self._closing.is_set():
+            time.sleep(_FIRST_PAUSE)
+        else:
+            self._closing.wait(pause)
+
+    def _record(self, batch: Sequence[AnyEvent]) -> bool:
+        try:
+            self._log.append(batch)
+        except LogError as error:
+            self._failed(error)
+            return False
+        except Exception as error:  # noqa: BLE001 one event must not stop the log
+            self._isolate(batch, error)
+            return True
+        self._succeeded(batch)
+        return True
+
+    def _isolate(self, batch: Sequence[AnyEvent], error: Exception) -> None:
+        """Deal with a batch that holds an event which the log can't take: record the others, one by one."""
+        self._batches.popleft()
+        if len(batch) > 1:
+            self._batches.extendleft([event] for event in reversed(batch))
+            return
+        self._recorded += 1
+        name = getattr(batch[0], "id", "of the configuration")
+        _logger.error("event %s could not be recorded, and is lost", name, exc_info=error)
+        self._settle_soon(self._recorded, LogError(f"Event {name} could not be recorded: {error}"))
+
+    def _succeeded(self, batch: Sequence[AnyEvent]) -> None:
+        self._batches.popleft()
+        self._recorded += len(batch)
+        if self.failing is not None:
+            self.failing = None
+            _logger.warning("the log works again")
+        self._settle_soon(self._recorded, None)
+        for subscriber in self._subscribers:
+            try:
+                subscriber(batch)
+            except Exception:
+                _logger.exception("a subscriber of the log failed")
+
+    def _failed(self, error: LogError) -> None:
+        if self.failing is None:
+            _logger.error("the log fails, events wait until it works again: %s", error.message)
+        self.failing = error
+        self._settle_soon(self._appended, error)
+
+    def _settle_soon(self, count: int, error: LogError | None) -> None:
+        """Have the loop end the waits for the first `count` events, if there are any."""
+        if self._loop is None or not self._waiters:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._settle, count, error)
+        except RuntimeError:
+            _logger.debug("the loop is closed: nobody waits any more")

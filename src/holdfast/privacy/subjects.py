@@ -1,0 +1,78 @@
+"""Names of subjects as keyed hashes, so that the log never holds whose data it is.
+
+The key lies beside the log, in a file of its own. Without it nobody can tell which subject a hash stands for, or
+whether two logs speak of the same one; who destroys it unlinks every call from its subject at once.
+"""
+
+import hmac
+import os
+from pathlib import Path
+from typing import Self
+
+from holdfast.errors import LogError
+
+KEY_FILE = "subject.key"
+KEY_BYTES = 32
+_HASH_BYTES = 16
+
+
+class SubjectHasher:
+    """HMAC-SHA256 of a subject's name under a key of this installation, cut to 128 bits."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def hash(self, subject: str) -> str:
+        """Return 32 hexadecimal digits that stand for `subject`."""
+        return hmac.digest(self._key, subject.encode("utf-8", "surrogatepass"), "sha256")[:_HASH_BYTES].hex()
+
+    def __repr__(self) -> str:
+        return "SubjectHasher(...)"
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the key in a directory; make it first where there is none. Safe when several processes do so at once.
+
+        Raises:
+            LogError: the key can't be read or made, or is not a key.
+        """
+        path = directory / KEY_FILE
+        try:
+            if not path.exists():
+                _create(path)
+        except OSError as error:
+            raise LogError(f"{path}: the key of subjects can't be made: {error.strerror or error}.") from error
+        return cls.read(directory)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Read the key in a directory.
+
+        Raises:
+            LogError: there is none, or it is not a key.
+        """
+        path = directory / KEY_FILE
+        try:
+            key = path.read_bytes()
+        except OSError as error:
+            raise LogError(f"{path}: the key of subjects can't be read: {error.strerror or error}.") from error
+        if len(key) != KEY_BYTES:
+            raise LogError(f"{path}: the key of subjects has {len(key)} bytes instead of {KEY_BYTES}: restore it.")
+        return cls(key)
+
+
+def _create(path: Path) -> None:
+    """Write a new key whole under a name of its own, then link it: the first process wins, all read its key."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{KEY_FILE}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        return  # another process was first
+    finally:
+        draft.unlink()

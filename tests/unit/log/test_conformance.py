@@ -1,0 +1,306 @@
+"""What every log does, whatever it is made of."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from log_samples import ATTEMPT, FAILED, START_US, USAGE, make_call
+
+from holdfast.chat import EmbeddingReply, EmbeddingRequest, Usage
+from holdfast.events import Snapshot
+from holdfast.log.base import DURATION_BOUNDS_S, Filter, Log, UnknownCall
+from holdfast.log.memory import MemoryLog
+from holdfast.log.sqlite import SqliteLog
+from strategies import replies, requests
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
+    log: Log = SqliteLog(tmp_path / "log.db") if request.param == "sqlite" else MemoryLog()
+    yield log
+    log.close()
+
+
+def ids(log: Log, **conditions: object) -> list[str]:
+    return [call.id for batch in log.scan(Filter(**conditions)) for call in batch]  # type: ignore[arg-type]
+
+
+def id_of(n: int) -> str:
+    return make_call(n).id
+
+
+# --- one call ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_comes_back_as_it_was_recorded(log: Log) -> None:
+    call = make_call(
+        session="s", subject="a1b2", tags={"team": "kelp", "": "ü"}, fingerprint="fp", stream=True, error="timeout",
+        message="The provider was silent.", outcome="last_resort", status=504,
+    )  # fmt: skip
+    log.append([call])
+    assert log.get(call.id) == call
+
+
+def test_a_call_with_nothing_known_comes_back_with_nothing_known(log: Log) -> None:
+    nothing = make_call(
+        usage=None, cost_nanousd=None, attempts=(), request=None, reply=None, feature=None, model=None, provider=None,
+        served_model=None, finish=None, first_token_us=None, outcome="error", status=400, error="invalid_request",
+    )  # fmt: skip
+    log.append([nothing])
+    assert log.get(nothing.id) == nothing
+
+
+def test_unknown_usage_and_zero_usage_stay_apart(log: Log) -> None:
+    log.append([make_call(1, usage=None), make_call(2, usage=Usage())])
+    assert [call.usage for batch in log.scan(Filter()) for call in batch] == [Usage(), None]
+
+
+@pytest.mark.parametrize("input", [("a", "b"), ((1, 2), (3,)), ()])
+def test_embeddings_come_back_as_they_were_recorded(log: Log, input: tuple[str, ...]) -> None:
+    request = EmbeddingRequest(model="e", input=input, dimensions=2, extra={"user": "u"})
+    reply = EmbeddingReply(model="e", vectors=((0.5, 1.0), "AAAA"), usage=Usage(input_tokens=3))
+    log.append([make_call(kind="embeddings", request=request, reply=reply)])
+    call = log.get(id_of(0))
+    assert call is not None
+    assert (call.request, call.reply) == (request, reply)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(request=requests(), reply=replies())
+def test_any_request_and_reply_survive(log: Log, request: object, reply: object) -> None:
+    counter = sum(total.calls for total in log.totals())
+    log.append([make_call(counter, request=request, reply=reply)])
+    call = log.get(id_of(counter))
+    assert call is not None
+    assert (call.request, call.reply) == (request, reply)
+
+
+def test_an_unknown_id_is_none(log: Log) -> None:
+    assert log.get("01NOWHERE") is None
+
+
+def test_a_call_is_recorded_once_however_often_it_is_appended(log: Log) -> None:
+    first, second, third = make_call(1), make_call(2), make_call(3)
+    log.append([first])
+    log.append([first, second, second])
+    log.append([second, third])
+    assert ids(log) == [third.id, second.id, first.id]
+    (total,) = log.totals()
+    assert total.calls == 3
+
+
+def test_an_empty_batch_is_nothing(log: Log) -> None:
+    log.append([])
+    assert (ids(log), list(log.totals())) == ([], [])
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_metadata_leaves_out_the_bodies_alone(log: Log) -> None:
+    call = make_call(store="metadata")
+    log.append([call])
+    assert log.get(call.id) == msgspec.structs.replace(call, request=None, reply=None)
+
+
+def test_a_call_that_is_not_kept_counts_all_the_same(log: Log) -> None:
+    log.append([make_call(1, store="none"), make_call(2)])
+    assert ids(log) == [id_of(2)]
+    (total,) = log.totals()
+    assert total.calls == 2
+
+
+def test_a_snapshot_comes_back_and_the_first_stays(log: Log) -> None:
+    snapshot = Snapshot(hash="abc", at_us=1, files={"holdfast.toml": "[models]\n# ü"})
+    log.append([snapshot, make_call()])
+    log.append([msgspec.structs.replace(snapshot, at_us=2)])
+    assert log.snapshot("abc") == snapshot
+    assert log.snapshot("abd") is None
+
+
+# --- scans ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_scan_is_newest_first_with_attempts_and_without_bodies(log: Log) -> None:
+    log.append([make_call(2), make_call(1), make_call(3)])
+    found = [call for batch in log.scan(Filter()) for call in batch]
+    assert [call.id for call in found] == [id_of(3), id_of(2), id_of(1)]
+    assert all(call.attempts == (FAILED, ATTEMPT) for call in found)
+    assert all(call.request is None and call.reply is None for call in found)
+
+
+CONDITIONS: list[tuple[dict[str, object], dict[str, object]]] = [
+    ({"name": "other"}, {"name": "other"}),
+    ({"model": "house"}, {"model": "house"}),
+    ({"outcome": "error"}, {"outcome": "error"}),
+    ({"error": "timeout"}, {"error": "timeout"}),
+    ({"session": "s1"}, {"session": "s1"}),
+    ({"subject": "feed"}, {"subject": "feed"}),
+    ({"tag": ("a\"'$.", "1")}, {"tags": {"a\"'$.": "1", "b": "2"}}),
+]
+
+
+@pytest.mark.parametrize(("condition", "change"), CONDITIONS, ids=[next(iter(c)) for c, _ in CONDITIONS])
+def test_each_condition_finds_its_calls_alone(
+    log: Log, condition: dict[str, object], change: dict[str, object]
+) -> None:
+    log.append([make_call(1), make_call(2, **change), make_call(3, session="s2", subject="beef", tags={"b": "1"})])
+    assert ids(log, **condition) == [id_of(2)]
+
+
+def test_conditions_hold_together(log: Log) -> None:
+    log.append([make_call(n, name="other" if n % 2 else "answer", session="s" if n < 3 else None) for n in range(6)])
+    assert ids(log, name="other", session="s") == [id_of(1)]
+
+
+def test_since_is_inclusive_and_until_is_not(log: Log) -> None:
+    log.append([make_call(n) for n in range(5)])
+    second = 1_000_000
+    assert ids(log, since_us=START_US + second, until_us=START_US + 3 * second) == [id_of(2), id_of(1)]
+
+
+def test_pages_join_to_the_whole_even_where_arrivals_tie(log: Log) -> None:
+    calls = [make_call(n, at_us=START_US + n // 3) for n in range(20)]
+    log.append(calls)
+    found: list[str] = []
+    while page := ids(log, limit=7, before=found[-1] if found else None):
+        found += page
+    assert found == ids(log)
+    assert len(found) == 20
+
+
+def test_after_runs_on_from_a_call_in_the_order_of_recording(log: Log) -> None:
+    log.append([make_call(5), make_call(1)])
+    log.append([make_call(3)])
+    assert ids(log, after=id_of(5)) == [id_of(1), id_of(3)]
+    assert ids(log, after=id_of(5), limit=1) == [id_of(1)]
+    assert ids(log, after=id_of(5), before=id_of(1)) == [id_of(3)]
+    assert ids(log, after=id_of(3)) == []
+
+
+@pytest.mark.parametrize("cursor", ["before", "after"])
+def test_an_unknown_cursor_is_refused_instead_of_looking_like_the_end(log: Log, cursor: str) -> None:
+    log.append([make_call()])
+    with pytest.raises(UnknownCall, match="01NOWHERE"):
+        ids(log, **{cursor: "01NOWHERE"})
+
+
+@pytest.mark.parametrize("limit", [0, 1, 499, 500, 501, 1000, 1001, 2000])
+def test_a_limit_holds_across_batches(log: Log, limit: int) -> None:
+    log.append([make_call(n) for n in range(1001)])
+    assert len(ids(log, limit=limit)) == min(limit, 1001)
+
+
+def test_a_scan_may_be_left_early_and_calls_appended_meanwhile(log: Log) -> None:
+    log.append([make_call(n) for n in range(600)])
+    scan = iter(log.scan(Filter()))
+    assert next(scan)[0].id == id_of(599)
+    log.append([make_call(1000)])
+    assert next(scan)[-1].id == id_of(0)
+    next(iter(log.scan(Filter())))
+
+
+# --- totals -----------------------------------------------------------------------------------------------------------
+
+
+def test_totals_are_the_sums_over_the_calls(log: Log) -> None:
+    log.append([make_call(1), make_call(2, cost_nanousd=None, usage=None, attempts=(ATTEMPT,))])
+    log.append([make_call(3)])
+    (total,) = log.totals()
+    assert (total.name, total.model, total.outcome, total.error) == ("answer", "gpt", "answered", "")
+    assert (total.calls, total.attempts, total.unpriced) == (3, 5, 1)
+    assert (total.input_tokens, total.output_tokens, total.cache_read_tokens) == (1000, 600, 200)
+    assert (total.cost_nanousd, total.duration_us) == (2 * 123_456, 3 * 812_345)
+
+
+def test_totals_are_kept_apart_by_name_model_outcome_and_error(log: Log) -> None:
+    changes: list[dict[str, object]] = [
+        {}, {"name": "other"}, {"model": None}, {"outcome": "error"}, {"error": "timeout"}
+    ]  # fmt: skip
+    log.append([make_call(n, **change) for n, change in enumerate(changes)])
+    keys = {(total.name, total.model, total.outcome, total.error) for total in log.totals()}
+    assert len(keys) == 5
+    assert ("answer", "", "answered", "") in keys
+
+
+def test_totals_since_a_minute_leave_out_what_arrived_before(log: Log) -> None:
+    minute = 60_000_000
+    start = START_US // minute * minute
+    log.append([make_call(n, at_us=start + n * minute // 2) for n in range(10)])
+    (total,) = log.totals(since_us=start + 4 * minute + 1)
+    assert total.calls == 2
+    assert list(log.totals(since_us=start + 60 * minute)) == []
+
+
+def test_a_duration_on_a_bound_counts_below_it_and_the_longest_beyond_all(log: Log) -> None:
+    bounds = [round(bound * 1e6) for bound in DURATION_BOUNDS_S]
+    log.append([make_call(n, duration_us=duration) for n, duration in enumerate([*bounds, bounds[-1] + 1, 0])])
+    (total,) = log.totals()
+    assert total.buckets == (2, *[1] * len(DURATION_BOUNDS_S))
+
+
+call_changes = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["a", "b"]),
+        "model": st.sampled_from(["x", None]),
+        "at_us": st.integers(START_US, START_US + 300_000_000),
+        "cost_nanousd": st.none() | st.integers(0, 10**12),
+        "duration_us": st.integers(0, 200_000_000),
+        "usage": st.none() | st.just(USAGE),
+        "store": st.sampled_from(["all", "metadata", "none"]),
+    }
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(batches=st.lists(st.lists(call_changes, max_size=12), max_size=4), since=st.integers(0, 300_000_000))
+def test_both_logs_agree_on_every_total(
+    batches: list[list[dict[str, object]]], since: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    logs: list[Log] = [SqliteLog(tmp_path_factory.mktemp("log") / "log.db"), MemoryLog()]
+    for log in logs:
+        n = iter(range(100))
+        for batch in batches:
+            log.append([make_call(next(n), **changes) for changes in batch])
+    key: Callable[[object], str] = repr
+    for since_us in (None, START_US + since):
+        first, second = [sorted(log.totals(since_us), key=key) for log in logs]
+        assert first == second
+    assert ids(logs[0]) == ids(logs[1])
+    logs[0].close()
+
+
+# --- erasure ----------------------------------------------------------------------------------------------------------
+
+
+def test_erasing_a_subject_deletes_its_calls_alone(log: Log) -> None:
+    log.append([make_call(n, subject="feed" if n % 2 else "beef") for n in range(4)])
+    assert log.erase("feed") == 2
+    assert ids(log) == [id_of(2), id_of(0)]
+    assert log.get(id_of(1)) is None
+    assert log.erase("feed") == 0
+    (total,) = log.totals()
+    assert total.calls == 4
+
+
+def test_what_is_recorded_after_an_erasure_comes_after_what_was_before(log: Log) -> None:
+    log.append([make_call(1), make_call(2, subject="feed")])
+    log.erase("feed")
+    log.append([make_call(3)])
+    assert ids(log, after=id_of(1)) == [id_of(3)]
+
+
+def test_calls_without_a_subject_are_never_erased(log: Log) -> None:
+    log.append([make_call(1), make_call(2, subject="")])
+    assert log.erase("None") == 0
+    assert len(ids(log)) == 2
+
+
+def test_a_bounded_memory_log_lets_the_oldest_go() -> None:
+    log = MemoryLog(limit=2)
+    log.append([make_call(n) for n in range(5)])
+    assert ids(log) == [id_of(4), id_of(3)]
+    assert log.get(id_of(2)) is None
