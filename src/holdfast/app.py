@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from holdfast.clock import Clock, SystemClock, new_id
 from holdfast.config import Configuration
@@ -27,6 +27,9 @@ from holdfast.providers.known import PROVIDERS, price_provider, resolve
 from holdfast.providers.openai import OpenAISurface, OpenAIUpstream
 from holdfast.providers.prices import Price
 
+if TYPE_CHECKING:
+    from holdfast.providers.simulated import Simulator
+
 UPSTREAMS: Final[Mapping[Wire, type[Upstream]]] = {
     "openai": OpenAIUpstream,
     "anthropic": AnthropicUpstream,
@@ -48,14 +51,15 @@ class App:
         self._clock = clock or SystemClock()
         self._path = configuration.base / configuration.config.log.path
         self._transports = _Transports()
+        self._simulator: Simulator | None = None
 
     async def __aenter__(self) -> Self:
         settings = self.configuration.config.log
         self._log = SqliteLog(self._path, settings.durability)
         self.writer = LogWriter(self._log, settings)
-        subjects = SubjectHasher.load(self._path.parent)
+        self._subjects = SubjectHasher.load(self._path.parent)
         catalog = await self._catalog(self.configuration)
-        self.pipeline = Pipeline(catalog, self.writer, subjects, self._clock)
+        self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock)
         self.writer.append(self.configuration.snapshot())
         return self
 
@@ -63,6 +67,8 @@ class App:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._transports.aclose()
+        if self._simulator is not None:
+            await self._simulator.aclose()
         await asyncio.to_thread(self.writer.close)
         self._log.close()
 
@@ -81,7 +87,7 @@ class App:
             "/v1/embeddings": CallRoute("embeddings", openai),
             "/v1/messages": CallRoute("chat", anthropic),
         }
-        views = Views(self.pipeline, self._log)
+        views = Views(self.pipeline, self._log, self._subjects)
         return Gateway(self.pipeline, calls, views.routes(), new_id, openai), views
 
     async def _catalog(self, configuration: Configuration) -> Catalog:
@@ -102,8 +108,8 @@ class App:
         return Catalog(config=configuration.hash, settings=gateway, features=features | direct)
 
     async def _model(self, name: str, settings: ModelSettings, price: Price | None, base: Path) -> Model:
-        address = await self._simulator_url() if settings.provider == "simulated" else None
         wire = PROVIDERS[settings.provider].wire
+        address = (await self._simulated()).url(wire) if settings.provider == "simulated" else None
         return Model(
             name=name,
             provider=settings.provider,
@@ -112,6 +118,15 @@ class App:
             timeouts=settings.timeouts,
             price=price,
         )
+
+    async def _simulated(self) -> "Simulator":
+        """Return the simulated providers, started when the first model asks for them."""
+        if self._simulator is None:
+            from holdfast.providers.simulated import Simulator  # loaded only where a simulated model is configured
+
+            self._simulator = Simulator(keep=0)
+            await self._simulator.start()
+        return self._simulator
 
 
 class _Transports:
@@ -145,7 +160,7 @@ def _feature(
         models=tuple(models[model] for model in settings.models),
         deadline=settings.deadline or gateway.deadline,
         max_answer=gateway.max_answer,
-        prompt=None if settings.prompt is None else Prompt(configuration.files[settings.prompt]),
+        prompt=None if settings.prompt is None else Prompt(configuration.text(settings.prompt)),
         last_resort=settings.last_resort,
         rollout=settings.rollout,
         enabled=settings.enabled,

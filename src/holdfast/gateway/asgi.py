@@ -65,7 +65,7 @@ class CallRoute(msgspec.Struct, frozen=True):
 
 
 class Gateway:
-    """The ASGI application. `calls` are its POST routes by path, `views` its GET routes; a trailing `/` takes a rest."""
+    """The ASGI app. `calls` are its POST routes by path, `views` its GET routes (a trailing `/` takes a rest)."""
 
     def __init__(
         self,

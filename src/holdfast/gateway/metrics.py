@@ -12,7 +12,12 @@ def render(totals: Sequence[Total], queue: int) -> bytes:
     lines: list[str] = []
     for name, kind, help, samples in (
         ("holdfast_calls_total", "counter", "Calls by outcome.", _counts(totals, "calls")),
-        ("holdfast_attempts_total", "counter", "Requests to models, by the call they were for.", _counts(totals, "attempts")),
+        (
+            "holdfast_attempts_total",
+            "counter",
+            "Requests to models, by the call they were for.",
+            _counts(totals, "attempts"),
+        ),
         ("holdfast_tokens_total", "counter", "Tokens as the providers counted them.", _tokens(totals)),
         ("holdfast_cost_usd_total", "counter", "Cost in US dollars of the calls whose cost is known.", _cost(totals)),
         ("holdfast_unpriced_calls_total", "counter", "Calls whose cost is unknown.", _counts(totals, "unpriced")),

@@ -19,7 +19,10 @@ TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
     b"content-length: %d\r\n\r\n%s"
 )
-TOO_LARGE_BODY = b'{"error":{"message":"The request headers are too large.","type":"invalid_request_error","code":"headers_too_large"}}'
+TOO_LARGE_BODY = (
+    b'{"error":{"message":"The request headers are too large.","type":"invalid_request_error",'
+    b'"code":"headers_too_large"}}'
+)
 
 
 class BoundedProtocol(HttpToolsProtocol):
