@@ -1,0 +1,3 @@
+module holdfast.invalid/go-proxy
+
+go 1.19
