@@ -56,7 +56,7 @@ class _Event(msgspec.Struct):
 
 class _Peek(msgspec.Struct):
     type: str
-    index: int = -1
+    index: Any = -1
 
 
 _EVENT = msgspec.json.Decoder(_Event)
