@@ -7,13 +7,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from log_samples import ATTEMPT, FAILED, START_US, USAGE, make_call
 
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Usage
 from holdfast.events import Snapshot
 from holdfast.log.base import DURATION_BOUNDS_S, Filter, Log, UnknownCall
 from holdfast.log.memory import MemoryLog
 from holdfast.log.sqlite import SqliteLog
+from log_samples import ATTEMPT, FAILED, START_US, USAGE, make_call
 from strategies import replies, requests
 
 

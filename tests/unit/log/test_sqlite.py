@@ -1,0 +1,338 @@
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.chat import Message, Request, Text
+from holdfast.errors import LogError
+from holdfast.log.base import Filter
+from holdfast.log.connection import newest
+from holdfast.log.sqlite import SqliteLog
+from log_samples import REQUEST, START_US, make_call
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "log.db"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[SqliteLog]:
+    log = SqliteLog(path)
+    yield log
+    log.close()
+
+
+def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        return db.execute(statement).fetchall()
+    finally:
+        db.close()
+
+
+def count(log: SqliteLog) -> int:
+    return sum(len(batch) for batch in log.scan(Filter()))
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_log_is_readable_by_its_owner_alone(log: SqliteLog, path: Path) -> None:
+    log.append([make_call()])
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == ["log.db", "log.db-shm", "log.db-wal"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_log_opens_again_with_everything_in_it(path: Path) -> None:
+    for n in range(3):
+        log = SqliteLog(path, "sync")
+        log.append([make_call(n)])
+        log.close()
+    log = SqliteLog.read(path)
+    assert count(log) == 3
+    log.close()
+
+
+@pytest.mark.parametrize(("durability", "level"), [("sync", 2), ("async", 1)])
+def test_durability_chooses_how_often_the_disk_is_waited_for(path: Path, durability: str, level: int) -> None:
+    log = SqliteLog(path, durability)  # type: ignore[arg-type]
+    assert log._writer is not None
+    assert log._writer.execute("PRAGMA synchronous").fetchone()[0] == level
+    assert log._writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    log.close()
+
+
+@pytest.mark.parametrize("content", [b"not a database", b"not a database, and long enough to be one" * 100])
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    for open in (SqliteLog, SqliteLog.read):
+        with pytest.raises(LogError, match=r"log\.db.*(not a database|another program)"):
+            open(path)
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(path: Path) -> None:
+    path.parent.mkdir()
+    sql(path, "CREATE TABLE users (name)")
+    before = path.read_bytes()
+    for open in (SqliteLog, SqliteLog.read):
+        with pytest.raises(LogError, match="another program: choose another path"):
+            open(path)
+    assert path.read_bytes() == before
+
+
+def test_a_log_newer_than_the_code_is_refused_and_says_what_to_do(path: Path) -> None:
+    SqliteLog(path).close()
+    sql(path, f"PRAGMA user_version = {newest() + 1}")
+    before = path.read_bytes()
+    for open in (SqliteLog, SqliteLog.read):
+        with pytest.raises(LogError, match=f"format {newest() + 1}.*upgrade Holdfast"):
+            open(path)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_becomes_a_log(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    log = SqliteLog(path)
+    log.append([make_call()])
+    assert count(log) == 1
+    log.close()
+
+
+def test_a_directory_in_the_place_of_the_file_is_refused(path: Path) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(LogError, match=r"log\.db"):
+        SqliteLog(path)
+
+
+def test_a_file_in_the_place_of_the_directory_is_refused(path: Path) -> None:
+    path.parent.touch()
+    with pytest.raises(LogError, match="Not a directory"):
+        SqliteLog(path)
+
+
+def test_a_damaged_log_raises_log_error_instead_of_giving_wrong_answers(path: Path) -> None:
+    log = SqliteLog(path)
+    log.append([make_call(n) for n in range(2000)])
+    log.close()
+    content = bytearray(path.read_bytes())
+    content[8192:] = b"\xa5" * (len(content) - 8192)
+    path.write_bytes(content)
+    with pytest.raises(LogError, match="damaged"):
+        count(SqliteLog.read(path))
+
+
+def test_the_path_may_hold_any_character(tmp_path: Path) -> None:
+    path = tmp_path / "a b%20?#ü" / "log.db"
+    log = SqliteLog(path)
+    log.append([make_call()])
+    log.close()
+    assert path.exists()
+    log = SqliteLog.read(path)
+    assert count(log) == 1
+    log.close()
+
+
+# --- reading alone ----------------------------------------------------------------------------------------------------
+
+
+def test_reading_never_makes_a_log(path: Path) -> None:
+    with pytest.raises(LogError, match="there is no log here"):
+        SqliteLog.read(path)
+    assert not path.parent.exists()
+
+
+def test_reading_never_migrates_a_log(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(LogError, match="start the gateway once"):
+        SqliteLog.read(path)
+    assert path.read_bytes() == b""
+
+
+def test_a_log_open_for_reading_takes_nothing(log: SqliteLog, path: Path) -> None:
+    reader = SqliteLog.read(path)
+    with pytest.raises(LogError, match="reading alone"):
+        reader.append([make_call()])
+    with pytest.raises(LogError, match="reading alone"):
+        reader.erase("feed")
+    reader.close()
+
+
+def test_a_reader_sees_what_is_recorded_after_it_opened(log: SqliteLog, path: Path) -> None:
+    reader = SqliteLog.read(path)
+    log.append([make_call()])
+    assert count(reader) == 1
+    reader.close()
+
+
+def test_a_closed_log_says_so(path: Path) -> None:
+    log = SqliteLog(path)
+    log.close()
+    log.close()
+    for use in (lambda: log.append([make_call()]), lambda: log.get("x"), log.totals):
+        with pytest.raises(LogError, match="closed"):
+            use()
+
+
+# --- failing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_refuses_the_whole_batch_and_the_log_works_again_with_room(log: SqliteLog, path: Path) -> None:
+    log.append([make_call(0)])
+    assert log._writer is not None
+    pages = log._writer.execute("PRAGMA page_count").fetchone()[0]
+    log._writer.execute(f"PRAGMA max_page_count = {pages + 4}")
+    long = Request(model="m", messages=(Message(role="user", parts=(Text(text="x" * 20_000),)),))
+    batch = [make_call(n, request=long) for n in range(1, 10)]
+    with pytest.raises(LogError, match="disk is full"):
+        log.append(batch)
+    assert count(log) == 1
+    (total,) = log.totals()
+    assert total.calls == 1
+    log._writer.execute(f"PRAGMA max_page_count = {10**6}")
+    log.append(batch)
+    assert count(log) == 10
+
+
+def test_a_log_locked_by_another_process_refuses_after_a_while(
+    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert log._writer is not None
+    log._writer.execute("PRAGMA busy_timeout = 50")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogError, match="another process holds it locked"):
+        log.append([make_call()])
+    assert count(log) == 0
+    other.execute("ROLLBACK")
+    other.close()
+    log.append([make_call()])
+    assert count(log) == 1
+
+
+def test_an_event_that_no_database_can_hold_is_recorded_as_near_as_it_gets(log: SqliteLog) -> None:
+    odd = Request(model="m", messages=(Message(role="user", parts=(Text(text="\ud800!"),)),), extra={"big": 2**70})
+    broken = make_call(1, message="\ud800?", tags={"\udfff": "1"}, request=odd, duration_us=1, fingerprint="\udc80")
+    log.append([make_call(0), broken, make_call(2)])
+    call = log.get(broken.id)
+    assert call is not None
+    assert (call.message, call.tags, call.fingerprint) == ("??", {"?": "1"}, "?")
+    assert isinstance(call.request, Request)
+    assert call.request.messages[0].text == "?!"
+    assert count(log) == 3
+
+
+def test_an_integer_beyond_the_database_is_left_out(log: SqliteLog) -> None:
+    log.append([make_call(0, first_token_us=2**64), make_call(1)])
+    assert [call.first_token_us for batch in log.scan(Filter()) for call in batch] == [300_000, None]
+
+
+# --- at the same time -------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_in_the_middle_of_a_scan_holds_up_no_writer_and_no_checkpoint(log: SqliteLog, path: Path) -> None:
+    log.append([make_call(n) for n in range(1200)])
+    scan = iter(log.scan(Filter()))
+    next(scan)
+    log.append([make_call(5000)])
+    assert log._writer is not None
+    busy, _, _ = log._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert busy == 0
+    assert sum(len(batch) for batch in scan) == 700
+
+
+def test_threads_append_and_read_at_once(log: SqliteLog) -> None:
+    def append(first: int) -> None:
+        for n in range(first, first + 20):
+            log.append([make_call(n)])
+            log.get(make_call(first).id)
+            log.totals()
+
+    threads = [threading.Thread(target=append, args=(100 * n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert count(log) == 80
+    (total,) = log.totals()
+    assert total.calls == 80
+
+
+# --- what SQL sees ----------------------------------------------------------------------------------------------------
+
+
+def test_failed_attempts_by_model_are_one_query(log: SqliteLog, path: Path) -> None:
+    log.append([make_call(n) for n in range(3)])
+    query = "SELECT model, error, count(*) FROM attempts WHERE error IS NOT NULL GROUP BY model, error"
+    assert sql(path, query) == [("house", "overloaded", 3)]
+
+
+def test_bodies_are_json_that_sql_can_read(log: SqliteLog, path: Path) -> None:
+    log.append([make_call()])
+    query = "SELECT json_extract(request, '$.messages[0].parts[0].text') FROM bodies"
+    assert sql(path, query) == [("Where is the kelp?",)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        ("at_us >= 1 AND (at_us, seq) < (5, 5) ORDER BY at_us DESC, seq DESC", "calls_at"),
+        ("error = 'x' ORDER BY at_us DESC, seq DESC", "calls_error"),
+        ("session = 'x' ORDER BY at_us DESC, seq DESC", "calls_session"),
+        ("subject = 'x'", "calls_subject"),
+        ("id >= 'a' AND id < 'b'", "calls_id"),
+    ],
+)
+def test_what_is_asked_for_often_has_an_index(log: SqliteLog, path: Path, condition: str, index: str) -> None:
+    plan = " ".join(str(row[3]) for row in sql(path, f"EXPLAIN QUERY PLAN SELECT * FROM calls WHERE {condition}"))
+    assert index in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_ids_are_found_by_their_beginning(log: SqliteLog) -> None:
+    log.append([make_call(n) for n in (1, 2, 11)])
+    assert log.ids(make_call(1).id, 5) == [make_call(1).id]
+    assert len(log.ids("01CALL", 2)) == 2
+    assert log.ids("02", 5) == []
+    assert log.ids("01CALL%", 5) == []
+
+
+# --- erasure ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_byte_of_an_erased_subject_stays_in_any_file(log: SqliteLog, path: Path) -> None:
+    secret = Request(model="m", messages=(Message(role="user", parts=(Text(text="my secret is kelp" * 3000),)),))
+    calls = [make_call(n, subject="feed", request=secret, session="s-secret") for n in range(5)]
+    log.append([make_call(100 + n) for n in range(50)])
+    log.append(calls)
+    assert log.erase("feed") == 5
+    for file in path.parent.iterdir():
+        content = file.read_bytes()
+        assert b"secret" not in content
+        assert calls[0].id.encode() not in content
+        assert b"feed" not in content
+    assert count(log) == 50
+
+
+def test_an_erasure_that_a_reader_holds_up_says_so(log: SqliteLog, path: Path) -> None:
+    log.append([make_call(1, subject="feed", request=REQUEST, at_us=START_US)])
+    assert log._writer is not None
+    log._writer.execute("PRAGMA busy_timeout = 50")
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM calls").fetchone()
+    with pytest.raises(LogError, match="erase again"):
+        log.erase("feed")
+    reader.execute("COMMIT")
+    reader.close()
+    assert log.erase("feed") == 0
+    assert b"feed" not in path.read_bytes()
