@@ -63,7 +63,7 @@ def _struct(cls: type[msgspec.Struct], definitions: dict[str, Any]) -> dict[str,
 def _schema(type: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     origin, args = get_origin(type), get_args(type)
     if origin is Annotated:
-        inner = _schema(args[0], definitions)
+        inner = dict(_schema(args[0], definitions))
         for meta in args[1:]:
             inner |= _bounds(meta, inner) if isinstance(meta, Meta) else {}
         return inner

@@ -1,0 +1,98 @@
+"""`holdfast check`: is the configuration valid, and what does it say?"""
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import msgspec
+
+from holdfast.config import Config, load
+from holdfast.errors import ConfigError
+from holdfast.providers.base import ModelSettings
+from holdfast.providers.known import PROVIDERS, price_provider
+from holdfast.providers.prices import Price, find
+
+INVALID = 2
+WIDE = 1000
+"""Columns: what is wrapped or cut can't be copied."""
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), default="holdfast.toml", show_default=True)
+@click.option("--no-secrets", is_flag=True, help="Look for no secret: for CI, which has none.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the file instead.")
+def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
+    """Validate the configuration. Exits with 2 and all that is wrong, or shows what each feature calls."""
+    if schema:
+        from holdfast.config.schema import schema as json_schema
+
+        _print_json(json_schema())
+        return
+    try:
+        configuration = load(file, resolve_secrets=not no_secrets)
+    except ConfigError as error:
+        _refuse(error, as_json)
+    models = _models(configuration.config, "not checked" if no_secrets else "found")
+    if as_json:
+        features = {name: list(feature.models) for name, feature in configuration.config.features.items()}
+        _print_json({"valid": True, "hash": configuration.hash, "features": features, "models": models})
+    else:
+        click.echo(f"{file} is valid ({configuration.hash}).\n")
+        _show(configuration.config, models)
+
+
+def _refuse(error: ConfigError, as_json: bool) -> NoReturn:
+    if as_json:
+        _print_json({"valid": False, "problems": msgspec.to_builtins(error.problems)})
+    else:
+        click.echo(error, err=True)
+    sys.exit(INVALID)
+
+
+def _models(config: Config, key: str) -> dict[str, dict[str, Any]]:
+    listed = {name: (price_provider(model), model.name or name) for name, model in config.models.items()}
+    prices = find(listed[name] for name, model in config.models.items() if model.price is None)
+    return {
+        name: _model(name, model, Price.of(model.price) if model.price else prices[listed[name]], key)
+        for name, model in config.models.items()
+    }
+
+
+def _model(name: str, model: ModelSettings, price: Price | None, key: str) -> dict[str, Any]:
+    rates = price.now().rates if price else None
+    output = rates.output if rates else None
+    return {
+        "provider": model.provider,
+        "name": model.name or name,
+        "base_url": model.base_url or PROVIDERS[model.provider].base_url,
+        "key": key if model.api_key else None,
+        "input_usd_per_million": None if rates is None else float(rates.input),
+        "output_usd_per_million": None if output is None else float(output),
+    }
+
+
+def _show(config: Config, models: dict[str, dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "feature", "model", "provider", "name", "address", "USD/M in", "USD/M out", "key", box=None, pad_edge=False
+    )
+    called = {model for feature in config.features.values() for model in feature.models}
+    rows = [(name, feature.models) for name, feature in config.features.items()]
+    for feature, names in [*rows, ("-", tuple(model for model in models if model not in called))]:
+        for index, name in enumerate(names):
+            table.add_row("" if index else feature, name, *_cells(models[name]))
+    Console(highlight=False, markup=False, width=WIDE).print(table)
+
+
+def _cells(model: dict[str, Any]) -> list[str]:
+    prices = [model[key] for key in ("input_usd_per_million", "output_usd_per_million")]
+    known = ["unknown" if price is None else f"{price:g}" for price in prices]
+    return [model["provider"], model["name"], model["base_url"] or "started with it", *known, model["key"] or "none"]
+
+
+def _print_json(value: object) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))

@@ -1,0 +1,128 @@
+import json
+import re
+
+import jsonschema_rs
+import pytest
+from click.testing import CliRunner
+
+from holdfast.cli import main
+from holdfast.config.schema import schema
+
+VALID = """
+[models.gpt]
+provider = "openai"
+name = "gpt-4o-mini"
+api_key = { env = "HOLDFAST_TEST_KEY" }
+
+[models.house]
+provider = "vllm"
+base_url = "http://10.0.0.5:8000/v1"
+price = { input = 0.5, output = 1.25 }
+
+[models.spare]
+provider = "ollama"
+
+[features.answer]
+models = ["gpt", "house"]
+"""
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """Run `holdfast check` in a folder with this holdfast.toml."""
+
+    def run(toml: str | None, *args: str):
+        monkeypatch.chdir(tmp_path)
+        if toml is not None:
+            (tmp_path / "holdfast.toml").write_text(toml)
+        return CliRunner().invoke(main, ["check", *args])
+
+    return run
+
+
+def rows(output: str) -> list[list[str]]:
+    return [re.split(r"\s{2,}", line.strip()) for line in output.splitlines() if line.strip()]
+
+
+def test_a_valid_file_shows_what_each_feature_calls_and_what_that_costs(check, monkeypatch):
+    monkeypatch.setenv("HOLDFAST_TEST_KEY", "sk-secret-secret-secret")
+    result = check(VALID)
+    assert result.exit_code == 0, result.stderr
+    assert "holdfast.toml is valid" in result.stdout
+    assert rows(result.stdout)[2:] == [
+        ["answer", "gpt", "openai", "gpt-4o-mini", "https://api.openai.com/v1", "0.15", "0.6", "found"],
+        ["house", "vllm", "house", "http://10.0.0.5:8000/v1", "0.5", "1.25", "none"],
+        ["-", "spare", "ollama", "spare", "http://127.0.0.1:11434/v1", "unknown", "unknown", "none"],
+    ]
+    assert "sk-secret" not in result.output
+
+
+def test_what_is_wrong_goes_to_standard_error_a_line_each_and_the_exit_code_is_2(check):
+    result = check(VALID.replace('"house"]', '"hous"]').replace("base_url", "base_uri"), "--no-secrets")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "holdfast.toml:7: models.house.base_url: required, but missing: provider vllm has no address of its own",
+        'holdfast.toml:9: models.house.base_uri: unknown key (did you mean "base_url"?)',
+        'holdfast.toml:16: features.answer.models[1]: there is no model "hous" (did you mean "house"?)',
+    ]
+
+
+def test_a_secret_that_is_not_there_is_wrong_unless_nobody_looks(check, monkeypatch):
+    monkeypatch.delenv("HOLDFAST_TEST_KEY", raising=False)
+    result = check(VALID)
+    assert result.exit_code == 2
+    assert result.stderr == "holdfast.toml:5: models.gpt.api_key: environment variable HOLDFAST_TEST_KEY is not set\n"
+    assert check(VALID, "--no-secrets").exit_code == 0
+
+
+def test_json_says_what_is_called(check):
+    result = check(VALID, "--json", "--no-secrets")
+    assert result.exit_code == 0
+    shown = json.loads(result.stdout)
+    assert shown["valid"] is True
+    assert shown["features"] == {"answer": ["gpt", "house"]}
+    assert shown["models"]["gpt"] == {
+        "provider": "openai",
+        "name": "gpt-4o-mini",
+        "base_url": "https://api.openai.com/v1",
+        "key": "not checked",
+        "input_usd_per_million": 0.15,
+        "output_usd_per_million": 0.6,
+    }
+
+
+def test_json_says_what_is_wrong(check):
+    result = check("[models]\n", "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout) == {
+        "valid": False,
+        "problems": [
+            {
+                "file": "holdfast.toml",
+                "line": 1,
+                "key": "models",
+                "message": "at least one is needed: a table [models.NAME]",
+            }
+        ],
+    }
+
+
+def test_without_a_file_there_is_nothing_to_check(check):
+    result = check(None)
+    assert result.exit_code == 2
+    assert result.stderr == "holdfast.toml: there is no such file\n"
+
+
+def test_another_file_is_checked_when_it_is_named(check, tmp_path):
+    (tmp_path / "prod.toml").write_text("[models.a\n")
+    result = check(VALID, "--config", str(tmp_path / "prod.toml"))
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{tmp_path / 'prod.toml'}:1: not TOML: ")
+
+
+def test_the_schema_is_printed_without_any_file(check):
+    result = check(None, "--schema")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == schema()
+    jsonschema_rs.meta.validate(json.loads(result.stdout))
