@@ -22,7 +22,7 @@ from holdfast.http.base import Headers
 NO_CREDIT_RETRY_S = 3600.0
 """A quota that is used up or an empty account doesn't mend itself soon."""
 
-_KEYS = re.compile(r"\b(?:sk|pk|gsk|xai|nvapi|hf|pplx|fw|key)[-_][\w*.\-]{4,}|\bAIza[\w\-]{8,}|(?<=Bearer )\S+")
+_KEYS = re.compile(r"\b(?:sk|pk|gsk|xai|nvapi|hf|pplx|fw|key)[-_][\w*.\-]{3,}[\w*\-]|\bAIza[\w\-]{8,}|(?<=Bearer )\S+")
 _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|maximum (?:prompt|input) length|too many (?:input )?tokens"
     r"|(?:prompt|input|request|message) (?:is )?too (?:long|large)|too large for model|reduce the length"

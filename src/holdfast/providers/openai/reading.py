@@ -36,19 +36,33 @@ _NO_ANSWER = WireAnswer()
 def parse(body: bytes, what: str) -> WireReply:
     """Decode a payload. Raises MalformedResponse."""
     try:
+        if not body.isascii():
+            body.decode()  # msgspec skips what it does not need, and a caller may get all of it
         return _REPLY.decode(body)
     except (ValueError, RecursionError, OverflowError) as error:
-        raise MalformedResponse(f"The provider's {what} does not follow the openai wire: {error}.") from None
+        raise _malformed(what, error) from None
+
+
+def _tree(body: bytes, what: str) -> Any:
+    """Decode a payload that `parse` has accepted, as it is. Raises MalformedResponse."""
+    try:
+        return _JSON.decode(body)
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise _malformed(what, error) from None
+
+
+def _malformed(what: str, error: Exception) -> MalformedResponse:
+    return MalformedResponse(f"The provider's {what} does not follow the openai wire: {error}.")
 
 
 def read_reply(body: bytes, api_key: str | None) -> Reply:
     """Decode a whole answer. Raises MalformedResponse, or what an error in its place reports."""
     wire = parse(body, "answer")
+    tree = _tree(body, "answer")
     if wire.error:
-        raise failure(_JSON.decode(body), api_key=api_key)
+        raise failure(tree, api_key=api_key)
     if not wire.choices:
         raise MalformedResponse("The provider's answer has no choices.")
-    tree = _JSON.decode(body)
     id = wire.id or ""
     choices = [_choice(choice, tree["choices"][i], id, api_key) for i, choice in enumerate(wire.choices)]
     usage = wire.usage or (wire.choices[0].usage if wire.choices else None)
@@ -306,7 +320,7 @@ class OpenAIStream:
 
     def _stray(self, data: bytes) -> ProviderError:
         """An object that is no chunk: an error that some servers send without an envelope, or nothing we know."""
-        body = _JSON.decode(data)
+        body = _tree(data, "event")
         if body.get("object") == "error" or "detail" in body or ("message" in body and "code" in body):
             return failure(body, api_key=self._api_key)
         return MalformedResponse("The provider's event has neither choices nor usage.")

@@ -74,7 +74,7 @@ class OpenAIStreamEncoder:
             self._opened.add(chunk.choice)
             return _event(raw)
         self._name(chunk)
-        tree = _JSON.decode(raw) if raw is not None else None
+        tree = _tree(raw) if raw is not None else None
         if chunk.usage is not None:
             self._usage = (tree and tree.get("usage")) or write_usage(chunk.usage)
         if chunk.finish is not None:
@@ -152,6 +152,15 @@ class OpenAIStreamEncoder:
             if chunk.stop_sequence is not None:
                 choice["stop_reason"] = chunk.stop_sequence
         return payload | {"choices": [choice | {"delta": {}}]}
+
+
+def _tree(raw: bytes) -> Json | None:
+    """Decode an event of the upstream, None if it holds what JSON should not (outside of what the decoder looks at)."""
+    try:
+        tree = _JSON.decode(raw)
+    except (ValueError, RecursionError, OverflowError):
+        return None
+    return tree if isinstance(tree, dict) else None
 
 
 def _event(payload: bytes) -> bytes:
