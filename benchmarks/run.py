@@ -6,12 +6,10 @@ cores that do nothing else.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -101,18 +99,8 @@ def tell(screen: Screen, number: int, system: System, result: Round) -> None:
         screen.warn(f"  error: {error}")
 
 
-@contextlib.contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM stop what was started, as Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def arguments() -> argparse.Namespace:
@@ -173,8 +161,10 @@ def main() -> int:
         console.print("The gateway and the load need a core each; there is only one.", style="red")
         return 2
     screen = Screen(console)
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, interrupt)  # what was started is stopped either way
     try:
-        with terminated_like_interrupted(), screen.progress:
+        with screen.progress:
             run = perform(args, screen)
     except KeyboardInterrupt:
         console.print("Stopped.")

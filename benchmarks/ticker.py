@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
-FINEST_NS = 200_000
+FINEST_NS = 50_000
 """The kernel is asked no more often than this; what fell due in between is then called together."""
 
 

@@ -18,7 +18,7 @@ import payloads
 import uvloop
 from ticker import Ticker
 
-TICK = 0.0002
+TICK = 0.00005
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
