@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -38,6 +39,9 @@ from holdfast.chat import (
     ToolResult,
     Usage,
 )
+
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 Order = Literal["any", "alternating"]
 

@@ -92,7 +92,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     try:
         tree = _JSON.decode(body)
         if _ENCODER.encode(tree) != body:  # else it is canonical, and no key can have been lost
-            json.loads(body.decode(), object_pairs_hook=_unique)
+            _STRICT.decode(body.decode())
     except InvalidRequest:
         raise
     except RecursionError:
@@ -109,11 +109,13 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
-    seen = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise InvalidRequest(f"The request body has the key {key[:100]!r} twice in one object.", param=key[:100])
-        seen.add(key)
+    if len(dict(pairs)) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])[:100]
+        raise InvalidRequest(f"The request body has the key {twice!r} twice in one object.", param=twice)
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _convert(tree: dict[str, Any], type: type[_T]) -> _T:

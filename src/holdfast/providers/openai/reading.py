@@ -224,18 +224,23 @@ class OpenAIStream:
     def feed(self, event: ServerSentEvent) -> Sequence[Chunk]:
         """See `StreamDecoder.feed`."""
         data = event.data
-        if data.strip() == b"[DONE]":
-            return self._done()
-        if not data or data.isspace():
-            return ()
+        if data[:1] != b"{":
+            if data.strip() == b"[DONE]":
+                return self._done()
+            if not data or data.isspace():
+                return ()
         if event.name == b"error":
             raise self._failure(data)
         wire = parse(data, "event")
         if wire.error or (wire.x_groq is not None and wire.x_groq.error):
             raise self._failure(data)
-        if wire.choices is None and wire.usage is None:
+        choices = wire.choices
+        usage = self._usage(wire) if wire.usage is not None or wire.x_groq is not None else None
+        if choices is not None and len(choices) == 1:
+            return (self._chunk(choices[0], wire, usage, data),)
+        if choices is None and wire.usage is None:
             raise self._stray(data)
-        return self._chunks(wire, data)
+        return self._chunks(wire, usage, data)
 
     def _done(self) -> Sequence[Chunk]:
         """End the choices that the server ended with the stream only."""
@@ -246,22 +251,18 @@ class OpenAIStream:
         self._finished.update(numbers)
         return [Chunk(choice=number, finish="tool_calls" if number in self._calls else "stop") for number in numbers]
 
-    def _chunks(self, wire: WireReply, data: bytes) -> Sequence[Chunk]:
-        choices = wire.choices or ()
-        usage = self._usage(wire)
-        named = {"id": wire.id or "", "model": wire.model or "", "fingerprint": wire.system_fingerprint}
-        if not choices:
-            return (Chunk(usage=usage, raw=data, **named),) if usage is not None else ()  # type: ignore[arg-type]
-        if len(choices) == 1:
-            return (self._chunk(choices[0], wire, usage, data),)
-        last = len(choices) - 1
-        return [self._chunk(choice, wire, usage if i == last else None, None) for i, choice in enumerate(choices)]
+    def _chunks(self, wire: WireReply, usage: Usage | None, data: bytes) -> Sequence[Chunk]:
+        """Return the chunks of an event that has several choices, or none."""
+        if not wire.choices:
+            return (_named(Chunk(usage=usage, raw=data), wire),) if usage is not None else ()
+        chunks = [self._chunk(choice, wire, None, None) for choice in wire.choices]
+        chunks[-1].usage = usage or chunks[-1].usage
+        return chunks
 
     def _chunk(self, choice: WireChoice, wire: WireReply, usage: Usage | None, raw: bytes | None) -> Chunk:
         number = choice.index
         delta = choice.delta or choice.message or _NO_ANSWER
-        chunk = Chunk(choice=number, id=wire.id or "", model=wire.model or "", usage=usage, raw=raw)
-        chunk.fingerprint = wire.system_fingerprint
+        chunk = _named(Chunk(choice=number, usage=usage, raw=raw), wire)
         content = delta.content
         if isinstance(content, str):
             chunk.text = content
@@ -275,6 +276,8 @@ class OpenAIStream:
             self._read_calls(chunk, delta)
         if choice.logprobs is not None:
             chunk.logprobs = choice.logprobs.value()
+        if choice.usage is not None and usage is None:
+            chunk.usage = choice.usage.value()
         if number not in self._finished:
             self._open.add(number)
         if choice.finish_reason or choice.error:
@@ -305,8 +308,6 @@ class OpenAIStream:
 
     def _usage(self, wire: WireReply) -> Usage | None:
         usage = wire.usage or (wire.x_groq.usage if wire.x_groq is not None else None)
-        if usage is None and wire.choices:
-            usage = wire.choices[0].usage
         return usage.value() if usage is not None else None
 
     def _failure(self, data: bytes) -> ProviderError:
@@ -324,6 +325,15 @@ class OpenAIStream:
         if body.get("object") == "error" or "detail" in body or ("message" in body and "code" in body):
             return failure(body, api_key=self._api_key)
         return MalformedResponse("The provider's event has neither choices nor usage.")
+
+
+def _named(chunk: Chunk, wire: WireReply) -> Chunk:
+    if wire.id:
+        chunk.id = wire.id
+    if wire.model:
+        chunk.model = wire.model
+    chunk.fingerprint = wire.system_fingerprint
+    return chunk
 
 
 def _read_reasoning(chunk: Chunk, delta: WireAnswer) -> None:
