@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.config import load, parse
+from holdfast.config import Reloader, checks, load, parse
 from holdfast.config.collect import did_you_mean
 from holdfast.config.locate import Lines
-from holdfast.config.reload import Reloader
 from holdfast.config.schema import schema
 from holdfast.errors import ConfigError, Problem
 from holdfast.http.base import Timeouts
@@ -147,7 +146,7 @@ def test_a_byte_order_mark_and_windows_lines_are_read(folder):
 def test_loading_imports_neither_the_parser_for_lines_nor_the_price_list(folder):
     program = (
         "import sys; from pathlib import Path; from holdfast.config import load; load(Path(sys.argv[1]));"
-        "print({'tree_sitter', 'genai_prices', 'asyncio', 'importlib.metadata'} & set(sys.modules))"
+        "print({'tree_sitter', 'genai_prices', 'asyncio', 'opentelemetry'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", program, folder / "holdfast.toml"]
     assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == "set()\n"
@@ -233,6 +232,12 @@ queue = 1.5
         (
             MINIMAL + "[log]\ndurability = 'snyc'\n",
             """4: log.durability: expected "sync" or "async", got 'snyc' (did you mean "sync"?)""",
+        ),
+        (MINIMAL + "[telemetry]\nendpoint = 'localhost:4318'\n", "3: telemetry: expected an address such as"),
+        (MINIMAL + "[telemetry]\nendpoint = 'http://u:p@h'\n", "4: telemetry.endpoint: a URL must not hold a user"),
+        (
+            MINIMAL + "[telemetry]\nendpoint = 'http://h'\nheaders.x-api-key = 'abc'\n",
+            "5: telemetry.headers.x-api-key: secrets are never written here",
         ),
         ('[models."a/b"]\nprovider = "simulated"\n', "1: models.'a/b': a name starts with a letter or digit"),
         ('[models."a\\nb"]\nprovider = "simulated"\n', "1: models.'a\\nb': a name starts with a letter or digit"),
@@ -333,6 +338,15 @@ def test_a_file_that_is_not_text_is_told(tmp_path):
     (tmp_path / "holdfast.toml").write_bytes(b"a = '\xff'")
     with pytest.raises(ConfigError, match=r"holdfast\.toml: not UTF-8 text"):
         load(tmp_path / "holdfast.toml")
+
+
+def test_a_proxy_without_its_extra_is_told(folder, monkeypatch):
+    edit(folder, 'name     = "gpt-5-mini"', 'proxy = "http://proxy:3128"')
+    assert load(folder / "holdfast.toml")
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'holdfast.toml:3: models.gpt.proxy: needs an extra: pip install "holdfast'):
+        load(folder / "holdfast.toml")
+    assert load(folder / "holdfast.toml", resolve_secrets=False)
 
 
 # --- secrets
@@ -615,8 +629,8 @@ def test_the_schema_describes_every_key():
     definitions = SCHEMA["$defs"]
     for name, definition in {"": SCHEMA, **definitions}.items():
         for key, about in definition.get("properties", {}).items():
-            described = about.get("description") or definitions[about["$ref"].rpartition("/")[2]].get("description")
-            assert described, f"{name}.{key}"
+            target = definitions.get(about.get("$ref", "").rpartition("/")[2], {})
+            assert about.get("description") or target.get("description"), f"{name}.{key}"
 
 
 UNITS = ["ms", "s", "m", "h", "d", "B", "KB", "KiB", "MB", "MiB", "GB", "GiB", "iB", "K", "S", ""]

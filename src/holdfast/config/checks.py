@@ -4,12 +4,14 @@ import datetime
 import math
 import re
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from holdfast.config.collect import INLINE, Check, Mistake, Place, did_you_mean
 from holdfast.config.files import Sources
 from holdfast.gateway.settings import FeatureSettings
+from holdfast.log.telemetry import TelemetrySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS, needs_key, reveal
 from holdfast.settings import Secret
@@ -57,7 +59,12 @@ def checks(sources: Sources, *, resolve_secrets: bool) -> Mapping[type, Check]:
             except ValueError as error:
                 yield at, str(error)
 
-    return {ModelSettings: _model, FeatureSettings: feature, Secret: secret}
+    def model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:
+        yield from _model(settings, at, whole)
+        if settings.proxy is not None and resolve_secrets and find_spec("aiohttp") is None:
+            yield (*at, "proxy"), 'needs an extra: pip install "holdfast[aiohttp]"'
+
+    return {ModelSettings: model, FeatureSettings: feature, TelemetrySettings: _telemetry, Secret: secret}
 
 
 def _model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:
@@ -69,8 +76,7 @@ def _model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]
     for key, url in (("base_url", settings.base_url), ("proxy", settings.proxy)):
         if url is not None and (mistake := _url(url)):
             yield (*at, key), mistake
-    for name, value in settings.headers.items():
-        yield from _header(name, value, (*at, "headers", name))
+    yield from _headers(settings.headers, at)
     for name in settings.query:
         if _SECRET_NAME.search(name):
             yield (
@@ -103,6 +109,17 @@ def _url(url: str) -> str | None:
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         return "a URL without ? and # is expected here"
     return None
+
+
+def _telemetry(settings: TelemetrySettings, at: Place, _: bool) -> Iterator[Mistake]:
+    if mistake := _url(settings.endpoint):
+        yield (*at, "endpoint"), mistake
+    yield from _headers(settings.headers, at)
+
+
+def _headers(headers: Mapping[str, str | Secret], at: Place) -> Iterator[Mistake]:
+    for name, value in headers.items():
+        yield from _header(name, value, (*at, "headers", name))
 
 
 def _header(name: str, value: str | Secret, at: Place) -> Iterator[Mistake]:

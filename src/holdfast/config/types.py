@@ -10,6 +10,7 @@ import msgspec
 from holdfast.events import Snapshot
 from holdfast.gateway.settings import FeatureSettings, GatewaySettings
 from holdfast.log.base import LogSettings
+from holdfast.log.telemetry import TelemetrySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.settings import Settings
 
@@ -23,6 +24,7 @@ class Config(Settings, frozen=True, kw_only=True):
     """What applications call, by name."""
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings | None = None
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
     headers: dict[str, str | Secret] = {}
     """Headers to send along, such as an API key of the receiver."""
     service_name: str = "holdfast"
+    """The name under which the receiver shows this gateway."""
     interval: Duration = Duration(10)
     """How often metrics are exported; spans leave after half of it at the latest."""
     timeout: Duration = Duration(10)
