@@ -12,7 +12,7 @@ import struct
 import termios
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -99,8 +99,7 @@ class Connection(asyncio.Protocol):
     # --- the transport's callbacks ------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
         self.number = self.service.opened(self)
         if self.service.accept == "reset":
             self.reset()

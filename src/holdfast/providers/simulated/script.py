@@ -115,13 +115,13 @@ def from_table(table: Mapping[str, Any], place: str = "script", base: Path | Non
 
 
 def _model(default: Any, entry: Any, key: str, place: str, problems: list[Problem]) -> Model | None:
-    own = entry if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "steps"} if entry else {}
+    own = {k: v for k, v in entry.items() if k != "steps"} if isinstance(entry, Mapping) else entry
     model = _convert(Model, [default, own], key, place, problems)
-    written = entry.get("steps", []) if isinstance(entry, dict) else []
+    written = entry.get("steps", []) if isinstance(entry, Mapping) else []
     if not isinstance(written, list | tuple):
         problems.append(Problem(file=place, line=0, key=f"{key}.steps", message="expected a list of steps"))
         return None
-    base = own if isinstance(own, str) else {k: v for k, v in own.items() if k in Behaviour.__struct_fields__}
+    base = {k: v for k, v in own.items() if k in Behaviour.__struct_fields__} if isinstance(own, Mapping) else {}
     steps = [
         _convert(Step, [default, base, step], f"{key}.steps[{index}]", place, problems)
         for index, step in enumerate(written)

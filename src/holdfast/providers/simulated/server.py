@@ -175,6 +175,11 @@ class RunningSimulator:
         """Where it listens."""
         return self._simulator.address
 
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._simulator.port
+
     def url(self, wire: Wire) -> str:
         """Return the base URL that a client of this wire expects."""
         return self._simulator.url(wire)
@@ -206,12 +211,21 @@ class RunningSimulator:
         asyncio.run_coroutine_threadsafe(follow(), self._loop).result()
 
 
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop of uvloop's where that is there, since it is faster."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
 @contextlib.contextmanager
 def running_simulator(
     script: ScriptSource = None, *, host: str = "127.0.0.1", port: int = 0, keep: int = 10_000
 ) -> Iterator[RunningSimulator]:
     """Run a simulator in a thread for as long as the block lasts. Arguments and errors are those of `Simulator`."""
-    loop = asyncio.new_event_loop()
+    loop = _new_loop()
     thread = threading.Thread(target=loop.run_forever, name="simulated providers", daemon=True)
     thread.start()
 

@@ -66,7 +66,7 @@ class _Maker:
             key = next((key for key in ("allOf", "anyOf", "oneOf") if schema.get(key)), None)
             if key is None:
                 return dict(schema)
-            parts = [self._plain(part, depth) for part in schema[key]] if depth < 64 else []
+            parts = [self._plain(part, depth + 16) for part in schema[key]] if depth < 64 else []
             rest = {other: value for other, value in schema.items() if other != key}
             schema = _join([rest, *parts] if key == "allOf" else [rest, *_first(parts, depth)])
         return {}
