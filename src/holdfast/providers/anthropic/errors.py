@@ -78,13 +78,13 @@ class Envelope(msgspec.Struct):
     error: ErrorObject
 
 
-_ENVELOPE = msgspec.json.Decoder(Envelope)
+ENVELOPE = msgspec.json.Decoder(Envelope)
 
 
 def response_error(status: int, headers: Headers, body: bytes, *, model: str, key: str | None) -> ProviderError:
     """Translate a response whose status is not 2xx."""
     try:
-        error = _ENVELOPE.decode(body).error
+        error = ENVELOPE.decode(body).error
     except (msgspec.MsgspecError, ValueError, RecursionError):
         error = ErrorObject(message=_plain(body))
     kind = _STATUSES.get(status) or _TYPES.get(error.type) or (BadRequest if 400 <= status < 500 else ProviderFailed)
@@ -128,9 +128,9 @@ def _masked(message: str, key: str | None) -> str:
 
 
 def _plain(body: bytes) -> str:
-    """Return a body that is not the wire's JSON if it is a line for people, and not a page."""
-    text = body[:400].decode(errors="replace").strip()
-    return "" if text[:1] in "<{[" else " ".join(text.split())
+    """Return a body that is not the wire's JSON if it is a line for people, neither a page nor other JSON."""
+    text = " ".join(body[:400].decode(errors="replace").split())
+    return "" if text[:1] in "<{[" or text == "null" else text
 
 
 def _retry_after(headers: Headers) -> float | None:

@@ -58,7 +58,7 @@ class RequestEncoder:
         request = self.request
         thinking = plan_thinking(request, self.able)
         config = self._kept_thinking() or thinking.config
-        fields: Json = self._extra() | {
+        fields: Json = {
             "model": self.endpoint.model,
             "max_tokens": self._max_tokens(thinking),
             "system": self._system(),
@@ -67,12 +67,13 @@ class RequestEncoder:
             "tool_choice": self._tool_choice(),
             "thinking": config,
             "output_config": self._output_config(thinking),
+            "output_format": self._kept("output_format", "response_format"),
             "stop_sequences": request.stop or None,
             "stream": request.stream or None,
             **self._sampling(thinks=thinking.budget > 0),
         }
-        fields = {name: value for name, value in fields.items() if value is not None}
-        return {**self.endpoint.body, **fields}
+        said = {name: value for name, value in fields.items() if value is not None}
+        return {**self.endpoint.body, **self._extra(), **said}
 
     # --- what nobody changed ---
 

@@ -38,7 +38,7 @@ from holdfast.providers.anthropic.content import (
     encode_parts,
     read,
 )
-from holdfast.providers.anthropic.errors import ErrorObject, event_error, response_error
+from holdfast.providers.anthropic.errors import ENVELOPE, event_error, response_error
 from holdfast.providers.anthropic.request import RequestEncoder
 from holdfast.providers.anthropic.stream import MessagesDecoder
 from holdfast.providers.base import Endpoint, Source, Upstream
@@ -58,12 +58,7 @@ class _Answer(msgspec.Struct):
     usage: WireUsage | None = None
 
 
-class _Failure(msgspec.Struct):
-    error: ErrorObject
-
-
 _ANSWER = msgspec.json.Decoder(_Answer)
-_FAILURE = msgspec.json.Decoder(_Failure)
 
 
 class AnthropicUpstream(Upstream):
@@ -97,7 +92,7 @@ class AnthropicUpstream(Upstream):
     def _decode(self, body: bytes) -> Reply:
         fields: dict[str, Raw] = read(_FIELDS, body, "")
         if "error" in fields and "content" not in fields:
-            raise event_error(read(_FAILURE, body, "").error, key=self.endpoint.api_key)
+            raise event_error(read(ENVELOPE, body, "").error, key=self.endpoint.api_key)
         answer: _Answer = read(_ANSWER, body, "")
         parts = decode_content(answer.content, "content")
         finish = finish_of(answer.stop_reason)

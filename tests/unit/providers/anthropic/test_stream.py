@@ -218,7 +218,8 @@ def test_an_event_without_data_says_nothing() -> None:
 
 
 def test_input_that_is_whole_when_its_block_opens_is_taken() -> None:
-    data = b'{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"a","name":"f","input":{"b":1}}}'
+    block = {"type": "tool_use", "id": "a", "name": "f", "input": {"b": 1}}
+    data = msgspec.json.encode({"type": "content_block_start", "index": 0, "content_block": block})
     (chunk,) = UPSTREAM.stream().feed(ServerSentEvent(data))
     assert chunk.tool_calls == (ToolCallDelta(index=0, id="a", name="f", arguments='{"b":1}'),)
 
