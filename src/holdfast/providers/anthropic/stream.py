@@ -197,7 +197,7 @@ class MessagesEncoder:
         self._started = False
         self._verbatim = True
         self._next = 0  # index of the next block
-        self._open: str | None = None  # the type of the block that is open, if any; "?" if only its raw form is known
+        self._open: str | None = None  # the type of the block that is open, if any
         self._sealed = False  # whether the open thinking block has its signature
         self._call = -1  # number of the tool call that is open
         self._arguments: list[str] = []
