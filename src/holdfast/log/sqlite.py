@@ -117,6 +117,12 @@ class SqliteLog:
             )
             return [row["id"] for row in found]
 
+    def last(self) -> str | None:
+        """Return the id of the call recorded last, None where there is none."""
+        with self._reading() as db:
+            row = db.execute("SELECT id FROM calls ORDER BY seq DESC LIMIT 1").fetchone()
+        return None if row is None else row["id"]
+
     def snapshot(self, hash: str) -> Snapshot | None:
         with self._reading() as db:
             row = db.execute("SELECT * FROM snapshots WHERE hash = ?", (hash,)).fetchone()
