@@ -244,7 +244,5 @@ def _file_data(uri: str, media_type: str | None) -> Json:
 
 
 def _guess(name: str) -> str | None:
-    try:
-        return mimetypes.guess_type(name)[0]
-    except ValueError:  # not a URL
-        return None
+    """Return the media type that the ending of a name or an address stands for."""
+    return mimetypes.guess_type(name.partition("?")[0].rpartition("/")[2])[0]

@@ -56,6 +56,7 @@ _SNAKE_NAMES: Final = frozenset(
 )
 _SNAKE = re.compile(rf'"({"|".join(sorted(_SNAKE_NAMES))})"\s*:'.encode())
 _OWN_FIELDS: Final = frozenset({"contents", "systemInstruction", "tools", "model", "generationConfig", "toolConfig"})
+_READ: Final = _OWN_FIELDS | {"content", "requests"}
 _ROLES: Final[dict[str, Role]] = {"user": "user", "model": "assistant", "function": "tool", "": "user"}
 
 
@@ -64,7 +65,7 @@ def read_fields(body: bytes) -> dict[str, Raw]:
     if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and _depth(read(body, Any)) > _MAX_DEPTH:
         raise Malformed("", "The JSON is nested too deeply")
     if _SNAKE.search(body):
-        body = encode_json(_camel(read(body, Any)))
+        body = _in_camel_case(body)
     fields: dict[str, Raw] = read(body, dict[str, Raw])
     return {name: value for name, value in fields.items() if name not in _OWN_FIELDS or bytes(value) != b"null"}
 
@@ -76,6 +77,14 @@ def _depth(value: Any) -> int:
         inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
         level = [item for items in inner for item in items]
     return depth
+
+
+def _in_camel_case(body: bytes) -> bytes:
+    """Return a body with the fields that we read in camel case; one without any in snake case stays as it is."""
+    said: Json = read(body, Json)
+    names = {name: _camel_name(name) for name in said}
+    camel = {names[name]: _camel(value) if names[name] in _READ else value for name, value in said.items()}
+    return encode_json(camel) if camel != said else body
 
 
 def _camel(value: Any) -> Any:

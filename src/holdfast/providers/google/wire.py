@@ -9,7 +9,7 @@ from msgspec import Meta, Raw
 Json = dict[str, Any]
 
 encode_json = msgspec.json.Encoder().encode
-_PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+_PLACE = re.compile(r" - at `(?:key in )?\$(.*)`$")
 
 
 class Malformed(Exception):
@@ -27,7 +27,7 @@ def read(data: bytes | Raw, type: Any, path: str = "") -> Any:
     except msgspec.ValidationError as error:
         place = _PLACE.search(str(error))
         inner = place[1] if place else ""
-        raise Malformed(".".join(filter(None, (path, inner))), _PLACE.sub("", str(error))) from None
+        raise Malformed((path + inner).lstrip("."), _PLACE.sub("", str(error))) from None
     except RecursionError:
         raise Malformed(path, "The JSON is nested too deeply") from None
     except UnicodeDecodeError:

@@ -36,7 +36,7 @@ from strategies import (
 BASE = "https://generativelanguage.googleapis.com/v1beta"
 SURFACE = GoogleSurface()
 
-law = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 sayable_parts = {
     "names": False,
