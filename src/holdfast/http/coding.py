@@ -1,6 +1,7 @@
 """Content codings (RFC 9110, section 8.4.1): gzip and deflate, decoded within bounds."""
 
 import zlib
+from collections.abc import Iterator
 
 from holdfast.errors import MalformedResponse
 
@@ -51,6 +52,16 @@ class Decoder:
         out = self._inflate.decompress(data, limit)
         self.pending = self._inflate.unconsumed_tail or self._inflate.unused_data
         return out
+
+
+def unfold(decoder: Decoder, data: bytes, size: int) -> Iterator[bytes]:
+    """Decode what arrived, in pieces of up to `size` bytes; no data is the end. Raises MalformedResponse."""
+    if not data:
+        decoder.finish()
+    while data or decoder.more:
+        if piece := decoder.decode(data, size):
+            yield piece
+        data = b""
 
 
 def decode_all(decoder: Decoder, data: bytes, limit: int) -> bytes:

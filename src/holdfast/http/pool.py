@@ -33,7 +33,7 @@ class PooledTransport:
         self._closed = False
 
     async def send(self, request: HttpRequest, *, connect: float, headers: float) -> PooledResponse:
-        origin, head, bodiless = self._resolve(request.method, request.url, request.headers)
+        origin, _, head, bodiless = self._resolve(request.method, request.url, request.headers)
         body = request.body
         head += b"\r\n" if bodiless and not body else b"content-length: %d\r\n\r\n" % len(body)
         pool = self._pools.get(origin) or self._open_pool(origin)

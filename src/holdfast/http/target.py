@@ -36,6 +36,8 @@ class Target(NamedTuple):
     """`head` is the request line and the headers, up to the length of the body."""
 
     origin: Origin
+    url: str
+    """In ASCII: the path quoted, the host by its IDNA name."""
     head: bytes
     bodiless: bool
     """Whether a request without a body says nothing of its length."""
@@ -65,7 +67,8 @@ def resolve(method: str, url: str, headers: Headers) -> Target:
         lines.append(b"user-agent: " + user_agent())
     if b"accept-encoding" not in fields:
         lines.append(b"accept-encoding: identity")
-    return Target(origin, b"\r\n".join([*lines, b""]), method in _BODILESS)
+    url = f"{origin.scheme}://{origin.place}{path}"
+    return Target(origin, url, b"\r\n".join([*lines, b""]), method in _BODILESS)
 
 
 def _split(url: str) -> tuple[Origin, str]:
