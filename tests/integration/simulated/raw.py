@@ -43,21 +43,19 @@ def request(path: str, body: object, *headers: str) -> bytes:
     return "\r\n".join([*lines, f"content-length: {len(content)}", "", ""]).encode() + content
 
 
-def chat(model: str, text: str = "", *, wire: str = "openai", stream: bool = True, **fields: object) -> bytes:
-    """Return a chat request on a wire."""
+def chat(model: str, text: str = "", *, wire: str = "openai", stream: bool = True, close: bool = False) -> bytes:
+    """Return a chat request on a wire; `close` asks for the connection's end after it."""
+    headers = ["connection: close"] if close else []
     if wire == "google":
         verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        return request(
-            f"/v1beta/models/{model}:{verb}", {"contents": [{"role": "user", "parts": [{"text": text}]}]} | fields
-        )
+        body = {"contents": [{"role": "user", "parts": [{"text": text}]}]}
+        return request(f"/v1beta/models/{model}:{verb}", body, *headers)
     limits = {"max_tokens": 1000} if wire == "anthropic" else {}
-    return request(
-        CHAT[wire],
-        {"model": model, "stream": stream, "messages": [{"role": "user", "content": text}]} | limits | fields,
-    )
+    body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": text}]} | limits
+    return request(CHAT[wire], body, *headers)
 
 
-async def send(port: int, data: bytes, quiet: float = 0.25) -> Heard:
+async def send(port: int, data: bytes, quiet: float = 0.15) -> Heard:
     """Send bytes and listen until the connection ends, or nothing has come for `quiet` seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     heard = bytearray()

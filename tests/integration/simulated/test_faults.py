@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 
 import pytest
 
@@ -39,7 +40,7 @@ class InThread:
 
 async def clean(sim, wire="openai", stream=True):
     """What a sound model answers, but for its name."""
-    return (await send(sim.port, chat("sim-echo", TEXT, wire=wire, stream=stream), 0.1)).payload
+    return (await send(sim.port, chat("sim-echo", TEXT, wire=wire, stream=stream, close=True))).payload
 
 
 def alike(name, payload):
@@ -194,7 +195,7 @@ async def test_a_connection_fails_right_after_it_was_accepted(accept, ending):
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 503, 529])
 async def test_any_status_comes_in_the_envelope_of_its_wire(sim, wire, status):
-    heard = await send(sim.port, chat(f"sim-echo:status={status},retry_after=3", TEXT, wire=wire), 0.1)
+    heard = await send(sim.port, chat(f"sim-echo:status={status},retry_after=3", TEXT, wire=wire, close=True))
     assert heard.head.startswith(b"HTTP/1.1 %d " % status)
     assert b"retry-after: 3\r\n" in heard.head
     assert b'"error":{' in heard.payload
@@ -202,14 +203,14 @@ async def test_any_status_comes_in_the_envelope_of_its_wire(sim, wire, status):
 
 @pytest.mark.parametrize("wire", WIRES)
 async def test_an_error_event_in_the_middle_of_a_stream(sim, wire):
-    heard = await send(sim.port, chat("sim-echo:error_event=2", TEXT, wire=wire), 0.1)
+    heard = await send(sim.port, chat("sim-echo:error_event=2", TEXT, wire=wire, close=True))
     assert heard.payload.index(b" zwei") < heard.payload.index(b'"error":{')
     assert b" drei" not in heard.payload
     assert heard.terminated
 
 
 async def test_a_malformed_event_stands_after_so_many_tokens(sim):
-    heard = await send(sim.port, chat("sim-echo:malformed=bad_json,at=2", TEXT), 0.1)
+    heard = await send(sim.port, chat("sim-echo:malformed=bad_json,at=2", TEXT, close=True))
     assert heard.payload.index(b" zwei") < heard.payload.index(b'"choi\n\n') < heard.payload.index(b" drei")
 
 
@@ -248,7 +249,10 @@ async def test_a_client_that_hangs_up_on_a_stall_is_noticed(sim):
 
 
 async def test_a_client_that_does_not_read_stops_the_stream(sim):
-    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port, limit=1024)
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.connect(("127.0.0.1", sim.port))
+    reader, writer = await asyncio.open_connection(sock=narrow, limit=1024)
     writer.write(chat("sim-echo:words=60000"))
     await sim.wait_for(lambda record: record.tokens > 1000)
     writer.transport.pause_reading()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from holdfast.providers.simulated.plan import Plan
 
 LAST_CHUNK = b"0\r\n\r\n"
+LARGEST_WRITE = 64 * 2**10
 
 
 class Frame(NamedTuple):
@@ -21,25 +22,51 @@ def frames(plan: Plan) -> list[Frame]:
     """Turn a plan into writes. A plan without a head has none."""
     if not plan.head:
         return []
-    at, size, tokens = plan.head_wait, 0, 0
-    data = [_head(plan)]
-    done: list[Frame] = []
+    writes = _Writes(plan.head_wait)
+    writes.add(_head(plan))
     late = plan.late_head
     for piece in plan.pieces:
         if piece.wait:
-            if data and not late:
-                done.append(Frame(at, b"".join(data), size, tokens))
-                data, size, tokens = [], 0, 0
-            at += piece.wait
+            writes.pause(piece.wait, leave=not late)
         late = late and not piece.data
         if piece.data:
-            data.append(_chunk(piece.data) if plan.framing == "chunked" else piece.data)
-        size, tokens = size + len(piece.data), tokens + piece.tokens
+            writes.add(_chunk(piece.data) if plan.framing == "chunked" else piece.data)
+        writes.count(len(piece.data), piece.tokens)
     if plan.framing == "chunked" and plan.ending == "complete":
-        data.append(LAST_CHUNK)
-    if data or tokens:
-        done.append(Frame(at, b"".join(data), size, tokens))
-    return done
+        writes.add(LAST_CHUNK)
+    writes.leave()
+    return writes.done
+
+
+class _Writes:
+    """Gathers what leaves together, up to a size at which a client that doesn't read can still stop the rest."""
+
+    def __init__(self, at: float) -> None:
+        self.done: list[Frame] = []
+        self._at = at
+        self._data: list[bytes] = []
+        self._length = self._size = self._tokens = 0
+
+    def add(self, data: bytes) -> None:
+        self._data.append(data)
+        self._length += len(data)
+
+    def count(self, size: int, tokens: int) -> None:
+        self._size += size
+        self._tokens += tokens
+        if self._length > LARGEST_WRITE:
+            self.leave()
+
+    def pause(self, wait: float, *, leave: bool) -> None:
+        if leave:
+            self.leave()
+        self._at += wait
+
+    def leave(self) -> None:
+        if self._data or self._tokens:
+            self.done.append(Frame(self._at, b"".join(self._data), self._size, self._tokens))
+        self._data = []
+        self._length = self._size = self._tokens = 0
 
 
 def _chunk(data: bytes) -> bytes:

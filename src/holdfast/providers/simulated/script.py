@@ -249,6 +249,8 @@ class _ModelProgress:
 
     def _skip_rounds(self, now: float) -> None:
         """Leap over the rounds that went by unseen, so that a long silence costs nothing."""
+        if not self.model.steps:
+            return
         period = sum([step.lasts or math.inf for step in self.model.steps])
         rounds = min((now - self.begun) // period, self._left()) if self.index == 0 else 0
         if rounds > 0:

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.providers.simulated.tokens import count, fraction, prose, tokenize
@@ -10,6 +10,7 @@ def test_tokens_joined_give_the_text(text):
     assert count(text) == len(tokenize(text))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200))
 def test_prose_has_as_many_tokens_as_asked_for(words):
     assert count(prose(words)) == words
