@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from holdfast.clock import Clock, SystemClock, new_id
+from holdfast.clock import Clock, SystemClock, UlidFactory
 from holdfast.config import Configuration
 from holdfast.gateway.asgi import CallRoute, Gateway
 from holdfast.gateway.catalog import Catalog, Feature, Model
@@ -49,6 +49,7 @@ class App:
     def __init__(self, configuration: Configuration, clock: Clock | None = None) -> None:
         self.configuration = configuration
         self._clock = clock or SystemClock()
+        self.new_id = UlidFactory(self._clock)
         self._path = configuration.base / configuration.config.log.path
         self._transports = _Transports()
         self._simulator: Simulator | None = None
@@ -88,7 +89,7 @@ class App:
             "/v1/messages": CallRoute("chat", anthropic),
         }
         views = Views(self.pipeline, self._log, self._subjects)
-        return Gateway(self.pipeline, calls, views.routes(), new_id, openai), views
+        return Gateway(self.pipeline, calls, views.routes(), self.new_id, openai), views
 
     async def _catalog(self, configuration: Configuration) -> Catalog:
         config = configuration.config

@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.app import App
 from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
-from holdfast.clock import new_id
+from holdfast.clock import NewId
 from holdfast.config import load
 from holdfast.errors import CallError, InvalidRequest
 from holdfast.events import Outcome
@@ -56,14 +56,15 @@ async def open(path: str | Path = "holdfast.toml") -> "AsyncIterator[Holdfast]":
         LogError: the log can't be opened.
     """
     async with App(load(Path(path))) as app:
-        yield Holdfast(app.pipeline)
+        yield Holdfast(app.pipeline, app.new_id)
 
 
 class Holdfast:
     """Calls features and models. Parameters are OpenAI's: `temperature`, `tools`, `response_format`, ..."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, new_id: NewId) -> None:
         self._pipeline = pipeline
+        self._new_id = new_id
         self._surface = OpenAISurface()
 
     async def chat(
@@ -146,7 +147,7 @@ class Holdfast:
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"hints: {error}") from error
         return Arrival(
-            id=new_id(),
+            id=self._new_id(),
             kind=kind,
             wire=IN_PROCESS,
             started=clock.monotonic(),
