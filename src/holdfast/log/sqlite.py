@@ -2,8 +2,9 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Self
@@ -18,7 +19,8 @@ from holdfast.log.totals import MINUTE_US, SUMS, WIDTH, all_time, tally, total
 
 _PAGE = 500
 _CHUNK = 32
-"""Rows a statement. Each statement hands the interpreter to another thread once: many rows, few hand-overs."""
+"""Rows a statement. A statement runs without the interpreter's lock, what is between two holds it: many rows make few
+hand-overs, few rows keep the event loop from waiting long."""
 
 _KEYS = ("minute", "name", "model", "outcome", "error")
 _SUMS = (*SUMS, *(f"bucket_{n}" for n in range(WIDTH - len(SUMS))))
@@ -206,34 +208,46 @@ def _record(db: sqlite3.Connection, calls: Sequence[Call], *, storable: bool = F
         return
     first = next(iter(db.execute(_NEXT)), (1,))[0]
     kept = list(enumerate([call for call in calls if call.store != "none"], first))
-    call_rows = [rows.call_row(seq, call) for seq, call in kept]
-    attempts = [rows.attempt_row(seq, n, attempt) for seq, call in kept for n, attempt in enumerate(call.attempts)]
-    bodies = [
-        rows.body_row(seq, call)
-        for seq, call in kept
-        if call.store == "all" and (call.request is not None or call.reply is not None)
-    ]
-    tables = (("calls", rows.CALLS, call_rows), ("attempts", rows.ATTEMPTS, attempts), ("bodies", rows.BODIES, bodies))
-    for table, columns, values in tables:
-        _insert(db, table, columns, map(rows.storable, values) if storable else values)
+    for start in range(0, len(kept), _CHUNK):
+        _record_rows(db, kept[start : start + _CHUNK], rows.storable if storable else None)
     by_minute = tally(calls)
     sums: list[Row] = [(*key, *values) for key, values in chain(by_minute.items(), all_time(by_minute).items())]
     db.executemany(_UPSERT, map(rows.storable, sums) if storable else sums)
 
 
+def _record_rows(
+    db: sqlite3.Connection, calls: Sequence[tuple[int, Call]], storable: Callable[[Row], Row] | None
+) -> None:
+    """Insert calls, by their numbers, with their attempts and bodies."""
+    call_rows = [rows.call_row(seq, call) for seq, call in calls]
+    attempts = [rows.attempt_row(seq, n, attempt) for seq, call in calls for n, attempt in enumerate(call.attempts)]
+    bodies = [
+        rows.body_row(seq, call)
+        for seq, call in calls
+        if call.store == "all" and (call.request is not None or call.reply is not None)
+    ]
+    tables = (("calls", rows.CALLS, call_rows), ("attempts", rows.ATTEMPTS, attempts), ("bodies", rows.BODIES, bodies))
+    for table, columns, values in tables:
+        _insert(db, table, columns, values if storable is None else map(storable, values))
+
+
 def _insert(
-    db: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Row] | Iterator[Row], how: str = ""
+    db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Sequence[Row] | Iterator[Row], how: str = ""
 ) -> None:
     """Insert rows, many a statement."""
     values = list(values)
     start, size = 0, _CHUNK
-    one = f"({', '.join('?' * len(columns))})"
     while start < len(values):
         while size > len(values) - start:
             size //= 2
-        sql = f"INSERT {how} INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * size)}"  # noqa: S608 names
-        db.execute(sql, list(chain.from_iterable(values[start : start + size])))
+        db.execute(_insertion(table, columns, size, how), list(chain.from_iterable(values[start : start + size])))
         start += size
+
+
+@cache
+def _insertion(table: str, columns: tuple[str, ...], size: int, how: str) -> str:
+    one = f"({', '.join('?' * len(columns))})"
+    return f"INSERT {how} INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * size)}"  # noqa: S608 names
 
 
 Condition = tuple[str, Sequence[object]]
