@@ -67,7 +67,7 @@ def _encode_format(format: ResponseFormat) -> Json:
 def _encode_thinking(request: Request, model: str) -> Json | None:
     """A budget is more exact than a word for one, and the wire takes only either."""
     effort, budget = request.reasoning_effort, request.reasoning_tokens
-    if budget is None and effort is not None and _by_budget(model):
+    if budget is None and effort is not None and (version(model) or 3) < 3:
         budget = _BUDGETS[effort]
     if budget is not None:
         return {"thinkingBudget": budget} | ({"includeThoughts": True} if budget else {})
@@ -79,9 +79,10 @@ def _encode_thinking(request: Request, model: str) -> Json | None:
     return {"thinkingLevel": level, "includeThoughts": True}
 
 
-def _by_budget(model: str) -> bool:
+def version(model: str) -> int | None:
+    """Return the generation of a Gemini model, None where its name does not tell."""
     match = _VERSION.search(model)
-    return match is not None and int(match[1]) < 3
+    return int(match[1]) if match is not None else None
 
 
 def encode_choice(choice: ToolChoice) -> Json:

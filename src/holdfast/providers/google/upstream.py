@@ -4,18 +4,22 @@ What this wire can't say, and what becomes of it:
 
 - `parallel_tool_calls`, `strict`, names of messages and of schemas, `detail` of images, sealed reasoning: dropped.
 - Arguments of a tool call that are no JSON object: shown to the model as `{"arguments": TEXT}`.
+- Signatures of reasoning, when the request came on another wire: dropped, because nothing tells whose they are, and the
+  wire refuses another provider's. A call that has none is marked as Google wants calls of other models to be marked
+  (ai.google.dev/gemini-api/docs/thought-signatures), because from Gemini 3 on it would be refused.
 - System messages: all of them become the systemInstruction; where nothing else was said, the user's words.
 - Images and files in tool results that are not inline, files by another provider's id, parts that only another wire
   knows: refused with BadRequest.
 - Fields that only another wire knows: its well-known private ones are dropped, the rest is sent by its own name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from holdfast.chat import (
     Choice,
@@ -23,6 +27,7 @@ from holdfast.chat import (
     EmbeddingRequest,
     Message,
     Part,
+    Reasoning,
     Reply,
     Request,
     Tool,
@@ -32,7 +37,7 @@ from holdfast.errors import BadRequest, MalformedResponse, ProviderError
 from holdfast.http.base import Headers, HttpRequest
 from holdfast.providers.base import Source, StreamDecoder, Upstream
 from holdfast.providers.google.answers import CallIds, blocked, decode_logprobs, decode_usage, finish_of
-from holdfast.providers.google.config import FIELDS, encode_choice, encode_config
+from holdfast.providers.google.config import FIELDS, encode_choice, encode_config, version
 from holdfast.providers.google.content import Unsayable, decode_content, encode_parts
 from holdfast.providers.google.errors import event_error, response_error
 from holdfast.providers.google.stream import GenerateDecoder
@@ -56,6 +61,7 @@ _BUILT_IN = frozenset(
     }
 )
 _OPTIONAL = frozenset({"systemInstruction", "tools", "generationConfig", "toolConfig"})
+_UNSIGNED = "skip_thought_signature_validator"
 _LEFT_OVER = ("safetyRatings", "citationMetadata", "groundingMetadata", "urlContextMetadata")
 
 
@@ -66,7 +72,7 @@ class GoogleUpstream(Upstream):
 
     def encode(self, request: Request, source: Source | None = None) -> HttpRequest:
         own = source if source is not None and source.wire == self.wire else None
-        body = merge(dict(self.endpoint.body), self._body(request, own))
+        body = merge(dict(self.endpoint.body), self._body(request, own, source is not own))
         return self._post("streamGenerateContent" if request.stream else "generateContent", body, stream=request.stream)
 
     def decode(self, body: bytes) -> Reply:
@@ -123,7 +129,7 @@ class GoogleUpstream(Upstream):
 
     # --- parts of a request
 
-    def _body(self, request: Request, own: Source | None) -> Json:
+    def _body(self, request: Request, own: Source | None, foreign: bool) -> Json:
         said = own.request.extra if own is not None else {}
 
         def raw(field: str, *names: str) -> Raw | None:
@@ -135,7 +141,7 @@ class GoogleUpstream(Upstream):
 
         dropped = _NEVER_SENT if own is not None else _PRIVATE
         body: Json = {name: raw(name) or value for name, value in request.extra.items() if name not in dropped}
-        body["contents"], body["systemInstruction"] = self._contents(request, own)
+        body["contents"], body["systemInstruction"] = self._contents(request, own, foreign)
         body["tools"] = raw("tools", "tools") or _encode_tools(request.tools, own)
         body["generationConfig"] = raw("generationConfig", *FIELDS) or self._config(request)
         body["toolConfig"] = raw("toolConfig", "tool_choice") or _tool_config(request)
@@ -144,7 +150,7 @@ class GoogleUpstream(Upstream):
     def _config(self, request: Request) -> Any:
         return merge(encode_config(request, self.endpoint.model), request.extra.get("generationConfig"))
 
-    def _contents(self, request: Request, own: Source | None) -> tuple[list[Any], Any]:
+    def _contents(self, request: Request, own: Source | None, foreign: bool) -> tuple[list[Any], Any]:
         """Return the contents and the system instruction, each as it came where nobody changed it."""
         names: dict[str, str] = {}
         encoded: list[tuple[Message, Any]] = []
@@ -152,7 +158,7 @@ class GoogleUpstream(Upstream):
             names |= {part.id: part.name for part in message.parts if isinstance(part, ToolCall)}
             said = own.message(message) if own is not None else None
             try:
-                encoded.append((message, said or encode_parts(message.parts, names, self.endpoint.base_url)))
+                encoded.append((message, said or self._parts(message, names, foreign)))
             except Unsayable as problem:
                 raise BadRequest(f"The google wire has no words for {problem}.", param=f"messages[{i}]") from None
         contents = list(_merged([pair for pair in encoded if pair[0].role != "system"]))
@@ -163,6 +169,14 @@ class GoogleUpstream(Upstream):
             return contents, system[0]
         parts = [part for value in system for part in (read(value, Any)["parts"] if isinstance(value, Raw) else value)]
         return (contents, {"parts": parts}) if contents else ([{"role": "user", "parts": parts}], None)
+
+    def _parts(self, message: Message, names: Mapping[str, str], foreign: bool) -> list[Json]:
+        parts = [_unsigned(part) for part in message.parts] if foreign else message.parts
+        encoded = encode_parts(parts, names, self.endpoint.base_url)
+        if (version(self.endpoint.model) or 0) >= 3:
+            for call in [part for part in encoded if "functionCall" in part][:1]:  # the only one that Gemini signs
+                call.setdefault("thoughtSignature", _UNSIGNED)
+        return encoded
 
     # --- parts of an answer
 
@@ -258,6 +272,10 @@ def _merged(encoded: Sequence[tuple[Message, Any]]) -> Iterator[Any]:
         for message, value in pairs:
             role = "model" if message.role == "assistant" else "user"
             yield value if isinstance(value, Raw) else {"role": role, "parts": value or [{"text": ""}]}
+
+
+def _unsigned(part: Part) -> Part:
+    return replace(part, signature=None) if isinstance(part, Reasoning) else part
 
 
 def _place(pair: tuple[int, Candidate]) -> int:

@@ -27,7 +27,7 @@ from holdfast.chat import (
 )
 from holdfast.errors import BadRequest, ContentRefused, MalformedResponse, Overloaded
 from holdfast.http.base import HttpRequest
-from holdfast.providers.base import Endpoint
+from holdfast.providers.base import Endpoint, Source
 from holdfast.providers.google import GoogleSurface, GoogleUpstream
 
 BASE = "https://generativelanguage.googleapis.com/v1beta"
@@ -162,6 +162,26 @@ def test_calls_keep_their_signature_and_results_find_the_name_of_their_call_and_
 
 
 @pytest.mark.parametrize(
+    ("model", "mark"), [("gemini-3-pro", "skip_thought_signature_validator"), ("gemini-2.5-pro", None)]
+)
+def test_the_first_of_the_calls_that_another_model_made_is_marked_where_signatures_are_required(
+    model: str, mark: str | None
+) -> None:
+    calls = tuple(ToolCall(id=name, name=name, arguments="{}") for name in "fg")
+    (content,) = encode(Message(role="assistant", parts=calls), to=upstream(model))["contents"]
+    assert [part.get("thoughtSignature") for part in content["parts"]] == [mark, None]
+
+
+def test_signatures_of_reasoning_that_came_on_another_wire_are_dropped_and_those_of_calls_kept() -> None:
+    parts = (Reasoning(text="Hm.", signature="Y2xhdWRl"), Reasoning(signature="Y2xhdWRl"), CALL)
+    request = Request(model="m", messages=(Message(role="assistant", parts=parts),))
+    source = Source(wire="anthropic", request=request, fields={}, messages={}, tools={})
+    (content,) = body(upstream().encode(request, source))["contents"]
+    assert [part.get("thoughtSignature") for part in content["parts"]] == [None, "c2ln"]
+    assert content["parts"][0] == {"text": "Hm.", "thought": True}
+
+
+@pytest.mark.parametrize(
     ("text", "failed", "response"),
     [
         ("[1]", False, {"output": "[1]"}),
@@ -185,7 +205,7 @@ def test_an_image_in_a_result_is_sent_with_it() -> None:
 
 
 def test_arguments_that_are_no_object_are_shown_as_they_were_written() -> None:
-    call = ToolCall(id="c", name="f", arguments='{"a": ')
+    call = ToolCall(id="c", name="f", arguments='{"a": ', signature="c2ln")
     (content,) = encode(Message(role="assistant", parts=(call,)))["contents"]
     assert content["parts"][0]["functionCall"]["args"] == {"arguments": '{"a": '}
 
