@@ -27,6 +27,7 @@ from ticker import Ticker
 
 DRAIN_SECONDS = 90
 MAX_CONNECTIONS = 512
+FIRST = payloads.TOKEN.encode()
 
 
 def wire(path: str, headers: Sequence[str], body: bytes) -> bytes:
@@ -42,7 +43,7 @@ def plain_fault(body: bytes) -> str | None:
 
 def stream_fault(body: bytes) -> str | None:
     """Say what is wrong with a streamed answer. Nothing may be lost, doubled or added."""
-    tokens, done = body.count(payloads.TOKEN.encode()), body.count(b"data: [DONE]")
+    tokens, done = body.count(FIRST), body.count(b"data: [DONE]")
     if tokens != payloads.TOKENS or done != 1:
         return f"{tokens} of {payloads.TOKENS} tokens and {done} [DONE]"
     return None
@@ -100,7 +101,7 @@ class Connection(asyncio.Protocol):
     def send(self, due_ns: int) -> None:
         self.busy, self.due_ns = True, due_ns
         self.pieces: list[bytes] = []
-        self.events, self.carry = 0, b"\n"
+        self.events, self.carry, self.speaking = 0, b"\n", False
         self.parser = httptools.HttpResponseParser(self)
         self.transport.write(self.message)
 
@@ -122,9 +123,11 @@ class Connection(asyncio.Protocol):
         text = self.carry + data
         self.carry = text[-5:]
         found = text.count(b"\ndata:")
-        if found and not self.events and self.tally.counting:
-            self.tally.first.append(time.monotonic_ns() - self.due_ns)
         self.events += found
+        if not self.speaking and FIRST in data:
+            self.speaking = True
+            if self.tally.counting:
+                self.tally.first.append(time.monotonic_ns() - self.due_ns)
         if self.tally.counting:
             self.tally.events += found
 

@@ -173,8 +173,8 @@ def latency(run: Run, names: list[str]) -> Table:
     rows: list[tuple[str, ...]] = [("upstream alone", *alone)]
     for name in names:
         numbers = [pair(kind, name, load) for load in ("c1", "open") for kind in ("series", "added")]
-        rows.append((title(run, name), *numbers, pair("series", name, "first_event")))
-    heads = ("", "c=1", "added at c=1", "1,000/s", "added at 1,000/s", "first event of a stream")
+        rows.append((title(run, name), *numbers, pair("series", name, "first_token")))
+    heads = ("", "c=1", "added at c=1", "1,000/s", "added at 1,000/s", "first token of a stream")
     return Table("Latency, p50 / p99 in microseconds", heads, tuple(rows))
 
 
@@ -207,6 +207,7 @@ def lasting(soak: Run | None) -> Table:
         ("slope after the first fifth (MB a minute)", f"{soak['slope_mb_per_minute']:+.2f}"),
         ("p99 of the requests (us)", number(soak["p99_us"])),
         ("answers, each in the log", number(soak["answered"])),
+        ("the log (MB)", number(soak["log_mb"])),
         ("errors", "; ".join(soak["errors"])[:300] or "none"),
     )
     return Table("Lasting load", ("", ""), rows)

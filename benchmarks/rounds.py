@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import payloads
 from load import wire
-from processes import Failed, await_answer, cpu_seconds, free_port, memory_mb, pinned, running
+from processes import MB, Failed, await_answer, cpu_seconds, free_port, memory_mb, pinned, running
 from systems import BENCH, HERE, Launch, System, Target, Upstreams, launch_fixed, wrk
 
 ENDPOINT = "/v1/chat/completions"
@@ -92,17 +92,35 @@ class Bench:
         with self.started(system) as (process, launch, _):
             result.answered += 1
             result.values["memory_idle_mb"] = memory_mb(process.pid)
-            self.saturate(result, launch.plain, process.pid)
-            self.one_by_one(result, launch.plain)
-            if result.values["rate"] > 1.1 * OPEN_RATE:
-                self.at_rate(result, launch.plain)
-            else:
-                result.notes.append(f"saturated below {OPEN_RATE}/s")
-            self.stream(result, launch.stream, process.pid)
+            self.workloads(result, launch, process.pid)
             result.values["memory_mb"] = memory_mb(process.pid)
-        if system.logged is not None:
-            check_log(result, system.logged(self.folder / system.name))
+            if process.poll() is not None:
+                raise Failed(f"it ended under load with status {process.returncode}")
+        self.check_log(system, result)
         return result
+
+    def check_log(self, system: System, result: Round) -> None:
+        """Compare the calls in a system's log with the answers that callers got, then throw the log away."""
+        if system.logged is None:
+            return
+        home = self.folder / system.name
+        logged, least = system.logged(home), result.answered
+        result.values["logged"], result.values["answered"] = logged, least
+        result.values["log_mb"] = sum(path.stat().st_size for path in home.glob("log.db*")) / MB
+        most = least + result.unfinished
+        if not least <= logged <= most:
+            result.errors.append(f"{logged} calls in the log, expected {least} (to {most} with the unfinished)")
+        for path in home.glob("log.db*"):
+            path.unlink()
+
+    def workloads(self, result: Round, launch: Launch, pid: int) -> None:
+        self.saturate(result, launch.plain, pid)
+        self.one_by_one(result, launch.plain)
+        if result.values["rate"] > 1.1 * OPEN_RATE:
+            self.at_rate(result, launch.plain)
+        else:
+            result.notes.append(f"saturated below {OPEN_RATE}/s")
+        self.stream(result, launch.stream, pid)
 
     def direct(self) -> Round:
         """Measure the upstream without a gateway: what the latencies of the gateways are compared to."""
@@ -120,7 +138,7 @@ class Bench:
         got = self.wrk(result, target, connections=64)
         cpu = cpu_seconds(pid) - before
         result.values["rate"] = got["requests"] / got["seconds"]
-        result.values["rate_per_cpu"] = got["requests"] / cpu
+        result.values["rate_per_cpu"] = got["requests"] / cpu if cpu > 0 else 0.0
         result.values["c64_p50_us"], result.values["c64_p99_us"] = got["p50_us"], got["p99_us"]
         size = got["bytes"] / max(1, got["requests"])
         if abs(size - warm["bytes_per_answer"]) > 0.02 * size:
@@ -143,9 +161,9 @@ class Bench:
         streams = ("--stream", "--connections", str(self.plan.streams), "--pid", str(pid))
         got = self.load(result, target, *streams, "--warmup", "4", "--seconds", str(self.plan.seconds))
         result.values["events_per_s"] = got["events"] / got["seconds"]
-        result.values["events_per_cpu"] = got["events"] / got["cpu_s"] if got["cpu_s"] else 0.0
+        result.values["events_per_cpu"] = got["events"] / got["cpu_s"] if got["cpu_s"] > 0 else 0.0
         for percentile in ("p50", "p99"):
-            result.values[f"first_event_{percentile}_us"] = got[f"first_{percentile}_us"] or 0.0
+            result.values[f"first_token_{percentile}_us"] = got[f"first_{percentile}_us"] or 0.0
         after = self.paced()
         sent = after["events"] - before["events"]
         result.values["late_events"] = (after["late"] - before["late"]) / sent if sent else 0.0
@@ -187,14 +205,6 @@ class Bench:
         path = self.folder / f"request-{target.model}.json"
         path.write_bytes(payloads.request(target.model, stream=stream))
         return path
-
-
-def check_log(result: Round, logged: int) -> None:
-    """Compare the calls in a log with the answers that callers got."""
-    result.values["logged"], result.values["answered"] = logged, result.answered
-    if not result.answered <= logged <= result.answered + result.unfinished:
-        most = result.answered + result.unfinished
-        result.errors.append(f"{logged} calls in the log, expected {result.answered} (to {most} with the unfinished)")
 
 
 def fresh(folder: Path) -> Path:

@@ -143,7 +143,10 @@ def perform(args: argparse.Namespace, screen: Screen) -> dict[str, Any]:
         soaked = None
         if args.soak and "holdfast" in results:
             screen.step("soak")
-            soaked = soak.soak(bench, args.soak)
+            try:
+                soaked = soak.soak(bench, args.soak)
+            except Failed as error:
+                screen.warn(f"no soak: {error}")
     return {
         "environment": report.environment(),
         "plan": asdict(args.plan),

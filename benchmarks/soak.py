@@ -6,30 +6,36 @@ The slope is a least-squares line through what follows the warm-up, the first fi
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from typing import Any
 
-from processes import memory_mb, pinned
-from rounds import LOAD_CORE, RUNS, Bench, Plan, Round, check_log, fresh
+from processes import MB, Failed, memory_mb, pinned
+from rounds import LOAD_CORE, RUNS, Bench, Plan, Round, fresh
 from systems import HERE, SYSTEMS, Target, install_holdfast
 
 EVERY = 5.0
 STREAMS = 20
+CALL_MB = 0.008
+"""A call in the log, with its request and its answer; generously."""
 
 
 def soak(bench: Bench, minutes: float) -> dict[str, Any]:
     """Load Holdfast for some minutes; return its memory over time, and what went wrong.
 
     Raises:
-        Failed: it did not start.
+        Failed: it did not start, or ended, or the disk has no room for its log.
     """
     system, result = SYSTEMS["holdfast"], Round()
     with bench.started(system) as (process, launch, _):
         result.answered += 1
         saturation = bench.load(result, launch.plain, "--connections", "64", "--warmup", "1", "--seconds", "3")["rate"]
+        room = shutil.disk_usage(bench.folder).free / MB
+        if room < (needed := saturation / 2 * minutes * 60 * CALL_MB + 1000):
+            raise Failed(f"the log of a soak takes up to {needed:,.0f} MB, the disk has {room:,.0f} MB left")
         bench.say(f"{minutes:g} minutes at {saturation / 2:.0f} requests a second")
         plain = ("--connections", "64", "--rate", str(saturation / 2))
         loads = [
@@ -38,12 +44,13 @@ def soak(bench: Bench, minutes: float) -> dict[str, Any]:
         ]
         try:
             samples = watch(process, minutes * 60)
+            if process.poll() is not None:
+                raise Failed(f"it ended under load with status {process.returncode}")
             outcomes = [finish(load, result) for load in loads]
         finally:
             for load in loads:
                 load.kill()
-    if system.logged is not None:
-        check_log(result, system.logged(bench.folder / system.name))
+    bench.check_log(system, result)
     return {
         "minutes": minutes,
         "rate": outcomes[0]["rate"],
@@ -53,6 +60,7 @@ def soak(bench: Bench, minutes: float) -> dict[str, Any]:
         "memory_mb": samples[-1][1],
         "slope_mb_per_minute": slope([s for s in samples if s[0] > minutes * 60 / 5]),
         "answered": result.answered,
+        "log_mb": result.values["log_mb"],
         "errors": result.errors,
     }
 
