@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from acceptance.gateways import Gateway, configuration, running_gateway
 
+from acceptance.gateways import Gateway, configuration, running_gateway
 from holdfast.providers.simulated import RunningSimulator, running_simulator
 
 Serve = Callable[..., Gateway]
