@@ -92,6 +92,8 @@ class _WholeChat(Exchange):
         attempt.served_model, attempt.fingerprint, attempt.usage = reply.model, reply.fingerprint, reply.usage
         if request.max_tokens is None and any(choice.finish == "length" for choice in reply.choices):
             raise Truncated
+        if not reply.created:  # not every wire dates its answers
+            reply = msgspec.structs.replace(reply, created=int(self._arrival.at))
         self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
 
     async def use_last_resort(self, resort: LastResort) -> None:
