@@ -225,14 +225,15 @@ def chunks(reply: Reply) -> Iterator[Chunk]:
                 chunk.id, chunk.model, first = reply.id, reply.model, False
             yield chunk
     for number, choice in enumerate(reply.choices):
+        named = first and number == 0
         yield Chunk(
             choice=number,
             finish=choice.finish,
             stop_sequence=choice.stop_sequence,
             refusal_reason=choice.refusal_reason,
             usage=reply.usage if number == len(reply.choices) - 1 else None,
-            id=reply.id if first else "",
-            model=reply.model if first else "",
+            id=reply.id if named else "",
+            model=reply.model if named else "",
         )
 
 

@@ -19,7 +19,7 @@ _VERBS: dict[str, Operation] = {
     "batchEmbedContents": "embeddings",
     "countTokens": "count",
 }
-_DEPLOYMENT = re.compile(r".*/deployments/([^/]+)/")
+_DEPLOYMENT = re.compile(r".*?/deployments/(.+)/(?:chat/completions|embeddings)")
 _POSTS: tuple[tuple[str, Wire, Operation], ...] = (
     ("/chat/completions", "openai", "chat"),
     ("/embeddings", "openai", "embeddings"),

@@ -1,12 +1,24 @@
 import contextlib
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.chat import Usage
-from holdfast.providers.simulated.behaviour import PRESETS, Behaviour, expand, overlay, split_name
+from holdfast.providers.simulated.behaviour import (
+    DETAILS,
+    FAULTS,
+    PLAIN,
+    PRESETS,
+    Behaviour,
+    expand,
+    overlay,
+    split_name,
+)
 from holdfast.providers.simulated.faults import Cut, Status
+from holdfast.providers.simulated.malformed import MALFORMATIONS
 from holdfast.providers.simulated.plan import Position
 
 
@@ -78,3 +90,13 @@ def test_every_preset_is_valid(name):
 
 def test_an_empty_suffix_says_nothing():
     assert expand("") == expand(" , ") == {}
+
+
+def test_the_page_for_users_tells_every_key_and_name():
+    page = (Path(__file__).parents[4] / "docs/how-to/simulate.md").read_text(encoding="utf-8")
+    for name, suffix in PRESETS.items():
+        assert f"| `{name}` | {f'`{suffix}`' if suffix else 'repeats the last user message'} |" in page
+    for key in (*PLAIN, *FAULTS, *DETAILS):
+        assert re.search(rf"`{key}\b|`\w+\\?=.*\b{key}=", page), key
+    for what in MALFORMATIONS:
+        assert f"`{what}`" in page
