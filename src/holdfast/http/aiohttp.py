@@ -2,9 +2,12 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from holdfast.errors import (
     BadRequest,
@@ -19,7 +22,7 @@ from holdfast.http.base import Headers, HttpRequest
 from holdfast.http.coding import Decoder, decode_all, unfold
 from holdfast.http.failures import connection_failed
 from holdfast.http.response import HIGH_WATER, MAX_HEAD
-from holdfast.http.target import resolve, user_agent
+from holdfast.http.target import Origin, resolve, user_agent
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -47,7 +50,8 @@ class AiohttpTransport:
         self._aiohttp = _load()
         self._proxy = proxy
         self._keep_alive = keep_alive
-        self._limit = limit
+        self._slots: defaultdict[Origin, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
+        self._live: WeakSet[AiohttpResponse] = WeakSet()
         self._ssl_context = ssl_context
         self._session: ClientSession | None = None
         self._closed = False
@@ -61,21 +65,31 @@ class AiohttpTransport:
             raise ConnectionFailed("The transport is closed.")
         session = self._session = self._session or self._open_session()
         exchange = _Exchange(self._aiohttp, target.origin.place, headers)
+        slots = self._slots[target.origin]
         async with exchange.within(connect, "connect"):
-            response = await session.request(
-                request.method,
-                URL(target.url, encoded=True),
-                headers=fields,
-                data=request.body or None,
-                proxy=self._proxy,
-                allow_redirects=False,
-                trace_request_ctx=exchange,
-            )
-        return AiohttpResponse(response, exchange)
+            await slots.acquire()
+            try:
+                received = await session.request(
+                    request.method,
+                    URL(target.url, encoded=True),
+                    headers=fields,
+                    data=BytesIO(request.body) if request.body else None,
+                    proxy=self._proxy,
+                    allow_redirects=False,
+                    trace_request_ctx=exchange,
+                )
+            except BaseException:
+                slots.release()
+                raise
+        response = AiohttpResponse(received, exchange, slots.release)
+        self._live.add(response)
+        return response
 
     async def aclose(self) -> None:
         """Close every connection."""
         self._closed = True
+        for response in tuple(self._live):
+            response.close()
         if self._session is not None:
             await self._session.close()
 
@@ -83,8 +97,7 @@ class AiohttpTransport:
         aiohttp = self._aiohttp
         session: ClientSession = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0,
-                limit_per_host=self._limit,
+                limit=0,  # aiohttp's own limits can forget who waits when others are cancelled
                 keepalive_timeout=self._keep_alive,
                 ssl=self._ssl_context or ssl.create_default_context(),
             ),
@@ -104,12 +117,13 @@ class AiohttpTransport:
 class AiohttpResponse:
     """A response of aiohttp behind the contract of `http.base.HttpResponse`."""
 
-    def __init__(self, response: "ClientResponse", exchange: "_Exchange") -> None:
+    def __init__(self, response: "ClientResponse", exchange: "_Exchange", on_end: Callable[[], None]) -> None:
         self.status = response.status
         self.headers: Headers = tuple([(name.lower(), value) for name, value in response.raw_headers])
         self._first = dict(self.headers[::-1])
         self._response = response
         self._exchange = exchange
+        self._on_end: Callable[[], None] | None = on_end
         self._ended = False
         self._error: ProviderError | None = None
         self._body: bytes | None = None
@@ -141,10 +155,17 @@ class AiohttpResponse:
     def close(self) -> None:
         if not self._ended and self._error is None:
             self._error = ConnectionFailed("The response was closed before its end.", before_headers=False)
+        self._leave()
+
+    def _leave(self) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
+            return
         if self._ended:
             self._response.release()
         else:
             self._response.close()
+        on_end()
 
     async def _receive(self, limit: int) -> bytes:
         body = bytearray()
@@ -170,11 +191,13 @@ class AiohttpResponse:
                 yield
         except ProviderError as error:
             self._error = error
-            self._response.close()
+            self._leave()
             raise
         except BaseException:
             self.close()
             raise
+        if self._ended:
+            self._leave()
 
 
 class _Exchange:
