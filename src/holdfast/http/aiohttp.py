@@ -1,10 +1,12 @@
 """The same transport on aiohttp, for what the pooled one does not do: upstreams behind an HTTP proxy."""
 
 import asyncio
+import socket
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 _MAX_HEADERS = 1024
+_opened: ContextVar[list[socket.socket]] = ContextVar("_opened")
 
 
 class AiohttpTransport:
@@ -66,6 +69,7 @@ class AiohttpTransport:
         session = self._session = self._session or self._open_session()
         exchange = _Exchange(self._aiohttp, target.origin.place, headers)
         slots = self._slots[target.origin]
+        _opened.set(exchange.sockets)
         async with exchange.within(connect, "connect"):
             await slots.acquire()
             try:
@@ -80,8 +84,14 @@ class AiohttpTransport:
                 )
             except BaseException:
                 slots.release()
+                _disown(exchange.sockets)
                 raise
         response = AiohttpResponse(received, exchange, slots.release)
+        if response.status < 200:
+            response.close()
+            raise MalformedResponse(
+                f"The provider answered with the status {response.status}, which nothing asked for."
+            )
         self._live.add(response)
         return response
 
@@ -99,6 +109,7 @@ class AiohttpTransport:
             connector=aiohttp.TCPConnector(
                 limit=0,  # aiohttp's own limits can forget who waits when others are cancelled
                 keepalive_timeout=self._keep_alive,
+                socket_factory=_open_socket,
                 ssl=self._ssl_context or ssl.create_default_context(),
             ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -205,6 +216,8 @@ class _Exchange:
 
     def __init__(self, aiohttp: Any, place: str, headers: float) -> None:
         self.answered = False
+        self.sockets: list[socket.socket] = []
+        """Those that were opened to connect."""
         self._aiohttp = aiohttp
         self._place = place
         self._headers = headers
@@ -268,6 +281,25 @@ def _trace(aiohttp: Any) -> Any:
     config.on_connection_create_end.append(created)
     config.on_connection_reuseconn.append(reused)
     return config
+
+
+def _open_socket(address: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol = address[:3]
+    opened = socket.socket(family, kind, protocol)
+    _opened.get().append(opened)
+    return opened
+
+
+def _disown(sockets: list[socket.socket]) -> None:
+    """Let uvloop alone close what it took over.
+
+    When connecting is cancelled, uvloop up to 0.22 closes the file descriptor and leaves the socket object to close it
+    again, by when it may be another connection's (github.com/MagicStack/uvloop/issues/738).
+    """
+    if type(asyncio.get_running_loop()).__module__.partition(".")[0] == "uvloop":
+        for opened in sockets:
+            if opened.fileno() != -1:
+                opened.detach()
 
 
 def _fields(headers: Headers) -> list[tuple[str, str]]:

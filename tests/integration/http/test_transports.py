@@ -534,9 +534,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-async def test_what_is_not_http_is_malformed(transport: Transport, name: str, kind: str) -> None:
-    if kind == "aiohttp" and name == "protocol switch":
-        pytest.skip("aiohttp hands a protocol switch to its caller")
+async def test_what_is_not_http_is_malformed(transport: Transport, name: str) -> None:
     async with serving(replies(GARBAGE[name], ok())) as server:
         with pytest.raises(MalformedResponse):
             await ask(transport, server)
@@ -778,7 +776,7 @@ async def test_cancelling_at_any_moment_leaves_the_pool_whole(make: Make) -> Non
             for task in chance.sample(tasks, 4):
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            assert all(result == b"ab" or isinstance(result, asyncio.CancelledError) for result in results)
+            assert [r for r in results if r != b"ab" and not isinstance(r, asyncio.CancelledError)] == []
         assert await asyncio.gather(*[call(server) for _ in range(8)]) == [b"ab"] * 8
 
 
