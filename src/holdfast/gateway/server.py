@@ -29,28 +29,26 @@ class BoundedProtocol(HttpToolsProtocol):
     """Hangs up on a head that never ends. httptools itself would keep it all in memory."""
 
     max_head = 64 * 2**10
+    _in_head = False
     _head = 0
+    """Bytes of pieces that brought nothing but a part of the head that is being read."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head = 0
+        self._in_head, self._head, self._only_head = True, 0, False
 
     def on_headers_complete(self) -> None:
-        self._head = -1
+        self._in_head = self._only_head = False
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        reading_head = self._head >= 0
+        self._only_head = self._in_head
         super().data_received(data)
-        if reading_head and self._head >= 0:
+        if self._only_head:
             self._head += len(data)
             if self._head > self.max_head and not self.transport.is_closing():
                 self.transport.write(TOO_LARGE % (len(TOO_LARGE_BODY), TOO_LARGE_BODY))
                 self.transport.close()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._head = 0
 
 
 class Server(uvicorn.Server):
