@@ -125,9 +125,10 @@ async def test_fields_that_the_gateway_does_not_know_reach_a_model_of_the_same_w
 
 
 async def test_fields_of_an_answer_that_the_gateway_does_not_know_reach_the_caller(client, providers):
+    said = {"role": "assistant", "content": "Deep.", "mood": "wet"}
     answer = {
         "id": "x", "object": "chat.completion", "created": 1, "model": "m", "citations": ["https://kelp.example"],
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Deep.", "mood": "wet"}}],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": said}],
     }  # fmt: skip
     fault = {"kind": "status", "status": 200, "body": json.dumps(answer)}
     providers.follow({"models": {"gpt": {"faults": [fault]}}})
@@ -303,6 +304,17 @@ async def test_audio_reaches_the_model_where_its_wire_has_it(client, providers, 
     messages = [{"role": "user", "content": [{"type": "text", "text": QUESTION}, audio]}]
     await settled(client.chat.completions.create(model=model, messages=messages))
     assert "UklGRg==" in json.dumps(providers.received(model)[0].body)
+
+
+@every_wire
+@pytest.mark.parametrize("size", [60_000, 70_000, 200_000, 300_000, 8_000_000])
+async def test_a_large_image_is_no_trouble(client, providers, model, size):
+    data = PIXEL + "A" * (size - len(PIXEL))
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": QUESTION}, image]}]
+    reply = await settled(client.chat.completions.create(model=model, messages=messages))
+    assert reply.choices[0].message.content == QUESTION
+    assert data.encode() in providers.received(model)[0].raw
 
 
 async def test_what_no_model_of_the_wire_can_take_is_refused_and_named(client, providers):
