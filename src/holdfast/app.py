@@ -17,6 +17,7 @@ from holdfast.gateway.views import Views
 from holdfast.http.base import Transport
 from holdfast.http.pool import PooledTransport
 from holdfast.log.sqlite import SqliteLog
+from holdfast.log.telemetry import Telemetry
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.providers import prices
@@ -44,6 +45,7 @@ class App:
 
     Raises (on entering):
         LogError: the log can't be opened.
+        ConfigError: the extra for spans and metrics is not installed.
     """
 
     def __init__(self, configuration: Configuration, clock: Clock | None = None) -> None:
@@ -53,11 +55,14 @@ class App:
         self._path = configuration.base / configuration.config.log.path
         self._transports = _Transports()
         self._simulator: Simulator | None = None
+        self._telemetry: Telemetry | None = None
 
     async def __aenter__(self) -> Self:
-        settings = self.configuration.config.log
+        settings, telemetry = self.configuration.config.log, self.configuration.config.telemetry
+        if telemetry is not None:
+            self._telemetry = Telemetry(telemetry, self.configuration.base)
         self._log = SqliteLog(self._path, settings.durability)
-        self.writer = LogWriter(self._log, settings)
+        self.writer = LogWriter(self._log, settings, () if self._telemetry is None else (self._telemetry,))
         self._subjects = SubjectHasher.load(self._path.parent)
         catalog = await self._catalog(self.configuration)
         self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock)
@@ -71,6 +76,8 @@ class App:
         if self._simulator is not None:
             await self._simulator.aclose()
         await asyncio.to_thread(self.writer.close)
+        if self._telemetry is not None:
+            await asyncio.to_thread(self._telemetry.close)
         self._log.close()
 
     async def reload(self, configuration: Configuration) -> None:

@@ -64,7 +64,12 @@ def checks(sources: Sources, *, resolve_secrets: bool) -> Mapping[type, Check]:
         if settings.proxy is not None and resolve_secrets and find_spec("aiohttp") is None:
             yield (*at, "proxy"), 'needs an extra: pip install "holdfast[aiohttp]"'
 
-    return {ModelSettings: model, FeatureSettings: feature, TelemetrySettings: _telemetry, Secret: secret}
+    def telemetry(settings: TelemetrySettings, at: Place, _: bool) -> Iterator[Mistake]:
+        yield from _telemetry(settings, at, _)
+        if resolve_secrets and (find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None):
+            yield at, 'needs an extra: pip install "holdfast[otel]"'
+
+    return {ModelSettings: model, FeatureSettings: feature, TelemetrySettings: telemetry, Secret: secret}
 
 
 def _model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:

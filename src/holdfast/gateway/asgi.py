@@ -154,7 +154,7 @@ class Gateway:
         view, rest = self._views.get(path), ""
         if view is None:
             stem, _, rest = path.rpartition("/")
-            view = self._views.get(stem + "/") if rest else None
+            view = self._views.get(stem + "/") if stem and rest else None
         if route is None and view is None:
             raise NotFound(f"There is nothing at {path}.")
         if view is None or scope["method"] not in ("GET", "HEAD"):

@@ -1,0 +1,70 @@
+"""What the composition root wires together, that no part can show alone."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+import holdfast
+
+CONFIG = """
+[models.primary]
+provider = "simulated"
+name     = "sim-down"
+
+[models.backup]
+provider = "simulated"
+name     = "sim-echo"
+
+[features.answer]
+models = ["primary", "backup"]
+
+[telemetry]
+endpoint     = "http://127.0.0.1:{port}"
+service_name = "kelp"
+"""
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps the spans that it is sent, by name."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.spans: dict[str, object] = {}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/v1/traces":
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                self.server.spans |= {span.name: span for scope in resource.scope_spans for span in scope.spans}
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+async def test_a_configured_receiver_gets_a_span_for_each_call_and_attempt(tmp_path, receiver):
+    (tmp_path / "holdfast.toml").write_text(CONFIG.format(port=receiver.server_port))
+    async with holdfast.open(tmp_path / "holdfast.toml") as h:
+        assert (await h.chat("answer", "How deep is the kelp?")).text == "How deep is the kelp?"
+    assert sorted(receiver.spans) == ["chat answer", "chat backup", "chat primary"]
+    call = receiver.spans["chat answer"]
+    assert {span.parent_span_id for name, span in receiver.spans.items() if name != "chat answer"} == {call.span_id}
