@@ -3,9 +3,13 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+import anthropic
+import openai
 import pytest
+import pytest_asyncio
 
-from acceptance.gateways import Gateway, configuration, running_gateway
+from acceptance.gateways import CALLER_KEY, Gateway, configuration, running_gateway
+from acceptance.sdks import opened
 from holdfast.providers.simulated import RunningSimulator, running_simulator
 
 Serve = Callable[..., Gateway]
@@ -57,3 +61,36 @@ def serve(tmp_path, request: pytest.FixtureRequest) -> Iterator[Serve]:
         yield start
         for one in started:
             print(one.stderr)  # noqa: T201 - pytest shows it
+
+
+# --- SDKs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture(
+    scope="session", loop_scope="session", params=[openai.OpenAI, openai.AsyncOpenAI], ids=["sync", "async"]
+)
+async def _openai_client(request, shared_gateway):
+    url = f"{shared_gateway.url}/v1"
+    async with opened(request.param(base_url=url, api_key=CALLER_KEY, max_retries=0)) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(
+    scope="session", loop_scope="session", params=[anthropic.Anthropic, anthropic.AsyncAnthropic], ids=["sync", "async"]
+)
+async def _anthropic_client(request, shared_gateway):
+    url = shared_gateway.url
+    async with opened(request.param(base_url=url, api_key=CALLER_KEY, max_retries=0)) as client:
+        yield client
+
+
+@pytest.fixture
+def gpt(_openai_client, gateway):
+    """The client of the `openai` package, synchronous and not, that knows nothing but the gateway's address."""
+    return _openai_client
+
+
+@pytest.fixture
+def claude(_anthropic_client, gateway):
+    """The client of the `anthropic` package, synchronous and not."""
+    return _anthropic_client

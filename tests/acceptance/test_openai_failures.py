@@ -4,29 +4,25 @@ import asyncio
 import contextlib
 import re
 import time
+import uuid
 
 import openai
 import pytest
 
-from acceptance.gateways import CALLER_KEY, MODELS
-from acceptance.sdks import QUESTION, USER, closed, each, listed, opened, settled
+from acceptance.gateways import MODELS
+from acceptance.sdks import QUESTION, USER, closed, each, listed, settled
 from holdfast.providers.simulated import Simulator
 
 HANG_UP_SECONDS = 0.1
 """How soon the provider must see that the caller has hung up."""
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 every_wire = pytest.mark.parametrize("model", MODELS)
 both_ways = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 
 
-@pytest.fixture(params=[openai.OpenAI, openai.AsyncOpenAI], ids=["sync", "async"])
-async def client(request, gateway):
-    async with opened(request.param(base_url=f"{gateway.url}/v1", api_key=CALLER_KEY, max_retries=0)) as client:
-        yield client
-
-
-async def _ask(client, model, streamed=False, **parameters):
+async def _ask(gpt, model, streamed=False, **parameters):
     """Take a whole answer, or a stream to its end."""
-    reply = client.chat.completions.create(model=model, messages=USER, stream=streamed, **parameters)
+    reply = gpt.chat.completions.create(model=model, messages=USER, stream=streamed, **parameters)
     return await (listed(reply) if streamed else settled(reply))
 
 
@@ -60,12 +56,10 @@ def _behave(providers, model, how):
         ("cut=0", openai.InternalServerError, 502, "connection_failed"),
     ],
 )
-async def test_failures_are_the_sdks_own_exceptions(
-    client, gateway, providers, model, streamed, how, error, status, code
-):
+async def test_failures_are_the_sdks_own_exceptions(gpt, gateway, providers, model, streamed, how, error, status, code):
     _behave(providers, model, how)
     with pytest.raises(error) as caught:
-        await _ask(client, model, streamed)
+        await _ask(gpt, model, streamed)
     assert (caught.value.status_code, caught.value.code) == (status, code)
     assert caught.value.response.headers["x-holdfast-outcome"] == "error"
     assert caught.value.response.headers["x-holdfast-cost"] == "0.000000000"
@@ -78,15 +72,15 @@ async def test_failures_are_the_sdks_own_exceptions(
 
 @every_wire
 @both_ways
-async def test_a_refused_prompt_is_told_as_this_wire_tells_it(client, providers, model, streamed):
+async def test_a_refused_prompt_is_told_as_this_wire_tells_it(gpt, providers, model, streamed):
     _behave(providers, model, "refuse=prompt")
     if model == "claude":  # its own answer is a message without words
-        answer = await _ask(client, model, streamed)
+        answer = await _ask(gpt, model, streamed)
         choices = [choice for chunk in answer for choice in chunk.choices] if streamed else answer.choices
         assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["content_filter"]
         return
     with pytest.raises(openai.BadRequestError) as caught:
-        await _ask(client, model, streamed)
+        await _ask(gpt, model, streamed)
     assert caught.value.code == "content_filter"
 
 
@@ -108,9 +102,9 @@ async def test_a_refused_prompt_is_told_as_this_wire_tells_it(client, providers,
         ({"model": ""}, "model"),
     ],
 )
-async def test_what_is_wrong_with_a_request_is_named(client, providers, wrong, param):
+async def test_what_is_wrong_with_a_request_is_named(gpt, providers, wrong, param):
     with pytest.raises(openai.BadRequestError) as caught:
-        await _ask(client, "gpt", extra_body=wrong)
+        await _ask(gpt, "gpt", extra_body=wrong)
     assert caught.value.param == param
     assert caught.value.type == "invalid_request_error"
     assert caught.value.response.headers["x-holdfast-call"]
@@ -140,17 +134,17 @@ async def test_a_broken_body_is_a_bad_request(gateway, providers, path, body):
 
 
 @both_ways
-async def test_an_unknown_model_is_not_found_and_the_known_are_named(client, streamed):
+async def test_an_unknown_model_is_not_found_and_the_known_are_named(gpt, streamed):
     with pytest.raises(openai.NotFoundError, match=r"no feature or model 'nope'\. Known: answer, careful") as caught:
-        await _ask(client, "nope", streamed)
+        await _ask(gpt, "nope", streamed)
     assert (caught.value.param, caught.value.code) == ("model", "model_not_found")
 
 
-async def test_other_addresses_and_methods_are_refused(client):
+async def test_other_addresses_and_methods_are_refused(gpt):
     with pytest.raises(openai.NotFoundError):
-        await settled(client.moderations.create(input="x"))
+        await settled(gpt.moderations.create(input="x"))
     with pytest.raises(openai.APIStatusError) as caught:
-        await settled(client.get("/chat/completions", cast_to=object))
+        await settled(gpt.get("/chat/completions", cast_to=object))
     assert caught.value.status_code == 405
 
 
@@ -175,11 +169,11 @@ async def test_a_head_that_never_ends_is_hung_up_on(gateway):
 @pytest.mark.parametrize(
     "how", ["cut=3", "reset=3", "cut=6e", "cut=3u", "cut=end", "error_event=3", "malformed=bad_json,at=3"]
 )
-async def test_a_stream_that_breaks_raises_and_never_ends_well(client, gateway, providers, model, how):
+async def test_a_stream_that_breaks_raises_and_never_ends_well(gpt, gateway, providers, model, how):
     _behave(providers, model, f"words=9,{how}")
     seen = []
     with pytest.raises(openai.APIError) as caught:
-        await _collect(client.chat.completions.create(model=model, messages=USER, stream=True), seen)
+        await _collect(gpt.chat.completions.create(model=model, messages=USER, stream=True), seen)
     choices = [choice for chunk in seen for choice in chunk.choices]
     text = "".join([choice.delta.content or "" for choice in choices])
     assert text
@@ -192,88 +186,92 @@ async def test_a_stream_that_breaks_raises_and_never_ends_well(client, gateway, 
 
 
 @every_wire
-async def test_a_stream_that_falls_silent_raises(client, providers, serve, model):
+async def test_a_stream_that_falls_silent_raises(gpt, providers, serve, model):
     """The gateway gives up after `idle`, long before the caller's own timeout."""
     _behave(providers, "gpt", "words=9,stall=3")
     with pytest.raises(openai.APIError) as caught:
-        await _ask(client, "impatient", streamed=True)
+        await _ask(gpt, "impatient", streamed=True)
     assert "idle" in caught.value.body["message"]
 
 
 # --- the SDK's retries ------------------------------------------------------------------------------------------------
 
 
-async def test_the_sdk_waits_as_long_as_the_provider_asks(client, gateway, providers):
+async def test_the_sdk_waits_as_long_as_the_provider_asks(gpt, gateway, providers):
     providers.follow({"models": {"gpt": {"steps": ["status=429,retry_after=1"], "text": "Yes."}}})
-    reply = await _ask(client.with_options(max_retries=2), "gpt")
+    reply = await _ask(gpt.with_options(max_retries=2), "gpt")
     assert reply.choices[0].message.content == "Yes."
     first, second = providers.received("gpt")
     assert [first.status, second.status] == [429, 200]
     assert 1.0 <= second.at - first.at < 2.0
 
 
-async def test_the_sdk_tries_an_outage_again_and_a_bad_request_never(client, providers):
+async def test_the_sdk_tries_an_outage_again_and_a_bad_request_never(gpt, providers):
     providers.follow({"models": {"gpt": {"steps": ["status=503", "status=400"]}}})
     with pytest.raises(openai.BadRequestError):
-        await _ask(client.with_options(max_retries=5), "gpt")
+        await _ask(gpt.with_options(max_retries=5), "gpt")
     assert [record.status for record in providers.received("gpt")] == [503, 400]
 
 
 # --- callers that hang up ---------------------------------------------------------------------------------------------
 
 
-def _hung_up_in_time(gateway, providers, model, left):
+def _session():
+    return {"x-holdfast-session": uuid.uuid4().hex}
+
+
+def _hung_up_in_time(gateway, providers, model, session, left):
     record = providers.wait_for(lambda record: record.hung_up_at is not None)
     assert record.model == model
     assert record.hung_up_at - left < HANG_UP_SECONDS
-    (call,) = gateway.calls(outcome="cancelled", since="10s", name=model, limit="1")
-    assert (call["error"], call["status"]) == ("cancelled", 499)
+    (call,) = gateway.calls(session=session["x-holdfast-session"])
+    assert (call["outcome"], call["error"], call["status"]) == ("cancelled", "cancelled", 499)
     assert [attempt["error"] for attempt in call["attempts"]] == ["cancelled"]
-    assert abs(call["at_us"] / 1e6 - record.time) < 1
 
 
 @every_wire
 @both_ways
-async def test_when_the_callers_patience_ends_the_provider_hears_it_at_once(
-    client, gateway, providers, model, streamed
-):
+async def test_when_the_callers_patience_ends_the_provider_hears_it_at_once(gpt, gateway, providers, model, streamed):
     _behave(providers, model, "stall=start")
+    session = _session()
     with pytest.raises(openai.APITimeoutError):
-        await _ask(client.with_options(timeout=0.15), model, streamed)
-    _hung_up_in_time(gateway, providers, model, time.monotonic())
+        await _ask(gpt.with_options(timeout=0.15), model, streamed, extra_headers=session)
+    _hung_up_in_time(gateway, providers, model, session, time.monotonic())
 
 
 @every_wire
-async def test_a_stream_that_is_left_early_is_cancelled_at_the_provider(client, gateway, providers, model):
+async def test_a_stream_that_is_left_early_is_cancelled_at_the_provider(gpt, gateway, providers, model):
     _behave(providers, model, "words=500,tps=100")
-    stream = await settled(client.chat.completions.create(model=model, messages=USER, stream=True))
+    session, create = _session(), gpt.chat.completions.create
+    stream = await settled(create(model=model, messages=USER, stream=True, extra_headers=session))
     seen = []
     async for chunk in each(stream):
         seen.append(chunk)
         if len(seen) == 3:
             break
     await closed(stream)
-    _hung_up_in_time(gateway, providers, model, time.monotonic())
+    _hung_up_in_time(gateway, providers, model, session, time.monotonic())
 
 
 async def test_a_cancelled_task_is_cancelled_at_the_provider(gateway, providers):
     _behave(providers, "gpt", "ttft=30s")
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as client:
-        asking = asyncio.ensure_future(client.chat.completions.create(model="gpt", messages=USER))
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as gpt:
+        session, create = _session(), gpt.chat.completions.create
+        asking = asyncio.ensure_future(create(model="gpt", messages=USER, extra_headers=session))
         await asyncio.to_thread(providers.wait_for, lambda record: record.model == "gpt")
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-    _hung_up_in_time(gateway, providers, "gpt", time.monotonic())
+    _hung_up_in_time(gateway, providers, "gpt", session, time.monotonic())
 
 
 async def test_a_caller_who_leaves_takes_no_other_with_it(gateway, providers):
     _behave(providers, "gpt", "words=40,tps=100")
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as gpt:
 
         async def ask(leave):
             words = 0
-            stream = await client.chat.completions.create(model="gpt", messages=USER, stream=True)
+            stream = await gpt.chat.completions.create(model="gpt", messages=USER, stream=True)
             async for _ in stream:
                 words += 1
                 if words == leave:
@@ -288,11 +286,11 @@ async def test_a_caller_who_leaves_takes_no_other_with_it(gateway, providers):
 
 
 async def test_many_callers_at_once_get_each_their_own_answer(gateway, providers):
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as gpt:
 
         async def ask(number, streamed):
             said = [{"role": "user", "content": f"number {number} of them"}]
-            reply = client.chat.completions.create(model=MODELS[number % 3], messages=said, stream=streamed)
+            reply = gpt.chat.completions.create(model=MODELS[number % 3], messages=said, stream=streamed)
             if not streamed:
                 return (await reply).choices[0].message.content
             return "".join([c.delta.content or "" for chunk in await listed(reply) for c in chunk.choices])
@@ -305,15 +303,15 @@ async def test_many_callers_at_once_get_each_their_own_answer(gateway, providers
 
 
 @pytest.mark.parametrize("how", ["close", "close=true"])
-async def test_a_connection_that_the_provider_closes_between_calls_is_never_noticed(client, providers, how):
+async def test_a_connection_that_the_provider_closes_between_calls_is_never_noticed(gpt, providers, how):
     _behave(providers, "gpt", f"{how.partition('=')[0]}={'true' if '=' in how else 'false'}")
     for _ in range(5):
-        assert (await _ask(client, "gpt")).choices[0].message.content == QUESTION
+        assert (await _ask(gpt, "gpt")).choices[0].message.content == QUESTION
 
 
-async def test_a_connection_that_dies_before_its_headers_is_tried_once_more(client, gateway, providers):
+async def test_a_connection_that_dies_before_its_headers_is_tried_once_more(gpt, gateway, providers):
     providers.follow({"models": {"gpt": {"steps": ["reset=start"]}}})
-    raw = await settled(client.chat.completions.with_raw_response.create(model="gpt", messages=USER))
+    raw = await settled(gpt.chat.completions.with_raw_response.create(model="gpt", messages=USER))
     assert raw.headers["x-holdfast-attempts"] == "2"
     call = gateway.call(raw.headers["x-holdfast-call"])
     assert [attempt["error"] for attempt in call["attempts"]] == ["connection_failed", None]
@@ -324,8 +322,8 @@ async def test_a_provider_that_is_not_there_is_a_typed_error(serve, tmp_path):
     async with Simulator() as gone:
         address = gone.url("openai")
     gateway = serve(f'[models.gone]\nprovider = "openai"\nbase_url = "{address}"\n')
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0)
-    with client, pytest.raises(openai.InternalServerError) as caught:
-        client.chat.completions.create(model="gone", messages=USER)
+    gpt = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0)
+    with gpt, pytest.raises(openai.InternalServerError) as caught:
+        gpt.chat.completions.create(model="gone", messages=USER)
     assert (caught.value.status_code, caught.value.code) == (502, "connection_failed")
     assert re.search(r"127\.0\.0\.1:\d+", caught.value.body["message"])
