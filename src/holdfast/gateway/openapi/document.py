@@ -1,0 +1,203 @@
+"""The document: every route, with what it takes and what it answers."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from holdfast.gateway.hints import Hints
+from holdfast.gateway.openapi import anthropic, openai
+from holdfast.gateway.openapi.shapes import (
+    BOOLEAN,
+    INTEGER,
+    OBJECT,
+    STRING,
+    Json,
+    array,
+    const,
+    described,
+    either,
+    enum,
+    generated,
+    maybe,
+    record,
+    ref,
+)
+from holdfast.gateway.query import CallsQuery
+
+ABOUT = """\
+Send what you send to OpenAI or Anthropic; `model` names a feature or a model of this gateway. Request schemas hold
+what every model can be told; other fields reach a model of the same wire unchanged."""
+_LABEL = STRING | {"pattern": "^[!-~]([ -~]{0,254}[!-~])?$"}
+_TAG = r"[\w.-]{1,64}=[\w.-]{0,64}"
+_TAGS = STRING | {"pattern": f"^{_TAG}(, ?{_TAG}){{0,9}}$"}
+_MILLISECONDS = INTEGER | {"minimum": 1, "maximum": 10**15 - 1}
+_MOMENT = either(STRING | {"pattern": r"^\d{1,6}(\.\d{1,6})?(ms|s|m|h|d)$"}, STRING | {"format": "date-time"})
+_REQUEST_HEADERS = {
+    "x-holdfast-session": described(_LABEL, "The session that the call belongs to."),
+    "x-holdfast-subject": described(_LABEL, "Whose data it is. The log keeps only a keyed hash."),
+    "x-holdfast-deadline-ms": described(_MILLISECONDS, "How long the call may take, in milliseconds."),
+    "x-holdfast-tags": described(_TAGS, "What to file the call under: `name=value, name=value`."),
+}
+_RESPONSE_HEADERS = {
+    "x-holdfast-call": described(STRING, "The call's id in the log."),
+    "x-holdfast-outcome": described(enum(("answered", "last_resort", "error", "cancelled")), "How the call ended."),
+    "x-holdfast-model": described(STRING, "The model that answered."),
+    "x-holdfast-attempts": described(INTEGER, "How often a model was asked."),
+    "x-holdfast-cost": described(STRING | {"pattern": r"^\d+\.\d{9}$"}, "US dollars; absent when it is unknown."),
+}
+_QUERY = {
+    "tag": described(STRING | {"pattern": "="}, "`name=value`"),
+    "since": described(_MOMENT, "From this time on: ISO 8601, or a duration before now such as `1h`."),
+    "until": described(_MOMENT, "Up to this time."),
+    "before": described(STRING, "The cursor: `next` of the page before."),
+    "subject": described(STRING, "The subject as the caller named it."),
+}
+
+
+def document(names: Sequence[str]) -> Json:
+    """Return the OpenAPI 3.1 document of a gateway where `names` can be called."""
+    components = openai.schemas() | anthropic.schemas() | generated(Hints) | _pages(names)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Holdfast", "version": version("holdfast"), "description": ABOUT},
+        "paths": _calls() | _views(),
+        "components": {"schemas": dict(sorted(components.items()))},
+    }
+
+
+def _pages(names: Sequence[str]) -> dict[str, Json]:
+    model = record("id object created owned_by", id=STRING, object=const("model"), created=INTEGER, owned_by=STRING)
+    call = record(
+        "id at at_us kind wire name config outcome status duration_us attempts tags",
+        id=STRING,
+        at=STRING | {"format": "date-time"},
+        at_us=INTEGER,
+        kind=enum(("chat", "embeddings")),
+        wire=STRING,
+        name=STRING,
+        config=STRING,
+        outcome=enum(("answered", "last_resort", "error", "cancelled")),
+        status=INTEGER,
+        duration_us=INTEGER,
+        model=maybe(STRING),
+        error=maybe(STRING),
+        message=maybe(STRING),
+        stream=BOOLEAN,
+        session=maybe(STRING),
+        subject=maybe(STRING),
+        tags=OBJECT | {"additionalProperties": STRING},
+        usage=maybe(OBJECT),
+        cost_usd=maybe(STRING),
+        attempts=array(record("model provider started_us duration_us", model=STRING, provider=STRING)),
+    )
+    return {
+        "Model": described(enum(names), "A feature or a model that can be called at the moment."),
+        "ModelObject": model,
+        "ModelList": record("object data", object=const("list"), data=array(ref("ModelObject")), has_more=BOOLEAN),
+        "Status": record("status", status=STRING),
+        "Call": call,
+        "CallPage": record("calls next", calls=array(ref("Call")), next=maybe(STRING)),
+        "Index": record("name version routes", name=const("holdfast"), version=STRING, routes=array(STRING)),
+    }
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+def _calls() -> dict[str, Json]:
+    return {
+        "/v1/chat/completions": _post("Chat, as OpenAI speaks it", "ChatRequest", "ChatCompletion", stream=True),
+        "/v1/embeddings": _post("Vectors of texts", "EmbeddingRequest", "Embeddings"),
+        "/v1/messages": _post(
+            "Chat, as Anthropic speaks it", "MessagesRequest", "MessagesAnswer", "MessagesError", stream=True
+        ),
+    }
+
+
+def _post(summary: str, request: str, answer: str, error: str = "Error", *, stream: bool = False) -> Json:
+    content = _json(ref(answer))
+    if stream:
+        content["text/event-stream"] = {"schema": described(STRING, "The same wire's events, as they come.")}
+    answered = {"description": "A complete answer, or a last resort that says it is one.", "content": content}
+    operation = {
+        "summary": summary,
+        "operationId": request,
+        "parameters": [_parameter("header", name, schema) for name, schema in _REQUEST_HEADERS.items()],
+        "requestBody": {"required": True, "content": _json(ref(request))},
+        "responses": {"200": answered | {"headers": _headers(_RESPONSE_HEADERS)}} | _errors(error),
+    }
+    return {"post": operation}
+
+
+def _errors(schema: str) -> dict[str, Json]:
+    wait = {"retry-after": described(INTEGER | {"minimum": 1}, "Seconds after which the same call may succeed.")}
+    causes = {"4XX": "What was sent can't be served.", "5XX": "No model could answer, or the gateway could not."}
+    return {
+        status: {"description": cause, "content": _json(ref(schema)), "headers": _headers(wait)}
+        for status, cause in causes.items()
+    }
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def _views() -> dict[str, Json]:
+    return {
+        "/": _get("What this is", ref("Index")),
+        "/healthz": _get("Liveness", ref("Status")),
+        "/readyz": _get("Readiness", ref("Status"), {"503": _page("Not ready.", ref("Status"))}),
+        "/metrics": _get("Totals, for Prometheus", STRING, content_type="text/plain"),
+        "/openapi.json": _get("This document", OBJECT),
+        "/v1/models": _get("What can be called", ref("ModelList")),
+        "/v1/models/{id}": _get("One of them", ref("ModelObject"), parameters=[_parameter("path", "id", ref("Model"))]),
+        "/api/calls": _get("The log, newest first", ref("CallPage"), parameters=_query()),
+        "/api/calls/{id}": _get("One call with its bodies", ref("Call"), parameters=[_parameter("path", "id", STRING)]),
+    }
+
+
+def _get(
+    summary: str,
+    schema: Json,
+    more: Mapping[str, Json] = {},
+    *,
+    parameters: Sequence[Json] = (),
+    content_type: str = "application/json",
+) -> Json:
+    responses = {"200": _page(summary, schema, content_type), **_errors("Error"), **more}
+    operation: Json = {"summary": summary, "responses": responses}
+    return {"get": operation | ({"parameters": list(parameters)} if parameters else {})}
+
+
+def _page(description: str, schema: Json, content_type: str = "application/json") -> Json:
+    return {"description": description, "content": {content_type: {"schema": schema}}}
+
+
+def _query() -> list[Json]:
+    fields = generated(CallsQuery)["CallsQuery"]["properties"]
+    return [_parameter("query", name, _QUERY.get(name) or _set(schema)) for name, schema in fields.items()]
+
+
+def _set(schema: Json) -> Json:
+    """Leave out the null of a field that is absent when it is not set."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    return options[0] if len(options) == 1 else schema
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _parameter(place: str, name: str, schema: Json) -> Json:
+    about = {"description": schema["description"]} if "description" in schema else {}
+    rest = {key: value for key, value in schema.items() if key != "description"}
+    return {"in": place, "name": name, "required": place == "path", "schema": rest} | about
+
+
+def _headers(schemas: Mapping[str, Json]) -> Json:
+    return {
+        name: {"description": schema["description"], "schema": {k: v for k, v in schema.items() if k != "description"}}
+        for name, schema in schemas.items()
+    }
+
+
+def _json(schema: Json) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
