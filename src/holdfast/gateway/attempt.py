@@ -74,6 +74,7 @@ class _Relay:
         self._emit = emit
         self._decoder = model.upstream.stream()
         self._held: list[Chunk] = []
+        self._heard = False
         self.spoke = False
 
     @property
@@ -104,11 +105,16 @@ class _Relay:
         except (ConnectionFailed, MalformedResponse, PhaseTimeout):
             if not decoder.complete:
                 raise
-        if not decoder.complete:
-            raise ConnectionFailed("The provider ended the stream before its answer was whole.", before_headers=False)
+        if decoder.complete:
+            return
+        kind = response.header(b"content-type") or b"no content type"
+        if not self._heard and not kind.startswith(b"text/event-stream"):
+            raise MalformedResponse(f"The provider sent no events, but {kind.decode('latin-1')[:100]}.")
+        raise ConnectionFailed("The provider ended the stream before its answer was whole.", before_headers=False)
 
     async def _take(self, events: Sequence[ServerSentEvent], timer: asyncio.Timeout) -> None:
         decoder, chunks = self._decoder, self._held
+        self._heard = self._heard or bool(events)
         try:
             for event in events:
                 chunks += decoder.feed(event)
