@@ -46,8 +46,11 @@ class CallsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_query(text: str) -> CallsQuery:
+    said: dict[str, str | int] = dict(parse_qsl(text, keep_blank_values=True))
+    if str(limit := said.get("limit", "")).isdecimal():
+        said["limit"] = int(limit)
     try:
-        return msgspec.convert(dict(parse_qsl(text, keep_blank_values=True)), CallsQuery, strict=False)
+        return msgspec.convert(said, CallsQuery)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         raise InvalidRequest(message, param=path.rstrip("`") or None) from error

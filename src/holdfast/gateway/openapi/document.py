@@ -117,7 +117,7 @@ def _calls() -> dict[str, Json]:
 def _post(summary: str, request: str, answer: str, error: str = "Error", *, stream: bool = False) -> Json:
     content = _json(ref(answer))
     if stream:
-        content["text/event-stream"] = {"schema": described(STRING, "The same wire's events, as they come.")}
+        content["text/event-stream"] = {}  # the events of the same wire
     answered = {"description": "A complete answer, or a last resort that says it is one.", "content": content}
     operation = {
         "summary": summary,
