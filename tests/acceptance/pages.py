@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.request
@@ -104,15 +105,16 @@ def _check_toml(block: Block) -> None:
     if block.title is not None and "script" in block.title:
         from_table(tomllib.loads(block.text), block.place, None)
         return
-    runner = CliRunner()
-    with runner.isolated_filesystem():
-        completed = _completed(block.text)
+    completed = _completed(block.text)
+    with tempfile.TemporaryDirectory() as directory:
         for feature in tomllib.loads(completed).get("features", {}).values():
             if "prompt" in feature:
-                Path(feature["prompt"]).parent.mkdir(parents=True, exist_ok=True)
-                Path(feature["prompt"]).write_text("Answer.")
-        Path("holdfast.toml").write_text(completed)
-        result = runner.invoke(main, ["check", "--no-secrets"])
+                prompt = Path(directory, feature["prompt"])
+                prompt.parent.mkdir(parents=True, exist_ok=True)
+                prompt.write_text("Answer.")
+        file = Path(directory, "holdfast.toml")
+        file.write_text(completed)
+        result = CliRunner().invoke(main, ["check", "--no-secrets", "--config", str(file)])
     assert result.exit_code == 0, f"{block.place}: {result.output}"
 
 
