@@ -107,8 +107,10 @@ class Holdfast:
         writer = _Streamed()
         arrival = self._arrival("chat", request, source, hints)
         call = asyncio.create_task(self._pipeline.run(arrival, writer))
+        call.add_done_callback(lambda _: writer.queue.put_nowait(None))
         try:
             while (chunk := await writer.queue.get()) is not None:
+                writer.room.release()
                 yield chunk
             await call
             if writer.error is not None:
@@ -119,10 +121,16 @@ class Holdfast:
                 await call
 
     async def embed(
-        self, model: str, texts: Sequence[str], *, dimensions: int | None = None, hints: Mapping[str, Any] | None = None
+        self,
+        model: str,
+        texts: str | Sequence[str],
+        *,
+        dimensions: int | None = None,
+        hints: Mapping[str, Any] | None = None,
     ) -> EmbeddingReply:
         """Return a vector for each text, in their order. Raises CallError."""
-        request = EmbeddingRequest(model=model, input=tuple(texts), dimensions=dimensions)
+        body = {"model": model, "input": texts, "dimensions": dimensions, "encoding_format": "float"}
+        request = self._surface.decode_embeddings(_json(body), "/v1/embeddings")
         writer = _Whole()
         await self._pipeline.run(self._arrival("embeddings", request, None, hints), writer)
         if writer.error is not None:
@@ -132,10 +140,7 @@ class Holdfast:
 
     def _request(self, model: str, messages: Messages, parameters: Mapping[str, Any]) -> tuple[Request, Source]:
         said = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-        try:
-            body = msgspec.json.encode({"model": model, "messages": said} | dict(parameters))
-        except (TypeError, ValueError) as error:
-            raise InvalidRequest(f"The call can't be written as JSON: {error}") from error
+        body = _json({"model": model, "messages": said} | dict(parameters))
         return self._surface.decode(body, "/v1/chat/completions")
 
     def _arrival(
@@ -156,6 +161,13 @@ class Holdfast:
             source=source,
             hints=known,
         )
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The call can't be written as JSON: {error}") from error
 
 
 class _Whole:
@@ -183,7 +195,8 @@ class _Streamed:
     """Hands chunks to the one who iterates, waiting while it is slower than the model. None is the end."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Chunk | None] = asyncio.Queue(maxsize=64)
+        self.queue: asyncio.Queue[Chunk | None] = asyncio.Queue()
+        self.room = asyncio.Semaphore(64)
         self.error: CallError | None = None
 
     async def reply(self, reply: Reply | EmbeddingReply, raw: bytes | None, wire: str, summary: Summary) -> None:
@@ -191,11 +204,11 @@ class _Streamed:
 
     async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
         for chunk in chunks:
-            await self.queue.put(chunk)
+            await self.room.acquire()
+            self.queue.put_nowait(chunk)
 
     async def end(self, summary: Summary) -> None:
-        await self.queue.put(None)
+        pass
 
     async def fail(self, error: CallError, summary: Summary) -> None:
         self.error = error
-        await self.queue.put(None)
