@@ -280,7 +280,7 @@ def _missing(shown: str, printed: str) -> str | None:
     """Return the first line of `shown` that was not printed after those before it."""
     lines = iter([_loose(line) for line in printed.splitlines()])
     for line in filter(str.strip, shown.splitlines()):
-        pattern = re.compile(re.escape(_loose(line)).replace(re.escape("..."), ".*"))
+        pattern = re.compile(".*".join([re.escape(part.strip()) for part in _loose(line).split("...")]))
         if not any(pattern.search(other) for other in lines):
             return line
     return None

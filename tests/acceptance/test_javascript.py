@@ -32,9 +32,7 @@ def test_the_sdk_works_unchanged(gateway, providers, script, least):
     }
     command = [str(NODE), "--test-reporter=tap", script]
     run = subprocess.run(command, cwd=SCRIPTS, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    counts = {
-        name: int(number)
-        for name, number in re.findall(r"^# (tests|pass|fail|skipped|todo) (\d+)$", run.stdout, re.MULTILINE)
-    }
+    found = re.findall(r"^# (tests|pass|fail|skipped|todo) (\d+)$", run.stdout, re.MULTILINE)
+    counts = {name: int(number) for name, number in found}
     assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
     assert counts["pass"] == counts["tests"] >= least, run.stdout
