@@ -50,11 +50,11 @@ def serve(configuration: Configuration, listener: socket.socket, workers: int, r
 async def _serve(configuration: Configuration, listener: socket.socket, follow: Follow) -> None:
     async with App(configuration) as app:
         gateway, views = app.asgi()
-        server = Server(gateway, configuration.config.gateway, on_drain=views.drain)
+        server = Server(gateway, configuration.config.gateway, gateway.refusal, on_drain=views.drain)
         following = asyncio.ensure_future(follow(app))
-        following.add_done_callback(lambda _: setattr(server, "should_exit", True))
+        following.add_done_callback(lambda _: server.stop())
         try:
-            await server.serve(sockets=[listener])
+            await server.serve(listener)
         finally:
             following.cancel()
 

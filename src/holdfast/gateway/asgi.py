@@ -23,9 +23,11 @@ from holdfast.errors import (
     NotAllowed,
     NotFound,
 )
+from holdfast.gateway.connection import CANCELS
 from holdfast.gateway.hints import read_hints
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind
+from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.writer import HttpWriter, Send, error_headers, respond
 from holdfast.providers.base import Source, Surface
 
@@ -91,6 +93,10 @@ class Gateway:
         else:
             await self._view(route, path, scope, send)
 
+    def refusal(self, error: CallError) -> tuple[int, bytes]:
+        """Return the status and body for a request that the server could not even read."""
+        return error.status, self._surface.error(error, self._new_id())
+
     # --- calls ---
 
     async def _call(self, route: CallRoute, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,13 +111,14 @@ class Gateway:
             await pipeline.reject(arrival, error, writer)
             return
         writer.request = arrival.request
-        await _unless_hung_up(receive, pipeline.run(arrival, writer))
+        if CANCELS in scope.get("extensions", ()):
+            await pipeline.run(arrival, writer)
+        else:
+            await _unless_hung_up(receive, pipeline.run(arrival, writer))
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         settings = self._pipeline.catalog.settings
-        _require_local(scope["headers"])
-        if sum([len(name) + len(value) for name, value in scope["headers"]]) > settings.max_headers:
-            raise HeadersTooLarge(f"The request headers are larger than {settings.max_headers} bytes.")
+        _check_headers(scope["headers"], settings)
         message = await receive()
         if not message.get("more_body"):
             body: bytes = message.get("body", b"")
@@ -137,7 +144,7 @@ class Gateway:
     async def _view(self, route: CallRoute | None, path: str, scope: Scope, send: Send) -> None:
         surface = self._surface if route is None else route.surface
         try:
-            _require_local(scope["headers"])
+            _check_headers(scope["headers"], self._pipeline.catalog.settings)
             page = await self._page(route, path, scope)
         except CallError as error:
             await respond(send, error.status, surface.error(error, self._new_id()), error_headers(error))
@@ -179,7 +186,7 @@ def _decode(arrival: Arrival, route: CallRoute, scope: Scope, body: bytes) -> Ar
 
 
 async def _unless_hung_up(receive: Receive, call: Awaitable[None]) -> None:
-    """Await a call, and cancel it as soon as the caller hangs up."""
+    """Await a call, and cancel it as soon as the caller hangs up, on a server that does not do so itself."""
     task = asyncio.current_task()
     assert task is not None
     hung_up = False
@@ -202,13 +209,25 @@ async def _unless_hung_up(receive: Receive, call: Awaitable[None]) -> None:
         watcher.cancel()
 
 
-def _require_local(headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Refuse what a web page elsewhere made a browser send, while the gateway knows no keys."""
+def _check_headers(headers: Sequence[tuple[bytes, bytes]], settings: GatewaySettings) -> None:
+    """Refuse what is too large, and what a web page elsewhere made a browser send while the gateway knows no keys.
+
+    Raises:
+        HeadersTooLarge, BodyTooLarge, NotAllowed
+    """
+    size = 0
     for name, value in headers:
-        if name == b"host" and not _is_loopback(b"//" + value):
-            raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
-        if name == b"origin" and not _is_loopback(value):
-            raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
+        size += len(name) + len(value)
+        if name == b"host":
+            if not _is_loopback(b"//" + value):
+                raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
+        elif name == b"origin":
+            if not _is_loopback(value):
+                raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
+        elif name == b"content-length" and int(value) > settings.max_body:
+            raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
+    if size > settings.max_headers:
+        raise HeadersTooLarge(f"The request headers are larger than {settings.max_headers} bytes.")
 
 
 @functools.lru_cache(maxsize=256)

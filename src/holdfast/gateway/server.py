@@ -1,93 +1,104 @@
-"""The gateway on uvicorn: one socket, strict about the size of a request's head, drained before it stops."""
+"""The gateway's own ASGI server: one socket, strict about HTTP, drained before it stops."""
 
 import asyncio
-import contextlib
+import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
+from email.utils import formatdate
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from holdfast.errors import CallError
+from holdfast.gateway.connection import App, Connection
 from holdfast.gateway.settings import GatewaySettings
 
-KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
-TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%s"
-)
-TOO_LARGE_BODY = (
-    b'{"error":{"message":"The request headers are too large.","type":"invalid_request_error",'
-    b'"code":"headers_too_large"}}'
-)
+SWEEP_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+Refusal = Callable[[CallError], tuple[int, bytes]]
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """Hangs up on a head that never ends. httptools itself would keep it all in memory."""
+class Server:
+    """Serves an ASGI app until told to stop. `on_drain` is called when it stops taking connections.
 
-    max_head = 64 * 2**10
-    _in_head = False
-    _head = 0
-    """Bytes of pieces that brought nothing but a part of the head that is being read."""
+    `refusal` gives the status and JSON body for a request that could not even be read.
+    """
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head, self._head, self._only_head = True, 0, False
-
-    def on_headers_complete(self) -> None:
-        self._in_head = self._only_head = False
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        self._only_head = self._in_head
-        super().data_received(data)
-        if self._only_head:
-            self._head += len(data)
-            if self._head > self.max_head and not self.transport.is_closing():
-                self.transport.write(TOO_LARGE % (len(TOO_LARGE_BODY), TOO_LARGE_BODY))
-                self.transport.close()
-
-
-class Server(uvicorn.Server):
-    """Serves until told to stop. `on_drain` is called when it stops taking connections."""
-
-    def __init__(self, app: Any, settings: GatewaySettings, on_drain: Callable[[], None]) -> None:
-        protocol = type("Protocol", (BoundedProtocol,), {"max_head": settings.max_headers})
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=protocol,
-                ws="none",
-                lifespan="off",
-                loop="none",
-                interface="asgi3",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=round(settings.drain),
-            )
-        )
+    def __init__(
+        self, app: App, settings: GatewaySettings, refusal: Refusal, on_drain: Callable[[], None] = lambda: None
+    ) -> None:
+        self.app = app
+        self.max_head = int(settings.max_headers)
+        self.refusal = refusal
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.date = b""
+        self.closed = asyncio.Event()
+        self._drain_seconds = settings.drain
         self._on_drain = on_drain
+        self._stopping = asyncio.Event()
+        self._impatient = False
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Stop on SIGTERM and SIGINT without raising them again, so that what comes after serving still happens."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
+    async def serve(self, listener: socket.socket) -> None:
+        """Serve until `stop`, SIGTERM or SIGINT; then let what is under way end, at most for the time of `drain`.
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        A second signal ends what is under way at once.
+        """
+        self.loop = loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+        self._set_date()
+        server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+        sweeping = loop.create_task(self._sweep())
+        try:
+            await self._stopping.wait()
+            server.close()
+            await self._drain()
+        finally:
+            sweeping.cancel()
+            for connection in list(self.connections):
+                connection.break_off()
+            self._impatient = False
+            await self._until_closed()
+
+    def stop(self) -> None:
+        """Begin to drain; called again, stop without draining."""
+        self._impatient = self._stopping.is_set()
+        self._stopping.set()
+        self.closed.set()
+
+    async def _drain(self) -> None:
+        self.draining = True
         self._on_drain()
-        await super().shutdown(sockets)
+        for connection in list(self.connections):
+            if connection.idle:
+                connection.transport.close()
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await self._until_closed()
+        except TimeoutError:
+            logger.warning("%d calls did not end within %g s", len(self.connections), self._drain_seconds)
+
+    async def _until_closed(self) -> None:
+        while self.connections and not self._impatient:
+            self.closed.clear()
+            await self.closed.wait()
+
+    async def _sweep(self) -> None:
+        """Close connections that have been idle for too long, or whose head does not come."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._set_date()
+            now = self.loop.time()
+            for connection in list(self.connections):
+                if connection.idle and connection.expires < now:
+                    connection.transport.close()
+
+    def _set_date(self) -> None:
+        self.date = b"date: " + formatdate(usegmt=True).encode()
 
 
 def bind(host: str, port: int) -> socket.socket:
