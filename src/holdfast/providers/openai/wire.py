@@ -160,7 +160,7 @@ class WireRequest(msgspec.Struct):
 class WireEmbeddingRequest(msgspec.Struct):
     model: Annotated[str, Meta(min_length=1)]
     input: str | list[Any]
-    dimensions: Annotated[int, Meta(ge=1, le=2**31)] | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=2**14)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
 
 
