@@ -1,6 +1,7 @@
 """A feature keeps its promise: fallback, last resort, deadline, rollout, prompt; asked through the `openai` package."""
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -267,6 +268,8 @@ async def test_a_deadline_of_a_caller_who_reads_slowly_is_kept(gateway, provider
     assert call["attempts"][0]["first_token_us"] > 0
     assert call["duration_us"] < (1.5 + LATE_SECONDS + SLACK_SECONDS) * 1e6
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_the_longest_deadline_is_the_gateways(gpt, serve, simulator, providers):
@@ -354,3 +357,12 @@ async def test_the_log_pages_through_its_calls(gpt, gateway):
             break
         before = [page["next"]]
     assert found == ids[::-1]
+
+
+@both_ways
+async def test_with_a_synchronous_log_a_call_is_in_it_when_its_answer_ends(serve, simulator, providers, streamed):
+    gateway = serve(configuration(simulator, log='durability = "sync"'))
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as gpt:
+        for _ in range(10):
+            told = await _ask(gpt, "gpt", streamed)
+            assert gateway.get(f"/api/calls/{told.call}")["outcome"] == "answered"

@@ -9,7 +9,7 @@ import uuid
 import openai
 import pytest
 
-from acceptance.gateways import MODELS
+from acceptance.gateways import MODELS, configuration
 from acceptance.sdks import QUESTION, USER, closed, each, listed, settled
 from holdfast.providers.simulated import Simulator
 
@@ -148,18 +148,46 @@ async def test_other_addresses_and_methods_are_refused(gpt):
     assert caught.value.status_code == 405
 
 
-async def test_a_head_that_never_ends_is_hung_up_on(gateway):
+async def test_a_body_that_is_too_large_is_refused_also_to_who_is_still_sending(serve, simulator, providers):
+    gateway = serve(configuration(simulator, gateway='max_body = "1MB"'))
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as gpt:
+        for size in (1_000_000, 20_000_000, 20_000_000):
+            with pytest.raises(openai.APIStatusError, match="larger than 1000000 bytes") as caught:
+                gpt.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "k" * size}])
+            assert (caught.value.status_code, caught.value.code) == (413, "body_too_large")
+        assert (await _ask(gpt, "gpt")).choices[0].message.content == QUESTION
+    assert len(providers.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status", "code"),
+    [
+        ("origin", "https://evil.example", 403, "not_allowed"),
+        ("host", "evil.example", 403, "not_allowed"),
+        ("x-large", "a" * 70_000, 431, "headers_too_large"),
+    ],
+)
+async def test_what_a_web_page_elsewhere_or_a_large_head_sends_is_refused(
+    gateway, providers, header, value, status, code
+):
+    answer = gateway.post("/v1/chat/completions", {"model": "gpt", "messages": USER}, {header: value})
+    assert (answer[0], answer[1]["error"]["code"]) == (status, code)
+    assert providers.requests == []
+
+
+async def test_a_head_that_never_ends_is_refused(gateway):
     host, _, port = gateway.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
-    sent = 0
-    with contextlib.suppress(ConnectionError):
-        while not reader.at_eof() and sent < 5_000_000:
-            writer.write(b"x-filler: " + b"a" * 8000 + b"\r\n")
-            sent += 8012
-            await writer.drain()
-    assert sent < 5_000_000
+    for _ in range(50):
+        writer.write(b"x-filler: " + b"a" * 8000 + b"\r\n")
+        await writer.drain()
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
+        await reader.read()
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 # --- streams that break -----------------------------------------------------------------------------------------------
