@@ -199,8 +199,12 @@ class RunningSimulator:
         return asyncio.run_coroutine_threadsafe(waiting, self._loop).result()
 
     def forget(self) -> None:
-        """Drop the records."""
-        self._loop.call_soon_threadsafe(self._simulator.forget)
+        """Drop the records. When it returns they are gone."""
+
+        async def forget() -> None:
+            self._simulator.forget()
+
+        asyncio.run_coroutine_threadsafe(forget(), self._loop).result()
 
     def follow(self, script: ScriptSource) -> None:
         """Begin another script from its start. Raises ConfigError, and then nothing changes."""
