@@ -119,22 +119,17 @@ class Gateway:
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         settings = self._pipeline.catalog.settings
         _check_headers(scope["headers"], settings)
-        message = await receive()
-        if not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            if len(body) <= settings.max_body:
-                return body
-        pieces, size = [message.get("body", b"")], len(message.get("body", b""))
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while size <= settings.max_body and message.get("more_body"):
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Cancelled("The caller hung up before the end of the body.")
-                    pieces.append(message.get("body", b""))
-                    size += len(pieces[-1])
-        except TimeoutError as error:
-            raise InvalidRequest(f"The body did not arrive within {BODY_SECONDS:g} s.") from error
+        message = await _piece(receive)
+        pieces, size = [message["body"]], len(message["body"])
+        if message["more_body"]:
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    while size <= settings.max_body and message["more_body"]:
+                        message = await _piece(receive)
+                        pieces.append(message["body"])
+                        size += len(message["body"])
+            except TimeoutError as error:
+                raise InvalidRequest(f"The body did not arrive within {BODY_SECONDS:g} s.") from error
         if size > settings.max_body:
             raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
         return b"".join(pieces)
@@ -147,7 +142,10 @@ class Gateway:
             _check_headers(scope["headers"], self._pipeline.catalog.settings)
             page = await self._page(route, path, scope)
         except CallError as error:
-            await respond(send, error.status, surface.error(error, self._new_id()), error_headers(error))
+            headers = error_headers(error)
+            if isinstance(error, MethodNotAllowed):
+                headers.append((b"allow", b"GET, HEAD" if route is None else b"POST"))
+            await respond(send, error.status, surface.error(error, self._new_id()), headers)
             return
         except Exception:
             logger.exception("%s failed", path)
@@ -155,7 +153,7 @@ class Gateway:
             await respond(send, failed.status, surface.error(failed, self._new_id()), error_headers(failed))
             return
         headers = [(b"content-type", page.content_type), (b"cache-control", b"no-store")]
-        await respond(send, page.status, b"" if scope["method"] == "HEAD" else page.body, headers)
+        await respond(send, page.status, page.body, headers)  # the server leaves out the body of a HEAD
 
     async def _page(self, route: CallRoute | None, path: str, scope: Scope) -> Page:
         view, rest = self._views.get(path), ""
@@ -183,6 +181,14 @@ def _decode(arrival: Arrival, route: CallRoute, scope: Scope, body: bytes) -> Ar
     named = {name[len(HINT_PREFIX) :]: value for name, value in scope["headers"] if name.startswith(HINT_PREFIX)}
     hints = read_hints(named, said)
     return msgspec.structs.replace(arrival, request=request, source=source, hints=hints)
+
+
+async def _piece(receive: Receive) -> MutableMapping[str, Any]:
+    """Return the next piece of a body. Raises Cancelled."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Cancelled("The caller hung up before the end of the body.")
+    return {"body": message.get("body", b""), "more_body": message.get("more_body", False)}
 
 
 async def _unless_hung_up(receive: Receive, call: Awaitable[None]) -> None:
