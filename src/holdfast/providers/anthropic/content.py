@@ -133,7 +133,8 @@ def _decode_text(block: Block, path: str) -> Part:
 
 
 def _decode_thinking(block: Block, path: str) -> Part:
-    return Reasoning(text=block.string("thinking", path), signature=block.signature or None)
+    signature = None if block.signature is None else block.string("signature", path)
+    return Reasoning(text=block.string("thinking", path), signature=signature or None)
 
 
 def _decode_redacted(block: Block, path: str) -> Part:
@@ -153,6 +154,8 @@ def _decode_result(block: Block, path: str) -> Part | None:
     if not all(isinstance(part, _IN_RESULTS) for part in content):
         return None
     call_id = block.string("tool_use_id", path)
+    if not isinstance(block.is_error, bool | None):
+        raise Malformed(f"{path}.is_error", "Input should be a valid boolean")
     return ToolResult(call_id=call_id, content=content, is_error=block.is_error is True)  # type: ignore[arg-type]
 
 

@@ -199,7 +199,10 @@ def _tool_choice(choice: str | dict[str, Any]) -> ToolChoice | None:
         if choice not in _MODES:
             raise _fault('expected "none", "auto", "required" or an object.', "tool_choice")
         return ToolChoice(mode=cast("Any", choice))
-    if choice.get("type") != "function":
+    kind = choice.get("type")
+    if not isinstance(kind, str):
+        raise _fault("expected a string.", "tool_choice.type")
+    if kind != "function":
         return None
     function = choice.get("function")
     name = function.get("name") if isinstance(function, dict) else None
