@@ -15,6 +15,7 @@ from holdfast.gateway.openapi.shapes import (
     either,
     enum,
     maybe,
+    named,
     record,
     ref,
 )
@@ -63,7 +64,7 @@ def schemas() -> dict[str, Json]:
         ),
         "Thinking": either(
             record("type budget_tokens", type=const("enabled"), budget_tokens=_integer(1)),
-            record("type", type=enum(("adaptive", "disabled")), budget_tokens=maybe(_integer(1))),
+            record("type", type=named("enabled"), budget_tokens=maybe(_integer(1))),
         ),
         **_answers(),
     }

@@ -28,8 +28,8 @@ ABOUT = """\
 Send what you send to OpenAI or Anthropic; `model` names a feature or a model of this gateway. Request schemas hold
 what every model can be told; other fields reach a model of the same wire unchanged."""
 _LABEL = STRING | {"pattern": "^[!-~]([ -~]{0,254}[!-~])?$"}
-_TAG = r"[\w.-]{1,64}=[\w.-]{0,64}"
-_TAGS = STRING | {"pattern": f"^{_TAG}(, ?{_TAG}){{0,9}}$"}
+_TAG = "[^=,]{1,64}=[^,]{0,64}"
+_TAGS = STRING | {"pattern": f"^({_TAG}(,{_TAG}){{0,9}})?$", "example": "plan=free, team=blue"}
 _MILLISECONDS = INTEGER | {"minimum": 1, "maximum": 10**15 - 1}
 _MOMENT = either(STRING | {"pattern": r"^\d{1,6}(\.\d{1,6})?(ms|s|m|h|d)$"}, STRING | {"format": "date-time"})
 _REQUEST_HEADERS = {

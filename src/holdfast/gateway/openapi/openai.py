@@ -47,7 +47,7 @@ def schemas() -> dict[str, Json]:
             holdfast=maybe(ref("Hints")),
         )
         | {"allOf": list(_CONDITIONS)},
-        "Message": either(*_messages(message)),
+        "Message": either(*_messages(message, call)),
         "Part": either(ref("SimplePart"), *_parts(part, _PARTS[3:]), refine(part, type=named(*_PARTS))),
         "SimplePart": either(*_parts(part, _IN_RESULTS)),
         "ToolCall": either(
@@ -77,15 +77,20 @@ def schemas() -> dict[str, Json]:
     }
 
 
-def _messages(message: Json) -> list[Json]:
+def _messages(message: Json, call: Json) -> list[Json]:
     said = either(STRING, array(ref("Part"), 1))
     result = either(STRING, array(ref("SimplePart"), 1))
-    message = refine(message, tool_calls=maybe(array(ref("ToolCall"))))
+    other = refine(message, tool_calls=maybe(array(call)))
     return [
-        refine(message, "content", role=enum(("system", "developer", "user")), content=said),
-        refine(message, role=const("assistant"), content=maybe(either(STRING, array(ref("Part"))))),
-        refine(message, "content tool_call_id", role=const("tool"), content=result, tool_call_id=STRING),
-        refine(message, "name", role=const("function"), content=maybe(result), name=STRING),
+        refine(other, "content", role=enum(("system", "developer", "user")), content=said),
+        refine(
+            message,
+            role=const("assistant"),
+            content=maybe(either(STRING, array(ref("Part")))),
+            tool_calls=maybe(array(ref("ToolCall"))),
+        ),
+        refine(other, "content tool_call_id", role=const("tool"), content=result, tool_call_id=STRING),
+        refine(other, "name", role=const("function"), content=maybe(result), name=STRING),
     ]
 
 
