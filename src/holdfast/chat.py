@@ -14,8 +14,8 @@ Finish = Literal["stop", "length", "tool_calls", "refused"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of the immutable values."""
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of the immutable values. They hold no cycles, so the garbage collector need not look at them."""
 
 
 # --- parts of a message -----------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ class EmbeddingReply(Value, frozen=True, kw_only=True):
     extra: dict[str, Any] = {}
 
 
-class ToolCallDelta(msgspec.Struct, kw_only=True, omit_defaults=True):
+class ToolCallDelta(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """A piece of the tool call number `index`: `id` and `name` come once, `arguments` in pieces."""
 
     index: int
@@ -249,7 +249,7 @@ class ToolCallDelta(msgspec.Struct, kw_only=True, omit_defaults=True):
     signature: str | None = None
 
 
-class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """A piece of the answer number `choice`, as one event of a stream brings it.
 
     A chunk with `finish` ends its choice; `usage` may come with it or after it. `raw` is the event's payload as the

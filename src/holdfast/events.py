@@ -13,11 +13,11 @@ Store = Literal["all", "metadata", "none"]
 """What the log keeps of a call: everything, all but the bodies, or nothing (it still counts in the totals)."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base of the events. Times are microseconds since 1970 UTC; money is in billionths of a US dollar."""
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request to one model, within a call. `started_us` counts from the start of the call.
 
     `error` is the code of a failed attempt; "cancelled" when the caller hung up or another answer made it needless.

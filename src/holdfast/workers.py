@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -27,6 +28,7 @@ YOUNG_SECONDS = 5.0
 RESPAWN_SECONDS = 1.0
 LEAVE_SECONDS = 5.0
 """How long a worker may take to leave after its calls are drained."""
+GC_THRESHOLDS = (20_000, 20, 20)
 BROKEN_LOG = 3
 """The exit code of a worker that can't open the log: it would not help to start another."""
 
@@ -50,6 +52,9 @@ def serve(configuration: Configuration, listener: socket.socket, workers: int, r
 async def _serve(configuration: Configuration, listener: socket.socket, follow: Follow) -> None:
     async with App(configuration) as app:
         gateway, views = app.asgi()
+        gc.collect()
+        gc.freeze()  # what is here now stays, and calls make no cycles: collecting often would find nothing
+        gc.set_threshold(*GC_THRESHOLDS)
         server = Server(gateway, configuration.config.gateway, gateway.refusal, on_drain=views.drain)
         following = asyncio.ensure_future(follow(app))
         following.add_done_callback(lambda _: server.stop())

@@ -56,24 +56,27 @@ class AttemptRecord:
         self.served_model: str | None = None
         self.fingerprint: str | None = None
         self.usage: Usage | None = None
+        self.cost_nanousd: int | None = None
         self.error: CallError | None = None
         self.spoke = False
 
-    @property
-    def cost_nanousd(self) -> int | None:
-        """What it cost: nothing if it failed unheard, None if it broke off or its price or usage is unknown."""
+    def close(self, error: CallError | None) -> None:
+        """End it, and settle what it cost: nothing if it failed unheard, unknown if it broke off."""
+        self.ended, self.error = self.clock.monotonic(), error
         if self.usage is not None:
-            return None if self.model.price is None else self.model.price.cost_nanousd(self.usage)
-        return 0 if self.error is not None and self.first_token is None else None
+            self.cost_nanousd = None if self.model.price is None else self.model.price.cost_nanousd(self.usage)
+        elif error is not None and self.first_token is None:
+            self.cost_nanousd = 0
 
-    def event(self, start: float, now: float) -> events.Attempt:
-        """Return what the log keeps of it."""
-        error = self.error
+    def event(self, start: float) -> events.Attempt:
+        """Return what the log keeps of it, once it is closed."""
+        error, ended = self.error, self.ended
+        assert ended is not None
         return events.Attempt(
             model=self.model.name,
             provider=self.model.provider,
             started_us=_micros(self.started - start),
-            duration_us=_micros((now if self.ended is None else self.ended) - self.started),
+            duration_us=_micros(ended - self.started),
             first_token_us=None if self.first_token is None else _micros(self.first_token - self.started),
             served_model=self.served_model,
             provider_status=error.provider_status if isinstance(error, ProviderError) else None,
@@ -112,8 +115,7 @@ class CallRecord:
     def close_attempt(self, error: CallError | None) -> None:
         """End the last attempt, unless it has ended."""
         if self.attempts and self.attempts[-1].ended is None:
-            attempt = self.attempts[-1]
-            attempt.ended, attempt.error = self._clock.monotonic(), error
+            self.attempts[-1].close(error)
 
     @property
     def spoke(self) -> bool:
@@ -123,13 +125,8 @@ class CallRecord:
     @property
     def cost_nanousd(self) -> int | None:
         """The sum over the attempts, None as soon as one is unknown."""
-        total = 0
-        for attempt in self.attempts:
-            cost = attempt.cost_nanousd
-            if cost is None:
-                return None
-            total += cost
-        return total
+        costs = [attempt.cost_nanousd for attempt in self.attempts]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
 
     @property
     def usage(self) -> Usage | None:
@@ -183,7 +180,7 @@ class CallRecord:
             tags=arrival.hints.tags,
             usage=self.usage,
             cost_nanousd=self.cost_nanousd,
-            attempts=tuple([attempt.event(start, now) for attempt in self.attempts]),
+            attempts=tuple([attempt.event(start) for attempt in self.attempts]),
             request=request,
             reply=reply,
         )
