@@ -250,7 +250,7 @@ class Walk:
         if reason := _cannot(block):
             self.skipped.append(f"{block.place}: {reason}")
             return
-        if self._gateway is None and re.search(r":8080\b|holdfast calls", block.text):
+        if self._gateway is None and re.search(r":8080\b|holdfast calls|\.holdfast\b", block.text):
             self._serve("holdfast up --port " + self._local(":8080")[1:])
         if block.language == "javascript" and not (self._directory / "node_modules").exists():
             (self._directory / "node_modules").symlink_to(NODE_MODULES)

@@ -15,7 +15,7 @@ from holdfast.errors import ConfigError
 DOCS = Path(__file__).parents[3] / "docs"
 GENERATED = runpy.run_path(str(DOCS / "generate_configuration.py"))["FILES"]
 HOW_TO = (DOCS / "how-to/configure.md").read_text()
-EXAMPLES = re.findall(r"```toml\n(.*?)```", HOW_TO, re.DOTALL)
+EXAMPLES = re.findall(r"```toml[^\n]*\n(.*?)```", HOW_TO, re.DOTALL)
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
