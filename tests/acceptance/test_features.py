@@ -158,11 +158,12 @@ async def test_a_last_resort_does_not_hide_what_the_caller_could_mend(gpt, provi
     assert caught.value.code == "context_length_exceeded"
 
 
-async def test_the_last_resort_is_no_vector(gpt, providers):
-    providers.follow({"default": "status=503"})
-    with pytest.raises(openai.APIStatusError) as caught:
-        await settled(gpt.embeddings.create(model="careful", input="kelp"))
-    assert caught.value.status_code >= 400
+@pytest.mark.parametrize(("name", "code"), [("careful", "overloaded"), ("off", "feature_disabled")])
+async def test_a_last_resort_is_no_vector_so_the_failure_itself_is_told(gpt, providers, name, code):
+    providers.follow({"models": {"gpt": "status=503"}})
+    with pytest.raises(openai.InternalServerError) as caught:
+        await settled(gpt.embeddings.create(model=name, input="kelp"))
+    assert (caught.value.status_code, caught.value.code) == (503, code)
 
 
 @both_ways

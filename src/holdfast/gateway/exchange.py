@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
 from holdfast.chat import Choice, Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Text, Usage
-from holdfast.errors import CallError, InvalidRequest, Truncated
+from holdfast.errors import CallError, Truncated
 from holdfast.gateway import attempt as attempts
 from holdfast.gateway.assembly import Assembly, chunks_of
 from holdfast.gateway.attempt import Limits
@@ -44,6 +44,8 @@ class Exchange(ABC):
 
     reply: Reply | EmbeddingReply | None = None
     """What has been answered, for the log."""
+    takes_last_resort: ClassVar[bool] = True
+    """Whether a message can stand for the answer."""
 
     @abstractmethod
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
@@ -51,7 +53,7 @@ class Exchange(ABC):
 
     @abstractmethod
     async def use_last_resort(self, resort: LastResort) -> None:
-        """Answer with the last resort instead. Raises CallError where a message is no answer."""
+        """Answer with the last resort instead, where the exchange takes one."""
 
     @abstractmethod
     async def finish(self, summary: Summary) -> None:
@@ -138,6 +140,8 @@ class _StreamedChat(Exchange):
 
 
 class _Embeddings(Exchange):
+    takes_last_resort = False
+
     def __init__(self, request: EmbeddingRequest, writer: Writer) -> None:
         self._request = request
         self._writer = writer
@@ -151,7 +155,7 @@ class _Embeddings(Exchange):
         self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
 
     async def use_last_resort(self, resort: LastResort) -> None:
-        raise InvalidRequest(f"The last resort {resort.message!r} is a text, which is no vector.", param="model")
+        raise AssertionError("a message is no vector")
 
     async def finish(self, summary: Summary) -> None:
         assert self.reply is not None

@@ -83,7 +83,7 @@ class Pipeline:
         return feature
 
     async def _attempt_in_time(self, record: CallRecord, feature: Feature, exchange: Exchange) -> Verdict:
-        arrival, resort = record.arrival, feature.last_resort
+        arrival, resort = record.arrival, feature.last_resort if exchange.takes_last_resort else None
         if not feature.serves(arrival.hints.session or arrival.id):
             off = FeatureDisabled(f"The feature {feature.name} is not served to this session.")
             return Fail(off) if resort is None else UseLastResort(off)
@@ -91,14 +91,16 @@ class Pipeline:
         reserve = 0.0 if resort is None else min(LAST_RESORT_RESERVE, rest / 10)
         try:
             async with asyncio.timeout(rest - reserve):
-                return await self._attempts(record, feature, exchange)
+                return await self._attempts(record, feature, exchange, last_resort=resort is not None)
         except TimeoutError:
             error = DeadlineExceeded(f"No answer within the deadline of {record.deadline - arrival.started:g} s.")
             record.close_attempt(error)
             return Fail(error) if resort is None or record.spoke else UseLastResort(error)
 
-    async def _attempts(self, record: CallRecord, feature: Feature, exchange: Exchange) -> Verdict:
-        policy = fallback(len(feature.models), last_resort=feature.last_resort is not None)
+    async def _attempts(
+        self, record: CallRecord, feature: Feature, exchange: Exchange, *, last_resort: bool
+    ) -> Verdict:
+        policy = fallback(len(feature.models), last_resort=last_resort)
         step = next(policy)
         while True:
             outcome = await self._attempt(record, feature, exchange, step)
