@@ -15,7 +15,7 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     session: Label | None = None
     subject: Label | None = None
-    deadline_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    deadline_ms: Annotated[int, msgspec.Meta(ge=1, le=2**53)] | None = None
     tags: Annotated[dict[Label, Annotated[str, msgspec.Meta(max_length=256)]], msgspec.Meta(max_length=32)] = {}
     variables: dict[str, str] = {}
     """For the places in the feature's prompt."""

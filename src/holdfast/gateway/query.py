@@ -69,7 +69,7 @@ def _moment(param: str, text: str | None, now: float) -> int | None:
     if text is None:
         return None
     try:
-        return int((now - Duration.parse(text)) * 1e6)
+        return int(max(0.0, now - Duration.parse(text)) * 1e6)
     except ValueError:
         pass
     try:
