@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Tool
-from holdfast.errors import MalformedResponse, ProviderError
+from holdfast.errors import BadRequest, MalformedResponse, ProviderError
 from holdfast.http.base import Headers, HttpRequest
 from holdfast.providers.base import Endpoint, Source, Upstream
 from holdfast.providers.openai.failures import failure
@@ -201,6 +201,8 @@ class OpenAIUpstream(Upstream):
 
     def _tool(self, tool: Tool, source: Source | None) -> Any:
         raw = source.tool(tool) if source is not None else None
+        if source is None and (kind := tool.extra.get("type", "custom")) not in (None, "custom", "function"):
+            raise BadRequest(f"A tool of the type {kind!r} exists only on the wire it came from.", param="tools")
         return raw if raw is not None else write_tool(tool, extra=source is not None)
 
     def _write_changed(self, body: dict[str, Any], request: Request, old: Request | None) -> None:

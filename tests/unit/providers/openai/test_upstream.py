@@ -185,6 +185,12 @@ def test_a_budget_of_reasoning_becomes_a_word(tokens: tuple[int, str]) -> None:
     assert sent(ask(reasoning_tokens=tokens[0]))["reasoning_effort"] == tokens[1]
 
 
+def test_a_tool_that_another_provider_runs_itself_is_refused() -> None:
+    with pytest.raises(BadRequest) as caught:
+        sent(ask(tools=(Tool(name="web_search", extra={"type": "web_search_20260318"}),)))
+    assert caught.value.param == "tools"
+
+
 @pytest.mark.parametrize("part", [Unknown(wire="anthropic", value={"type": "search"}), Image(), Reasoning(text="x")])
 def test_what_the_wire_cannot_say_is_refused_with_its_place(part: Any) -> None:
     with pytest.raises(BadRequest) as caught:
