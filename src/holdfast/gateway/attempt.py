@@ -52,7 +52,7 @@ async def stream(model: Model, request: Request, source: Source | None, limits: 
         ProviderError: it failed before, or the provider itself reported an error.
     """
     encoded = model.upstream.encode(request, source)
-    relay = _Relay(model, limits, emit)
+    relay = _Relay(model, request.n, limits, emit)
     try:
         async with asyncio.timeout(limits.first_token) as timer:
             await relay.run(encoded, timer)
@@ -68,8 +68,9 @@ async def stream(model: Model, request: Request, source: Source | None, limits: 
 class _Relay:
     """One streamed answer on its way to `emit`, which hears nothing before the model has begun to speak."""
 
-    def __init__(self, model: Model, limits: Limits, emit: Emit) -> None:
+    def __init__(self, model: Model, choices: int, limits: Limits, emit: Emit) -> None:
         self._model = model
+        self._unfinished = choices
         self._limits = limits
         self._emit = emit
         self._decoder = model.upstream.stream()
@@ -79,8 +80,8 @@ class _Relay:
 
     @property
     def complete(self) -> bool:
-        """Whether the answer is whole, whatever happens to the connection now."""
-        return self._decoder.complete
+        """Whether every choice is whole, whatever happens to the connection now."""
+        return self._unfinished <= 0 and self._decoder.complete
 
     async def run(self, request: HttpRequest, timer: asyncio.Timeout) -> None:
         """Relay until the answer is whole. `timer` runs until the first token, and again for what trails the answer."""
@@ -97,15 +98,15 @@ class _Relay:
             response.close()
 
     async def _relay(self, response: HttpResponse, timer: asyncio.Timeout) -> None:
-        parser, decoder, limits = SSEParser(), self._decoder, self._limits
+        parser, limits = SSEParser(), self._limits
         try:
             async for piece in response.pieces(limits.first_token, limits.idle):
                 await self._take(parser.feed(piece), timer)
             await self._take(parser.end(), timer)
         except (ConnectionFailed, MalformedResponse, PhaseTimeout):
-            if not decoder.complete:
+            if not self.complete:
                 raise
-        if decoder.complete:
+        if self.complete:
             return
         kind = response.header(b"content-type") or b"no content type"
         if not self._heard and not kind.startswith(b"text/event-stream"):
@@ -117,7 +118,10 @@ class _Relay:
         self._heard = self._heard or bool(events)
         try:
             for event in events:
-                chunks += decoder.feed(event)
+                for chunk in decoder.feed(event):
+                    chunks.append(chunk)
+                    if chunk.finish is not None:
+                        self._unfinished -= 1
         finally:
             if not self.spoke and any(chunk.speaks or chunk.finish for chunk in chunks):
                 self.spoke = True
@@ -125,7 +129,7 @@ class _Relay:
             if self.spoke and chunks:
                 self._held = []
                 await self._emit(chunks)
-        if decoder.complete:
+        if self.complete:
             timer.reschedule(asyncio.get_running_loop().time() + TRAILER_SECONDS)
 
 
