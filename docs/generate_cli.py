@@ -8,6 +8,7 @@ import click
 from holdfast.cli import main
 
 PAGE = Path(__file__).parent / "reference" / "cli.md"
+METAVARS = {"INTEGER": "N", "INTEGER RANGE": "N", "FLOAT RANGE": "N"}
 INTRODUCTION = """\
 # Command line
 
@@ -46,7 +47,7 @@ def _section(command: click.Command, context: click.Context) -> str:
 
 def _row(option: click.Option, context: click.Context) -> str:
     names = ", ".join(option.opts)
-    metavar = "" if option.is_flag else f" {option.make_metavar(context)}"
+    metavar = "" if option.is_flag else " " + METAVARS.get(option.make_metavar(context), option.make_metavar(context))
     return f"| `{_cell(names + metavar)}` | {_cell(option.help or '')} | {_default(option)} |"
 
 
