@@ -16,6 +16,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cached_property
+from math import gcd, lcm
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -53,7 +56,7 @@ class PriceSettings(Settings, frozen=True, kw_only=True):
     """Output tokens spent on reasoning."""
 
 
-class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """US dollars for a million tokens of each kind. None: charged as its parent, where it has one."""
 
     input: Decimal
@@ -64,27 +67,56 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     input_audio: Decimal | None = None
     output_audio: Decimal | None = None
 
-    def cost(self, usage: Usage) -> Decimal | None:
-        """Return millionths of a US dollar, None where the usage contradicts itself or leaves the cost open."""
-        if usage.input_audio_tokens and self.input_audio is not None and usage.cache_read_tokens:
+    def cost_nanousd(self, usage: Usage) -> int | None:
+        """Return billionths of a US dollar, None where the usage contradicts itself or leaves the cost open."""
+        if usage.input_audio_tokens and usage.cache_read_tokens and self.input_audio is not None:
             return None  # nobody says how much of the audio was cached
-        read, written = usage.cache_read_tokens, usage.cache_write_tokens
-        cached = ((read, self.cache_read), (written, self.cache_write), (usage.input_audio_tokens, self.input_audio))
-        spoken = ((usage.reasoning_tokens, self.reasoning), (usage.output_audio_tokens, self.output_audio))
-        input = _side(usage.input_tokens, self.input, cached)
-        output = _side(usage.output_tokens, self.output, spoken)
-        return None if input is None or output is None else input + output
+        input_side, output_side, scale = self._integers
+        input, output = input_side.cost(usage), output_side.cost(usage)
+        if input is None or output is None:
+            return None
+        return input + output if scale == 1 else _half_to_even(input + output, scale)
+
+    @cached_property
+    def _integers(self) -> "tuple[_Side, _Side, int]":
+        """The rates of input and output as integers, and by what to divide: so a call costs no decimal arithmetic."""
+        ratios = [rate.as_integer_ratio() for rate in msgspec.structs.astuple(self) if rate is not None]
+        scale = lcm(*[divisor // gcd(1000, divisor) for _, divisor in ratios])
+        rates = {kind: _scaled(rate, scale) for kind, rate in msgspec.structs.asdict(self).items()}
+        input = _Side("input_tokens", rates, "input", ("cache_read", "cache_write", "input_audio"))
+        return input, _Side("output_tokens", rates, "output", ("reasoning", "output_audio")), scale
 
 
-def _side(tokens: int, rate: Decimal | None, kinds: Iterable[tuple[int, Decimal | None]]) -> Decimal | None:
-    cost = Decimal(0)
-    for count, own_rate in kinds:
-        if own_rate is not None:
-            cost += count * own_rate
-            tokens -= count
-    if tokens < 0 or (tokens and rate is None):
+class _Side:
+    """What input or output costs, in billionths of a US dollar times the scale of its rates."""
+
+    def __init__(self, total: str, rates: dict[str, int | None], rate: str, kinds: Iterable[str]) -> None:
+        self._total = attrgetter(total)
+        self._rate = rates[rate]
+        self._kinds = [(attrgetter(f"{kind}_tokens"), own) for kind in kinds if (own := rates[kind]) is not None]
+
+    def cost(self, usage: Usage) -> int | None:
+        tokens, rate, cost = self._total(usage), self._rate, 0
+        for count_of, own_rate in self._kinds:
+            if count := count_of(usage):
+                cost += count * own_rate
+                tokens -= count
+        if tokens < 0 or (tokens and rate is None):
+            return None
+        return cost + tokens * rate if tokens else cost
+
+
+def _scaled(rate: Decimal | None, scale: int) -> int | None:
+    """Return dollars for a million tokens as billionths for one, times `scale`."""
+    if rate is None:
         return None
-    return cost + tokens * rate if rate is not None else cost
+    dividend, divisor = rate.as_integer_ratio()
+    return dividend * 1000 * scale // divisor
+
+
+def _half_to_even(dividend: int, divisor: int) -> int:
+    quotient, rest = divmod(dividend, divisor)
+    return quotient + (2 * rest > divisor or (2 * rest == divisor and quotient % 2))
 
 
 class Tier(msgspec.Struct, frozen=True):
@@ -135,10 +167,12 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
         None where the usage contradicts itself or leaves the cost open: cached tokens together with audio tokens.
         """
-        price = self.now(at)
-        tiers = [tier.rates for tier in price.tiers if usage.input_tokens > tier.above]
-        cost = (tiers[-1] if tiers else price.rates).cost(usage)
-        return None if cost is None else int((cost * 1000).to_integral_value())
+        price = self.now(at) if self.changes else self
+        rates = price.rates
+        for tier in price.tiers:
+            if usage.input_tokens > tier.above:
+                rates = tier.rates
+        return rates.cost_nanousd(usage)
 
 
 # --- the price list ---------------------------------------------------------------------------------------------------
