@@ -6,6 +6,7 @@ import gc
 import logging
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 import socket
@@ -14,39 +15,53 @@ from collections.abc import Awaitable, Callable, Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
 from holdfast.app import App
 from holdfast.config import Configuration, Reloader, parse
-from holdfast.errors import ConfigError, LogError
+from holdfast.errors import ConfigError, HoldfastError, LogError
 from holdfast.gateway.server import Server
 
 WATCH_SECONDS = 1.0
 YOUNG_SECONDS = 5.0
-"""A worker that dies younger than this is replaced only after `RESPAWN_SECONDS`, so that a bad start doesn't spin."""
-RESPAWN_SECONDS = 1.0
-LEAVE_SECONDS = 5.0
-"""How long a worker may take to leave after its calls are drained."""
+"""A worker that dies younger than this is replaced only after a pause, so that a bad start doesn't spin..."""
+FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
+"""...which doubles each time."""
+LEAVE_SECONDS = 20.0
+"""How long a worker may take to leave after its calls are drained: the log's writer tries for ten seconds."""
 GC_THRESHOLDS = (20_000, 20, 20)
-BROKEN_LOG = 3
-"""The exit code of a worker that can't open the log: it would not help to start another."""
+AT_START: Final = ("log", "telemetry")
+"""Tables of the configuration that are read when the gateway starts, and not again."""
 
 logger = logging.getLogger(__name__)
 
-Follow = Callable[[App], Awaitable[None]]
+Follow = Callable[[App, Server], Awaitable[None]]
+News = tuple[Mapping[str, str], int]
+"""A configuration as a worker is told it: its files, and when they were read."""
 
 
 def serve(configuration: Configuration, listener: socket.socket, workers: int, reloader: Reloader | None) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; return the exit code. SIGHUP reloads the configuration at once.
+    """Serve until SIGTERM or SIGINT, then drain; return the exit code. A second signal, or SIGQUIT, ends at once.
+
+    SIGHUP reloads the configuration at once.
 
     Raises:
-        LogError: the log can't be opened.
+        LogError: the log can't be opened, or, with one worker, events could not be recorded in the end.
+        ConfigError: something that the configuration needs is not there.
     """
     if workers == 1:
         uvloop.run(_serve(configuration, listener, functools.partial(_follow_files, reloader=reloader)))
         return 0
+    uvloop.run(_rehearse(configuration))
     return _Supervisor(configuration, listener, workers, reloader).run()
+
+
+async def _rehearse(configuration: Configuration) -> None:
+    """Open all that a worker opens, so that what stops every worker is told once, before there are any."""
+    async with App(configuration):
+        pass
 
 
 async def _serve(configuration: Configuration, listener: socket.socket, follow: Follow) -> None:
@@ -55,13 +70,26 @@ async def _serve(configuration: Configuration, listener: socket.socket, follow: 
         gc.collect()
         gc.freeze()  # what is here now stays, and calls make no cycles: collecting often would find nothing
         gc.set_threshold(*GC_THRESHOLDS)
-        server = Server(gateway, configuration.config.gateway, gateway.refusal, on_drain=views.drain)
-        following = asyncio.ensure_future(follow(app))
+        server = Server(gateway, lambda: app.configuration.config.gateway, gateway.refusal, on_drain=views.drain)
+        following = asyncio.ensure_future(follow(app, server))
         following.add_done_callback(lambda _: server.stop())
         try:
             await server.serve(listener)
         finally:
             following.cancel()
+
+
+async def _take(app: App, configuration: Configuration) -> bool:
+    """Follow a new configuration, or say why not and stay on the old one."""
+    try:
+        await app.reload(configuration)
+    except (HoldfastError, OSError) as error:
+        logger.error("The new configuration was not taken; the old one stays in force.\n%s", error)
+        return False
+    except Exception:
+        logger.exception("The new configuration was not taken; the old one stays in force.")
+        return False
+    return True
 
 
 def changed(reloader: Reloader, *, force: bool = False) -> Configuration | None:
@@ -73,138 +101,183 @@ def changed(reloader: Reloader, *, force: bool = False) -> Configuration | None:
     return news
 
 
-async def _follow_files(app: App, reloader: Reloader | None) -> None:
-    hup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hup.set)
+def _report(running: Configuration, new: Configuration) -> None:
+    """Say that a new configuration is in force, and what of it is not. `running` is the one of the start."""
+    logger.warning("Reloaded the configuration: %s", new.hash)
+    for table in AT_START:
+        if getattr(running.config, table) != getattr(new.config, table):
+            logger.warning("%s: [%s] has changed: restart the gateway for that to take effect.", new.path, table)
+
+
+async def _follow_files(app: App, server: Server, reloader: Reloader | None) -> None:
+    loop, hup = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hup.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: server.hurry() if server.stopping else server.stop())
+    loop.add_signal_handler(signal.SIGQUIT, server.hurry)
+    running = app.configuration
     while True:
         try:
             async with asyncio.timeout(WATCH_SECONDS):
                 await hup.wait()
         except TimeoutError:
             pass
+        force = hup.is_set()
+        hup.clear()
         if reloader is None:
             continue
-        configuration = await asyncio.to_thread(changed, reloader, force=hup.is_set())
-        hup.clear()
-        if configuration is not None:
-            await app.reload(configuration)
-            logger.warning("Reloaded the configuration: %s", configuration.hash)
+        configuration = await asyncio.to_thread(changed, reloader, force=force)
+        if configuration is not None and await _take(app, configuration):
+            _report(running, configuration)
 
 
 # --- many workers -----------------------------------------------------------------------------------------------------
 
 
-async def _follow_pipe(app: App, pipe: Connection) -> None:
+async def _follow_pipe(app: App, server: Server, pipe: Connection) -> None:
     """Reload what the supervisor sends. Returns when the supervisor is gone."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the supervisor's to act on
+    loop.add_signal_handler(signal.SIGTERM, server.stop)  # may come from the supervisor and from others
+    loop.add_signal_handler(signal.SIGQUIT, server.hurry)
     loop.add_reader(pipe.fileno(), ready.set)
     base = app.configuration.base
     try:
         while True:
             await ready.wait()
             ready.clear()
-            while pipe.poll():
-                files: Mapping[str, str] = pipe.recv()
-                await app.reload(parse(files, base=base))
-    except (EOFError, OSError):
+            while (news := _received(pipe)) is not None:
+                files, at_us = news
+                await _take(app, parse(files, base=base, at_us=at_us))
+    except EOFError:
         logger.error("The supervisor is gone; stopping.")
     finally:
         loop.remove_reader(pipe.fileno())
 
 
-def _work(files: Mapping[str, str], base: Path, listener: socket.socket, pipe: Connection) -> None:
-    logging.basicConfig(level=logging.WARNING, format=f"%(levelname)s [{os.getpid()}] %(message)s")
+def _received(pipe: Connection) -> News | None:
+    """Return what the supervisor has sent, None if there is nothing. Raises EOFError when the supervisor is gone."""
     try:
-        uvloop.run(_serve(parse(files, base=base), listener, functools.partial(_follow_pipe, pipe=pipe)))
-    except LogError as error:
+        news: News | None = pipe.recv() if pipe.poll() else None
+    except OSError as error:
+        raise EOFError from error
+    return news
+
+
+def _work(news: News, base: Path, listener: socket.socket, pipe: Connection) -> None:
+    logging.basicConfig(level=logging.WARNING, format=f"%(levelname)s [{os.getpid()}] %(message)s")
+    files, at_us = news
+    try:
+        configuration = parse(files, base=base, at_us=at_us)
+        uvloop.run(_serve(configuration, listener, functools.partial(_follow_pipe, pipe=pipe)))
+    except (LogError, ConfigError) as error:
         logger.error("%s", error.message)
-        raise SystemExit(BROKEN_LOG) from error
+        raise SystemExit(1) from error
 
 
 class _Worker:
-    def __init__(self, configuration: Configuration, listener: socket.socket) -> None:
+    def __init__(self, configuration: Configuration, listener: socket.socket, pause: float = 0.0) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
-        self.process: BaseProcess = context.Process(
-            target=_work, args=(dict(configuration.files), configuration.base, listener, far_end)
-        )
-        self.process.start()
+        news = (dict(configuration.files), configuration.at_us)
+        self.process: BaseProcess = context.Process(target=_work, args=(news, configuration.base, listener, far_end))
+        multiprocessing.resource_tracker.ensure_running()  # it would undo the mask
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is the supervisor's to act on
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         far_end.close()
-        self.started = time.monotonic()
+        self._started = time.monotonic()
+        self.pause = pause
+        self.replace_at: float | None = None
+        """When it is to be replaced, once it is dead."""
+
+    @property
+    def alive(self) -> bool:
+        return self.process.is_alive()
 
     def tell(self, configuration: Configuration) -> None:
         try:
-            self.pipe.send(dict(configuration.files))
+            self.pipe.send((dict(configuration.files), configuration.at_us))
         except OSError:
             logger.debug("worker %s died before it heard of the new configuration", self.process.pid)
+
+    def send(self, number: signal.Signals) -> None:
+        if self.alive and self.process.pid is not None:
+            os.kill(self.process.pid, number)
+
+    def bury(self, now: float) -> float:
+        """Settle when it is to be replaced."""
+        young = now - self._started < YOUNG_SECONDS
+        self.pause = min(max(FIRST_PAUSE, 2 * self.pause), LAST_PAUSE) if young else 0.0
+        self.pipe.close()
+        logger.error(
+            "worker %s ended with exit code %s; another starts in %g s",
+            self.process.pid,
+            self.process.exitcode,
+            self.pause,
+        )
+        return now + self.pause
 
 
 class _Supervisor:
     def __init__(
         self, configuration: Configuration, listener: socket.socket, workers: int, reloader: Reloader | None
     ) -> None:
-        self._configuration = configuration
+        self._running = self._configuration = configuration
         self._listener = listener
         self._reloader = reloader
         self._size = workers
         self._workers: list[_Worker] = []
-        self._stopping = False
-        self._hup = False
         self._wakeup, self._waker = socket.socketpair()
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, lambda number, _: self._waker.send(bytes([number])))
         self._workers = [_Worker(self._configuration, self._listener) for _ in range(self._size)]
-        code = 0
-        while not self._stopping:
-            watched = [worker.process.sentinel for worker in self._workers]
-            if self._wakeup in multiprocessing.connection.wait([*watched, self._wakeup], timeout=WATCH_SECONDS):
-                self._wakeup.recv(4096)
-            if any(worker.process.exitcode == BROKEN_LOG for worker in self._workers):
-                code, self._stopping = 1, True
-            elif not self._stopping:
-                self._replace_dead()
-                self._reload()
-        self._stop()
-        return code
+        while not (heard := self._wait(WATCH_SECONDS)) - {signal.SIGHUP}:
+            self._replace_dead()
+            self._reload(force=signal.SIGHUP in heard)
+        return self._stop(hurry=signal.SIGQUIT in heard)
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if number == signal.SIGHUP:
-            self._hup = True
-        else:
-            self._stopping = True
-        self._waker.send(b".")
+    def _wait(self, seconds: float) -> set[int]:
+        """Wait for a signal or the death of a worker, and return the numbers of the signals."""
+        watched = [worker.process.sentinel for worker in self._workers if worker.alive]
+        ready = multiprocessing.connection.wait([*watched, self._wakeup], max(0.0, seconds))
+        return set(self._wakeup.recv(4096)) if self._wakeup in ready else set()
 
     def _replace_dead(self) -> None:
+        now = time.monotonic()
         for index, worker in enumerate(self._workers):
-            if worker.process.is_alive():
+            if worker.alive:
                 continue
-            if time.monotonic() - worker.started < YOUNG_SECONDS:
-                time.sleep(RESPAWN_SECONDS)
-            logger.error("worker %s ended with %s; starting another", worker.process.pid, worker.process.exitcode)
-            worker.pipe.close()
-            self._workers[index] = _Worker(self._configuration, self._listener)
+            if worker.replace_at is None:
+                worker.replace_at = worker.bury(now)
+            if worker.replace_at <= now:
+                self._workers[index] = _Worker(self._configuration, self._listener, worker.pause)
 
-    def _reload(self) -> None:
-        if self._reloader is None:
-            return
-        configuration = changed(self._reloader, force=self._hup)
-        self._hup = False
+    def _reload(self, *, force: bool) -> None:
+        configuration = None if self._reloader is None else changed(self._reloader, force=force)
         if configuration is not None:
             self._configuration = configuration
             for worker in self._workers:
                 worker.tell(configuration)
-            logger.warning("Reloaded the configuration: %s", configuration.hash)
+            _report(self._running, configuration)
 
-    def _stop(self) -> None:
-        for worker in self._workers:
-            if worker.process.is_alive() and worker.process.pid is not None:
-                os.kill(worker.process.pid, signal.SIGTERM)
+    def _stop(self, *, hurry: bool) -> int:
+        """Drain the workers, and return the exit code: 0 if all of them left by themselves."""
+        self._listener.close()
+        self._send(signal.SIGQUIT if hurry else signal.SIGTERM)
         patience = time.monotonic() + self._configuration.config.gateway.drain + LEAVE_SECONDS
+        while any(worker.alive for worker in self._workers):
+            if self._wait(patience - time.monotonic()) - {signal.SIGHUP}:
+                self._send(signal.SIGQUIT)
+            elif time.monotonic() > patience:
+                self._send(signal.SIGKILL)
+        unborn = -signal.SIGTERM
+        return 0 if all(worker.process.exitcode in (0, unborn, -signal.SIGQUIT) for worker in self._workers) else 1
+
+    def _send(self, number: signal.Signals) -> None:
         for worker in self._workers:
-            worker.process.join(max(0.0, patience - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            worker.send(number)

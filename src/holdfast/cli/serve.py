@@ -52,9 +52,9 @@ def run(configuration: "Configuration", listener: socket.socket, workers: int, r
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         code = serve(configuration, listener, workers, reloader)
-    except LogError as error:
+    except (LogError, ConfigError) as error:
         click.echo(error.message, err=True)
-        raise SystemExit(1) from error
+        raise SystemExit(1 if isinstance(error, LogError) else 2) from error
     raise SystemExit(code)
 
 

@@ -35,6 +35,7 @@ HIGH_WATER: Final = 256 * 2**10
 _STATUS: Final = {status: f"HTTP/1.1 {status} ".encode() for status in range(100, 600)} | {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in http.HTTPStatus
 }
+_VERSIONS: Final = frozenset(("1.1", "1.0"))
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REFUSAL: Final = b"%s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%s\r\n\r\n%s"
 
@@ -47,12 +48,16 @@ class Host(Protocol):
     app: App
     loop: asyncio.AbstractEventLoop
     connections: "set[Connection]"
-    max_head: int
     draining: bool
     date: bytes
     """The Date header."""
     closed: asyncio.Event
     """Set whenever a connection is closed."""
+
+    @property
+    def max_head(self) -> int:
+        """How long the head of a request may be, in bytes."""
+        ...
 
     def refusal(self, error: CallError) -> tuple[int, bytes]:
         """Return the status and JSON body for a request that could not even be read."""
@@ -104,8 +109,9 @@ class Connection(asyncio.Protocol):
         self._only_head = self._in_head
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._no_more_requests()  # what was asked for is answered in HTTP/1.1, and nothing after it
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_plainly(data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError as error:
             self._refuse(InvalidRequest(f"This is not HTTP/1.1: {error}"))
         if self._only_head:  # httptools keeps a head in memory however long it gets
@@ -150,8 +156,12 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = self._only_head = False
-        target = httptools.parse_url(self._url)
         parser = self._parser
+        if parser.should_upgrade():
+            return  # see _read_plainly
+        if parser.get_http_version() not in _VERSIONS:
+            raise ValueError("it must be HTTP/1.1 or HTTP/1.0")
+        target = httptools.parse_url(self._url)
         path = (target.path or b"/").decode("ascii", "replace")
         scope = {
             "type": "http",
@@ -164,10 +174,8 @@ class Connection(asyncio.Protocol):
             "headers": self._headers,
             "extensions": EXTENSIONS,
         }
-        exchange = self._reading = Exchange(self, scope, keep_alive=parser.should_keep_alive())
+        exchange = self._reading = Exchange(self, scope, keep_alive=parser.should_keep_alive(), expects=self._expects)
         self._exchanges.append(exchange)
-        if self._expects and exchange is self._exchanges[0]:
-            self.transport.write(_CONTINUE)
         if len(self._exchanges) >= PIPELINE:
             self._pause()
 
@@ -222,13 +230,28 @@ class Connection(asyncio.Protocol):
         for exchange in self._exchanges:
             exchange.keep_alive = False
 
+    def _read_plainly(self, rest: bytes) -> None:
+        """Read a request again without its wish for another protocol, which may be declined (RFC 9110, 7.8)."""
+        method, headers = self._parser.get_method(), self._headers
+        if method == b"CONNECT":
+            self._refuse(InvalidRequest("This is no proxy."))
+            return
+        kept = [name + b": " + value for name, value in headers if name != b"upgrade"]
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([b"%s %s HTTP/1.1" % (method, self._url), *kept, b"", rest]))
+
     def _refuse(self, error: CallError) -> None:
         """Refuse what can't be read, and everything after it. What came whole before it is still answered."""
         if self._closing:
             return
-        if self._reading is not None:
-            self.break_off()
-        elif self._exchanges:
+        broken, self._reading = self._reading, None
+        if broken is not None:
+            if broken.answering:
+                self.break_off()
+                return
+            broken.hang_up()
+            self._exchanges.remove(broken)
+        if self._exchanges:
             self._no_more_requests()
         else:
             status, body = self.host.refusal(error)
@@ -251,12 +274,15 @@ class Connection(asyncio.Protocol):
 class Exchange:
     """One request and its response: the two callables that the app is given."""
 
-    def __init__(self, connection: Connection, scope: Message, *, keep_alive: bool) -> None:
+    def __init__(self, connection: Connection, scope: Message, *, keep_alive: bool, expects: bool) -> None:
         self.keep_alive = keep_alive
         self.started = False
+        self.answering = False
+        """Whether the response has begun."""
         self.complete = False
         """Whether the whole request has arrived."""
         self._connection = connection
+        self._expects = expects
         self._scope = scope
         self._body: list[bytes] = []
         self._size = 0
@@ -319,6 +345,9 @@ class Exchange:
 
     async def receive(self) -> Message:
         """Return the next piece of the body; when it is complete, wait until the caller hangs up."""
+        if self._expects and not self.complete:
+            self._connection.transport.write(_CONTINUE)
+            self._expects = False
         while not (self._body or (self.complete and not self._taken) or self._gone):
             self._more = self._connection.host.loop.create_future()
             await self._more
@@ -341,6 +370,7 @@ class Exchange:
         if self._head is not None:
             data, self._head = self._head + data, None
         if data:
+            self.answering = True
             connection.transport.write(data)
         if not more:
             self._done = True

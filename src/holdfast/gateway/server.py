@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import signal
 import socket
-import threading
 from collections.abc import Callable
 from email.utils import formatdate
 
@@ -23,33 +21,30 @@ Refusal = Callable[[CallError], tuple[int, bytes]]
 class Server:
     """Serves an ASGI app until told to stop. `on_drain` is called when it stops taking connections.
 
-    `refusal` gives the status and JSON body for a request that could not even be read.
+    `settings` gives those in force; `refusal` the status and JSON body for a request that could not even be read.
     """
 
     def __init__(
-        self, app: App, settings: GatewaySettings, refusal: Refusal, on_drain: Callable[[], None] = lambda: None
+        self,
+        app: App,
+        settings: Callable[[], GatewaySettings],
+        refusal: Refusal,
+        on_drain: Callable[[], None] = lambda: None,
     ) -> None:
         self.app = app
-        self.max_head = int(settings.max_headers)
         self.refusal = refusal
         self.connections: set[Connection] = set()
         self.draining = False
         self.date = b""
         self.closed = asyncio.Event()
-        self._drain_seconds = settings.drain
+        self._settings = settings
         self._on_drain = on_drain
         self._stopping = asyncio.Event()
         self._impatient = False
 
     async def serve(self, listener: socket.socket) -> None:
-        """Serve until `stop`, SIGTERM or SIGINT; then let what is under way end, at most for the time of `drain`.
-
-        A second signal ends what is under way at once.
-        """
+        """Serve until `stop`; then let what is under way end, at most for the time of `drain` or until `hurry`."""
         self.loop = loop = asyncio.get_running_loop()
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.stop)
         self._set_date()
         server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
         sweeping = loop.create_task(self._sweep())
@@ -64,9 +59,23 @@ class Server:
             self._impatient = False
             await self._until_closed()
 
+    @property
+    def max_head(self) -> int:
+        """How long the head of a request may be, in bytes."""
+        return int(self._settings().max_headers)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
-        """Begin to drain; called again, stop without draining."""
-        self._impatient = self._stopping.is_set()
+        """Begin to drain."""
+        self._stopping.set()
+
+    def hurry(self) -> None:
+        """Stop, and end what is under way at once."""
+        self._impatient = True
         self._stopping.set()
         self.closed.set()
 
@@ -76,11 +85,12 @@ class Server:
         for connection in list(self.connections):
             if connection.idle:
                 connection.transport.close()
+        seconds = self._settings().drain
         try:
-            async with asyncio.timeout(self._drain_seconds):
+            async with asyncio.timeout(seconds):
                 await self._until_closed()
         except TimeoutError:
-            logger.warning("%d calls did not end within %g s", len(self.connections), self._drain_seconds)
+            logger.warning("%d calls did not end within %g s", len(self.connections), seconds)
 
     async def _until_closed(self) -> None:
         while self.connections and not self._impatient:
