@@ -46,12 +46,16 @@ class Pipeline:
         """Serve one call. Raises only CancelledError, when its task is cancelled because the caller hung up."""
         catalog = self.catalog
         record = CallRecord(arrival, catalog.config, self.clock)
+        if (saturated := self._saturated()) is not None:
+            await self._tell(record, saturated, writer)  # and not recorded: what waits for the log must not grow
+            return
         try:
-            self._admit()
             feature = self._resolve(record, catalog)
             exchange = open_exchange(arrival, feature, writer)
             verdict = await self._attempt_in_time(record, feature, exchange)
             await self._answer(record, verdict, feature, exchange)
+        except Saturated as error:
+            await self._tell(record, error, writer)  # what happened waits for the log as it is
         except CallError as error:
             await self._fail(record, error, writer)
         except asyncio.CancelledError:
@@ -63,11 +67,18 @@ class Pipeline:
 
     async def reject(self, arrival: Arrival, error: CallError, writer: Writer) -> None:
         """End a call that could not even be decoded."""
-        await self._fail(CallRecord(arrival, self.catalog.config, self.clock), error, writer)
+        record = CallRecord(arrival, self.catalog.config, self.clock)
+        end = self._fail if self._saturated() is None else self._tell
+        await end(record, error, writer)
 
-    def _admit(self) -> None:
-        if self.log.full:
-            raise Saturated("The log can't keep up with the calls.", retry_after=SATURATED_RETRY_SECONDS)
+    def _saturated(self) -> Saturated | None:
+        """Say why no call is admitted; None if calls are."""
+        log = self.log
+        if log.full:
+            return Saturated("The log can't keep up with the calls.", retry_after=SATURATED_RETRY_SECONDS)
+        if log.sync and log.failing is not None:  # an answer could be paid for, but not be given
+            return Saturated("The log can't be written at the moment.", retry_after=SATURATED_RETRY_SECONDS)
+        return None
 
     def _resolve(self, record: CallRecord, catalog: Catalog) -> Feature:
         arrival, hints = record.arrival, record.arrival.hints
@@ -152,6 +163,10 @@ class Pipeline:
             await self._log(record)
         except Saturated as log_error:
             error = log_error
+        await self._tell(record, error, writer)
+
+    async def _tell(self, record: CallRecord, error: CallError, writer: Writer) -> None:
+        record.outcome, record.error = "error", error
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await writer.fail(error, record.summary())
@@ -174,4 +189,5 @@ class Pipeline:
         try:
             await self.log.append_committed(event)
         except LogError as error:
-            raise Saturated(f"The call could not be recorded. {error.message}") from error
+            message = f"The call could not be recorded. {error.message}"
+            raise Saturated(message, retry_after=SATURATED_RETRY_SECONDS) from error
