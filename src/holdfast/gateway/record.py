@@ -7,7 +7,7 @@ import msgspec
 from holdfast import events
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
 from holdfast.clock import Clock
-from holdfast.errors import CallError, ProviderError
+from holdfast.errors import CallError, ConnectionFailed, MalformedResponse, ProviderError
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
 from holdfast.providers.base import Source
@@ -61,11 +61,11 @@ class AttemptRecord:
         self.spoke = False
 
     def close(self, error: CallError | None) -> None:
-        """End it, and settle what it cost: nothing if it failed unheard, unknown if it broke off."""
+        """End it, and settle what it cost: nothing if the provider had not begun to answer, unknown if it broke off."""
         self.ended, self.error = self.clock.monotonic(), error
         if self.usage is not None:
             self.cost_nanousd = None if self.model.price is None else self.model.price.cost_nanousd(self.usage)
-        elif error is not None and self.first_token is None:
+        elif error is not None and self.first_token is None and not _began(error):
             self.cost_nanousd = 0
 
     def event(self, start: float) -> events.Attempt:
@@ -184,6 +184,13 @@ class CallRecord:
             request=request,
             reply=reply,
         )
+
+
+def _began(error: CallError) -> bool:
+    """Whether the provider had begun to answer, which it may charge for."""
+    if isinstance(error, ConnectionFailed):
+        return not error.before_headers
+    return isinstance(error, MalformedResponse)
 
 
 def _micros(seconds: float) -> int:

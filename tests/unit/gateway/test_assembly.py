@@ -1,10 +1,10 @@
 """Chunks put together are the reply that they were."""
 
 from hypothesis import given
-from strategies import replies
 
 from holdfast.chat import Chunk, Reasoning, Reply, Text, ToolCall, ToolCallDelta, Usage
 from holdfast.gateway.assembly import Assembly, chunks_of
+from strategies import replies
 
 
 def assemble(*chunks: Chunk) -> Reply:

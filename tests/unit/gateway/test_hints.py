@@ -55,6 +55,7 @@ def test_a_wrong_hint_is_named(headers: dict[bytes, bytes], body: object, param:
 @given(st.dictionaries(st.sampled_from([b"session", b"subject", b"deadline-ms", b"tags", b"x"]), st.binary()))
 def test_whatever_the_headers_hold_they_are_hints_or_a_typed_error(headers: dict[bytes, bytes]) -> None:
     try:
-        assert isinstance(read_hints(headers, None), Hints)
-    except InvalidRequest as error:
-        assert error.message
+        hints = read_hints(headers, None)
+    except InvalidRequest:
+        return
+    assert isinstance(hints, Hints)
