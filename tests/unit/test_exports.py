@@ -11,10 +11,10 @@ import holdfast
 
 HEAVY = {
     *("asyncio", "click", "genai_prices", "httptools", "msgspec", "rich", "sqlite3", "ssl"),
-    *("tree_sitter", "uvicorn", "uvloop"),
+    *("tree_sitter", "uvloop"),
 }
 NOT_IN_PROCESS = {
-    *("aiohttp", "anthropic", "click", "genai_prices", "openai", "opentelemetry", "pydantic", "rich", "uvicorn"),
+    *("aiohttp", "anthropic", "click", "genai_prices", "openai", "opentelemetry", "pydantic", "rich"),
 }
 
 
