@@ -4,7 +4,7 @@ import asyncio
 import functools
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -118,7 +118,7 @@ class Gateway:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         settings = self._pipeline.catalog.settings
-        _check_headers(scope["headers"], settings)
+        _check_headers(scope, settings)
         message = await _piece(receive)
         pieces, size = [message["body"]], len(message["body"])
         if message["more_body"]:
@@ -139,7 +139,7 @@ class Gateway:
     async def _view(self, route: CallRoute | None, path: str, scope: Scope, send: Send) -> None:
         surface = self._surface if route is None else route.surface
         try:
-            _check_headers(scope["headers"], self._pipeline.catalog.settings)
+            _check_headers(scope, self._pipeline.catalog.settings)
             page = await self._page(route, path, scope)
         except CallError as error:
             headers = error_headers(error)
@@ -215,16 +215,17 @@ async def _unless_hung_up(receive: Receive, call: Awaitable[None]) -> None:
         watcher.cancel()
 
 
-def _check_headers(headers: Sequence[tuple[bytes, bytes]], settings: GatewaySettings) -> None:
+def _check_headers(scope: Scope, settings: GatewaySettings) -> None:
     """Refuse what is too large, and what a web page elsewhere made a browser send while the gateway knows no keys.
 
     Raises:
-        HeadersTooLarge, BodyTooLarge, NotAllowed
+        HeadersTooLarge, BodyTooLarge, NotAllowed, InvalidRequest
     """
-    size = 0
-    for name, value in headers:
+    size = hosts = 0
+    for name, value in scope["headers"]:
         size += len(name) + len(value)
         if name == b"host":
+            hosts += 1
             if not _is_loopback(b"//" + value):
                 raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
         elif name == b"origin":
@@ -234,6 +235,8 @@ def _check_headers(headers: Sequence[tuple[bytes, bytes]], settings: GatewaySett
             raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
     if size > settings.max_headers:
         raise HeadersTooLarge(f"The request headers are larger than {settings.max_headers} bytes.")
+    if hosts != 1 and (hosts or scope["http_version"] != "1.0"):
+        raise InvalidRequest("A request has one Host header.", param="host")
 
 
 @functools.lru_cache(maxsize=256)

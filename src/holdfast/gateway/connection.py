@@ -107,13 +107,9 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._only_head = self._in_head
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._read_plainly(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            self._refuse(InvalidRequest(f"This is not HTTP/1.1: {error}"))
+        unread: bytes | None = data
+        while unread is not None:
+            unread = self._feed(unread)
         if self._only_head:  # httptools keeps a head in memory however long it gets
             self._head_bytes += len(data)
             if self._head_bytes > self.host.max_head:
@@ -137,7 +133,7 @@ class Connection(asyncio.Protocol):
     # --- httptools ---
 
     def on_message_begin(self) -> None:
-        self._in_head = self._only_head = True
+        self._in_head = True
         self._head_bytes = 0
         self._url = b""
         self._headers = []
@@ -158,7 +154,7 @@ class Connection(asyncio.Protocol):
         self._in_head = self._only_head = False
         parser = self._parser
         if parser.should_upgrade():
-            return  # see _read_plainly
+            return  # see _decline_upgrade
         if parser.get_http_version() not in _VERSIONS:
             raise ValueError("it must be HTTP/1.1 or HTTP/1.0")
         target = httptools.parse_url(self._url)
@@ -230,15 +226,25 @@ class Connection(asyncio.Protocol):
         for exchange in self._exchanges:
             exchange.keep_alive = False
 
-    def _read_plainly(self, rest: bytes) -> None:
-        """Read a request again without its wish for another protocol, which may be declined (RFC 9110, 7.8)."""
-        method, headers = self._parser.get_method(), self._headers
+    def _feed(self, data: bytes) -> bytes | None:
+        """Parse; return what is to be parsed again."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._refuse(InvalidRequest(f"This is not HTTP/1.1: {error}"))
+        return None
+
+    def _decline_upgrade(self, rest: bytes) -> bytes | None:
+        """Return a request without its wish for another protocol, which a server may ignore (RFC 9110, 7.8)."""
+        method = self._parser.get_method()
         if method == b"CONNECT":
             self._refuse(InvalidRequest("This is no proxy."))
-            return
-        kept = [name + b": " + value for name, value in headers if name != b"upgrade"]
+            return None
+        kept = [name + b": " + value for name, value in self._headers if name != b"upgrade"]
         self._parser = httptools.HttpRequestParser(self)
-        self.data_received(b"\r\n".join([b"%s %s HTTP/1.1" % (method, self._url), *kept, b"", rest]))
+        return b"\r\n".join([b"%s %s HTTP/1.1" % (method, self._url), *kept, b"", rest])
 
     def _refuse(self, error: CallError) -> None:
         """Refuse what can't be read, and everything after it. What came whole before it is still answered."""

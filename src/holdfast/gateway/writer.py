@@ -31,8 +31,6 @@ def error_headers(error: CallError) -> ResponseHeaders:
     headers = [JSON]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
-    if error.status in (413, 431):
-        headers.append((b"connection", b"close"))
     return headers
 
 
