@@ -1,7 +1,8 @@
 """Requests as callers send them: JSON of the wire -> `chat.py` values, strict where the API is strict."""
 
-import json
 import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, TypeVar, cast, get_args
 
 import msgspec
@@ -41,90 +42,117 @@ from holdfast.providers.openai.wire import (
 )
 
 _T = TypeVar("_T")
+_REQUEST = msgspec.json.Decoder(WireRequest)
+_EMBEDDING_REQUEST = msgspec.json.Decoder(WireEmbeddingRequest)
 _JSON = msgspec.json.Decoder()
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
-_ENCODER = msgspec.json.Encoder()
 _KNOWN = frozenset(WireRequest.__struct_fields__)
 _KNOWN_EMBEDDING = frozenset(WireEmbeddingRequest.__struct_fields__)
+_USUAL = frozenset(
+    ("model", "messages", "tools", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stream")
+)
 _EFFORTS = frozenset(get_args(Effort))
 _MODES = frozenset(("auto", "none", "required"))
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<param>.*)`)?", re.DOTALL)
 
 
 def parse_request(body: bytes) -> tuple[Request, Source]:
-    """Decode a chat request. Raises InvalidRequest with `param` at fault."""
-    tree = _parse(body)
-    wire = _convert(tree, WireRequest)
+    """Decode a chat request. Raises InvalidRequest with `param` at fault.
+
+    Of a key that stands twice in an object, the last counts.
+    """
+    wire, fields = _open(_REQUEST, body)
     _check(wire)
-    fields = _FIELDS.decode(body)
+    raw = fields["messages"]
+    tree = _Tree(raw)
     messages = tuple([_message(message, tree, i) for i, message in enumerate(wire.messages)])
-    tools = tuple([_tool(tree, i) for i in range(len(wire.tools))]) if wire.tools else ()
-    request = _request(wire, messages, tools, _extra(wire, tree))
+    tools = tuple([_tool(tool, i) for i, tool in enumerate(_plain(fields["tools"]))]) if wire.tools else ()
+    request = _request(wire, fields, messages, tools)
     source = Source(
         wire="openai",
         request=request,
         fields=fields,
-        messages=dict(zip(map(id, messages), _LIST.decode(fields["messages"]), strict=True)),
-        tools=dict(zip(map(id, tools), _LIST.decode(fields["tools"]), strict=True)) if tools else {},
+        messages=_Pieces(messages, raw),
+        tools=_Pieces(tools, fields["tools"]) if tools else {},
     )
     return request, source
 
 
 def parse_embeddings(body: bytes) -> EmbeddingRequest:
     """Decode a request for embeddings. Raises InvalidRequest with `param` at fault."""
-    tree = _parse(body)
-    wire = _convert(tree, WireEmbeddingRequest)
+    wire, fields = _open(_EMBEDDING_REQUEST, body)
     return EmbeddingRequest(
         model=wire.model,
         input=_inputs(wire.input),
         dimensions=wire.dimensions,
         encoding_format=wire.encoding_format or "float",
-        extra={key: value for key, value in tree.items() if key not in _KNOWN_EMBEDDING},
+        extra={name: _plain(raw) for name, raw in fields.items() if name not in _KNOWN_EMBEDDING},
     )
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def _parse(body: bytes) -> dict[str, Any]:
-    """Decode a JSON object that means the same to every parser: no key twice, nothing that some can't hold."""
+class _Pieces(Mapping[int, msgspec.Raw]):
+    """The elements of a list as they came, by the `id()` of their values. Split when the first is asked for: mostly the
+    list is forwarded whole."""
+
+    def __init__(self, values: tuple[Message, ...] | tuple[Tool, ...], raw: msgspec.Raw) -> None:
+        self._values = values
+        self._raw = raw
+
+    @cached_property
+    def _pieces(self) -> dict[int, msgspec.Raw]:
+        return dict(zip(map(id, self._values), _LIST.decode(self._raw), strict=True))
+
+    def __getitem__(self, key: int) -> msgspec.Raw:
+        return self._pieces[key]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._pieces)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class _Tree(msgspec.Struct, dict=True):
+    """The messages as plain JSON, decoded when a part of one is asked for that its struct leaves out."""
+
+    raw: msgspec.Raw
+
+    @cached_property
+    def messages(self) -> list[dict[str, Any]]:
+        return cast("list[dict[str, Any]]", _plain(self.raw))
+
+
+def _open(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> tuple[_T, dict[str, msgspec.Raw]]:
+    """Decode a JSON object, and its fields as they came."""
     try:
-        tree = _JSON.decode(body)
-        if _ENCODER.encode(tree) != body:  # else it is canonical, and no key can have been lost
-            _STRICT.decode(body.decode())
-    except InvalidRequest:
-        raise
-    except RecursionError:
-        raise InvalidRequest("The request body is nested too deeply.") from None
-    except UnicodeDecodeError:
-        raise InvalidRequest("The request body is not valid UTF-8.") from None
-    except OverflowError:
-        raise InvalidRequest("The request body holds a number out of range.") from None
-    except ValueError as error:
-        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
-    if not isinstance(tree, dict):
-        raise InvalidRequest("The request body is not a JSON object.")
-    return tree
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for i, key in enumerate(keys) if key in keys[:i])[:100]
-        raise InvalidRequest(f"The request body has the key {twice!r} twice in one object.", param=twice)
-
-
-_STRICT = json.JSONDecoder(object_pairs_hook=_unique)
-
-
-def _convert(tree: dict[str, Any], type: type[_T]) -> _T:
-    try:
-        return msgspec.convert(tree, type)
+        if not body.isascii():
+            body.decode()  # msgspec does not look at the text that it skips, and a provider gets all of it
+        return decoder.decode(body), _FIELDS.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
-    except RecursionError:
-        raise InvalidRequest("The request body is nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("The request body is not valid UTF-8.") from None
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise _unreadable(error) from None
+
+
+def _plain(raw: msgspec.Raw) -> Any:
+    try:
+        return _JSON.decode(raw)
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> InvalidRequest:
+    if isinstance(error, RecursionError):
+        return InvalidRequest("The request body is nested too deeply.")
+    if isinstance(error, OverflowError):
+        return InvalidRequest("The request body holds a number out of range.")
+    return InvalidRequest(f"The request body is not valid JSON: {error}.")
 
 
 def _invalid(message: str) -> InvalidRequest:
@@ -133,6 +161,8 @@ def _invalid(message: str) -> InvalidRequest:
     if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
         param = f"{param}.{missing[1]}" if param else missing[1]
         what = "This field is required"
+    elif not param:
+        return InvalidRequest("The request body is not a JSON object.")
     return _fault(f"{what}.", param)
 
 
@@ -154,44 +184,47 @@ def _check(wire: WireRequest) -> None:
 
 
 def _request(
-    wire: WireRequest, messages: tuple[Message, ...], tools: tuple[Tool, ...], extra: dict[str, Any]
+    wire: WireRequest, fields: dict[str, msgspec.Raw], messages: tuple[Message, ...], tools: tuple[Tool, ...]
 ) -> Request:
     tokens = wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens
-    stop = wire.stop
     return Request(
         model=wire.model,
         messages=messages,
         tools=tools,
-        tool_choice=_tool_choice(wire.tool_choice) if wire.tool_choice is not None else None,
-        parallel_tool_calls=wire.parallel_tool_calls,
-        response_format=_format(wire.response_format) if wire.response_format is not None else None,
         max_tokens=tokens,
         temperature=wire.temperature,
         top_p=wire.top_p,
-        top_k=wire.top_k,
-        stop=() if not stop else (stop,) if isinstance(stop, str) else tuple(stop),
-        seed=wire.seed,
-        n=1 if wire.n is None else wire.n,
-        presence_penalty=wire.presence_penalty,
-        frequency_penalty=wire.frequency_penalty,
-        top_logprobs=(wire.top_logprobs or 0) if wire.logprobs else None,
-        reasoning_effort=cast("Effort", wire.reasoning_effort) if wire.reasoning_effort in _EFFORTS else None,
-        stream=bool(wire.stream),
-        stream_usage=wire.stream_options is not None and bool(wire.stream_options.include_usage),
-        extra=extra,
+        stream=wire.stream is True,
+        **({} if _USUAL.issuperset(fields) else _rest(wire, fields)),
     )
 
 
-def _extra(wire: WireRequest, tree: dict[str, Any]) -> dict[str, Any]:
-    """Collect what `Request` can't say: unknown fields, and values of known ones that only this wire has."""
-    extra = {key: value for key, value in tree.items() if key not in _KNOWN}
-    if wire.tool_choice is not None and _tool_choice(wire.tool_choice) is None:
-        extra["tool_choice"] = tree["tool_choice"]
-    if wire.response_format is not None and _format(wire.response_format) is None:
-        extra["response_format"] = tree["response_format"]
-    if wire.reasoning_effort is not None and wire.reasoning_effort not in _EFFORTS:
-        extra["reasoning_effort"] = wire.reasoning_effort
-    return extra
+def _rest(wire: WireRequest, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    """Read the fields that few requests have. `extra` is what `Request` can't say: unknown fields, and values of known
+    ones that only this wire has."""
+    extra = {name: _plain(raw) for name, raw in fields.items() if name not in _KNOWN}
+    choice, format, effort, stop = wire.tool_choice, wire.response_format, wire.reasoning_effort, wire.stop
+    if choice is not None and (tool_choice := _tool_choice(choice)) is None:
+        extra["tool_choice"] = choice
+    if format is not None and (response_format := _format(format)) is None:
+        extra["response_format"] = _plain(fields["response_format"])
+    if effort is not None and effort not in _EFFORTS:
+        extra["reasoning_effort"] = effort
+    return {
+        "tool_choice": tool_choice if choice is not None else None,
+        "parallel_tool_calls": wire.parallel_tool_calls,
+        "response_format": response_format if format is not None else None,
+        "top_k": wire.top_k,
+        "stop": () if not stop else (stop,) if isinstance(stop, str) else tuple(stop),
+        "seed": wire.seed,
+        "n": 1 if wire.n is None else wire.n,
+        "presence_penalty": wire.presence_penalty,
+        "frequency_penalty": wire.frequency_penalty,
+        "top_logprobs": (wire.top_logprobs or 0) if wire.logprobs else None,
+        "reasoning_effort": effort if effort in _EFFORTS else None,
+        "stream_usage": wire.stream_options is not None and bool(wire.stream_options.include_usage),
+        "extra": extra,
+    }
 
 
 def _tool_choice(choice: str | dict[str, Any]) -> ToolChoice | None:
@@ -226,9 +259,8 @@ def _format(wire: WireResponseFormat) -> ResponseFormat | None:
     )
 
 
-def _tool(tree: dict[str, Any], i: int) -> Tool:
-    """Decode a tool. One that is no function is kept whole in `extra`."""
-    tool = tree["tools"][i]
+def _tool(tool: dict[str, Any], i: int) -> Tool:
+    """Decode a tool that `WireTool` took. One that is no function is kept whole in `extra`."""
     function = tool.get("function")
     if tool["type"] != "function":
         own = tool.get(tool["type"])
@@ -253,32 +285,28 @@ def _tool(tree: dict[str, Any], i: int) -> Tool:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _message(wire: WireMessage, tree: dict[str, Any], i: int) -> Message:
-    role = wire.role
-    if role == "user" or role == "system":
-        return Message(role=role, parts=_content(wire, tree, i), name=wire.name)
+def _message(wire: WireMessage, tree: _Tree, i: int) -> Message:
+    role, content = wire.role, wire.content
     if role == "assistant":
         return Message(role=role, parts=_assistant_parts(wire, tree, i), name=wire.name)
-    if role == "developer":
-        return Message(role="system", parts=_content(wire, tree, i), name=wire.name)
-    return Message(role="tool", parts=(_tool_result(wire, tree, i),))
+    if role == "tool" or role == "function":
+        return Message(role="tool", parts=(_tool_result(wire, tree, i),))
+    parts = (Text(text=content),) if isinstance(content, str) else _content(content, tree, i)
+    return Message(role="system" if role == "developer" else role, parts=parts, name=wire.name)
 
 
-def _content(wire: WireMessage, tree: dict[str, Any], i: int) -> tuple[Part, ...]:
-    content = wire.content
-    if isinstance(content, str):
-        return (Text(text=content),)
+def _content(content: list[WirePart] | None, tree: _Tree, i: int) -> tuple[Part, ...]:
     if not content:
         what = "This field is required." if content is None else "expected at least one part."
         raise _fault(what, f"messages[{i}].content")
     return _parts(content, tree, i)
 
 
-def _parts(content: list[WirePart], tree: dict[str, Any], i: int) -> tuple[Part, ...]:
+def _parts(content: list[WirePart], tree: _Tree, i: int) -> tuple[Part, ...]:
     return tuple([_part(part, tree, i, j) for j, part in enumerate(content)])
 
 
-def _part(part: WirePart, tree: dict[str, Any], i: int, j: int) -> Part:
+def _part(part: WirePart, tree: _Tree, i: int, j: int) -> Part:
     kind = part.type
     if kind == "text" and part.text is not None:
         return Text(text=part.text)
@@ -292,7 +320,7 @@ def _part(part: WirePart, tree: dict[str, Any], i: int, j: int) -> Part:
         return Refusal(text=part.refusal)
     if kind in ("text", "image_url", "input_audio", "file", "refusal"):
         raise _fault("This field is required.", f"messages[{i}].content[{j}].{kind}")
-    return Unknown(wire="openai", value=tree["messages"][i]["content"][j])
+    return Unknown(wire="openai", value=tree.messages[i]["content"][j])
 
 
 def _image(image: WireImage | str) -> Image:
@@ -312,7 +340,7 @@ def _file(file: WireFile) -> File:
     return File(data=data, media_type=media_type, name=file.filename, id=file.file_id)
 
 
-def _assistant_parts(wire: WireMessage, tree: dict[str, Any], i: int) -> tuple[Part, ...]:
+def _assistant_parts(wire: WireMessage, tree: _Tree, i: int) -> tuple[Part, ...]:
     parts: list[Part] = []
     if wire.reasoning_content or wire.reasoning or wire.reasoning_details:
         parts += reasoning_parts(wire.reasoning_content, wire.reasoning, wire.reasoning_details)
@@ -332,9 +360,9 @@ def _assistant_parts(wire: WireMessage, tree: dict[str, Any], i: int) -> tuple[P
     return tuple(parts)
 
 
-def _tool_call(call: WireToolCall, tree: dict[str, Any], i: int, j: int) -> ToolCall | Unknown:
+def _tool_call(call: WireToolCall, tree: _Tree, i: int, j: int) -> ToolCall | Unknown:
     if call.type != "function":
-        return Unknown(wire="openai", value=tree["messages"][i]["tool_calls"][j])
+        return Unknown(wire="openai", value=tree.messages[i]["tool_calls"][j])
     function = call.function
     if function is None:
         raise _fault("This field is required.", f"messages[{i}].tool_calls[{j}].function")
@@ -343,7 +371,7 @@ def _tool_call(call: WireToolCall, tree: dict[str, Any], i: int, j: int) -> Tool
     )
 
 
-def _tool_result(wire: WireMessage, tree: dict[str, Any], i: int) -> ToolResult:
+def _tool_result(wire: WireMessage, tree: _Tree, i: int) -> ToolResult:
     """A tool message, or the deprecated function message: its call has no id, as `_assistant_parts` decodes it."""
     call_id, name = wire.tool_call_id, wire.name
     if wire.role == "function":
@@ -353,8 +381,10 @@ def _tool_result(wire: WireMessage, tree: dict[str, Any], i: int) -> ToolResult:
     elif call_id is None:
         raise _fault("This field is required.", f"messages[{i}].tool_call_id")
     content: tuple[Part, ...] = ()
-    if wire.content != "" and (wire.content is not None or wire.role == "tool"):
-        content = _content(wire, tree, i)
+    if isinstance(wire.content, str):
+        content = (Text(text=wire.content),) if wire.content else ()
+    elif wire.content is not None or wire.role == "tool":
+        content = _content(wire.content, tree, i)
     for j, part in enumerate(content):
         if not isinstance(part, Text | Image | File):
             raise _fault("a tool's result holds text, images and files.", f"messages[{i}].content[{j}].type")
