@@ -137,16 +137,11 @@ class OpenAIUpstream(Upstream):
 
     def encode(self, request: Request, source: Source | None = None) -> HttpRequest:
         """Return what to send. See `Upstream.encode`."""
-        body: dict[str, Any] = {"model": self.endpoint.model}
         ours = source if source is not None and source.wire == self.wire else None
-        old = self._forward(body, request, ours) if ours is not None else None
-        self._write(body, request, ours)
-        self._write_changed(body, request, old)
-        if old is None:
-            private = _PRIVATE.get(source.wire, frozenset()) if source is not None else frozenset()
-            body.update({key: value for key, value in request.extra.items() if key not in private})
-        elif request.extra is not old.extra:
-            body.update({k: v for k, v in request.extra.items() if old.extra.get(k, _MISSING) is not v})
+        if ours is not None and request is ours.request:
+            body = self._unchanged(ours)
+        else:
+            body = self._changed(request, source, ours)
         if request.stream:
             self._ask_for_usage(body, ours)
         self._add_defaults(body)
@@ -169,6 +164,25 @@ class OpenAIUpstream(Upstream):
         return failure(tree, status=status, headers=headers, api_key=self.endpoint.api_key)
 
     # --- requests -----------------------------------------------------------------------------------------------------
+
+    def _unchanged(self, source: Source) -> dict[str, Any]:
+        """Take every field as it came."""
+        body = {**source.fields, "model": self.endpoint.model}
+        body.pop("stream_options", None)
+        self._rename_max_tokens(body)
+        return body
+
+    def _changed(self, request: Request, source: Source | None, ours: Source | None) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self.endpoint.model}
+        old = self._forward(body, request, ours) if ours is not None else None
+        self._write(body, request, ours)
+        self._write_changed(body, request, old)
+        if old is None:
+            private = _PRIVATE.get(source.wire, frozenset()) if source is not None else frozenset()
+            body.update({key: value for key, value in request.extra.items() if key not in private})
+        elif request.extra is not old.extra:
+            body.update({k: v for k, v in request.extra.items() if old.extra.get(k, _MISSING) is not v})
+        return body
 
     def _forward(self, body: dict[str, Any], request: Request, source: Source) -> Request:
         """Take every field that nobody changed as it came, and return the request that came."""
@@ -213,8 +227,8 @@ class OpenAIUpstream(Upstream):
             body[name] = write(value)
         if old is None or request.max_tokens is not old.max_tokens:
             self._write_max_tokens(body, request)
-        elif "max_tokens" in self._quirks and "max_completion_tokens" in body:
-            body["max_tokens"] = body.pop("max_completion_tokens")
+        else:
+            self._rename_max_tokens(body)
         if request.top_logprobs is not None and "logprobs" not in body:
             body["logprobs"] = True
             if request.top_logprobs:
@@ -227,6 +241,10 @@ class OpenAIUpstream(Upstream):
     def _write_max_tokens(self, body: dict[str, Any], request: Request) -> None:
         if request.max_tokens is not None:
             body["max_tokens" if "max_tokens" in self._quirks else "max_completion_tokens"] = request.max_tokens
+
+    def _rename_max_tokens(self, body: dict[str, Any]) -> None:
+        if "max_completion_tokens" in body and "max_tokens" in self._quirks:
+            body["max_tokens"] = body.pop("max_completion_tokens")
 
     def _ask_for_usage(self, body: dict[str, Any], source: Source | None) -> None:
         """Ask for usage on every stream, whether the caller did or not: it is what the call costs."""
