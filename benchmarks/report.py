@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from systems import HERE, SYSTEMS, journal
+from systems import HERE, SYSTEMS, interpreter, journal
 
 PAGE = HERE.parent / "docs/operations/performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -249,7 +249,7 @@ def environment() -> dict[str, str]:
         "revision": printed(["git", "describe", "--always", "--dirty"]) or "unknown",
         "machine": f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB",
         "system": f"{platform.freedesktop_os_release().get('PRETTY_NAME', '?')}, Linux {platform.release()}",
-        "interpreter": f"{platform.python_implementation()} {platform.python_version()}",
+        "interpreter": f"{printed([interpreter(), '-VV'])} ({interpreter()}; LiteLLM on the same)",
         "libraries": ", ".join(f"{name} {version(name)}" for name in names),
         "load generator": f"wrk {words[1].removeprefix('debian/')}, benchmarks/load.py",
     }

@@ -107,14 +107,19 @@ def program(name: str, *packages: str) -> str:
     """Return the path of a program, installing its Debian packages if it isn't there."""
     if found := shutil.which(name, path=PATH["PATH"]):
         return found
+    install_packages(*packages)
+    if found := shutil.which(name, path=PATH["PATH"]):
+        return found
+    raise Unavailable(f"no program {name} in the packages {', '.join(packages)}")
+
+
+def install_packages(*packages: str) -> None:
+    """Install Debian packages."""
     sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
     # RUNLEVEL keeps the packages from starting their services.
     apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-q"]
     run([*apt, "update"])
     run([*apt, "install", "-y", "--no-install-recommends", *packages])
-    if found := shutil.which(name, path=PATH["PATH"]):
-        return found
-    raise Unavailable(f"no program {name} in the packages {', '.join(packages)}")
 
 
 def nginx() -> str:
@@ -135,13 +140,43 @@ def install_go() -> str:
     return run([go, "version"]).split()[2].removeprefix("go")
 
 
+def interpreter() -> str:
+    """Return the Python that runs what is measured: $BENCH_PYTHON, Debian's, which is built with optimization, or ours.
+
+    A Python that somebody compiled without `--enable-optimizations` is half again as slow.
+    """
+    if chosen := os.environ.get("BENCH_PYTHON"):
+        return chosen
+    debian = Path("/usr/bin/python3")
+    if not debian.exists():
+        return sys.executable
+    recent = run([str(debian), "-c", "import sys; print(sys.version_info >= (3, 11))"]).strip() == "True"
+    if recent and not any(Path("/usr/lib").glob("python3*/ensurepip")):
+        install_packages("python3-venv")
+    return str(debian) if recent else sys.executable
+
+
+def virtual_environment(name: str, *requirements: str, without_dependencies: str | None = None) -> Path:
+    """Return a virtual environment in .bench/ that holds what pip is asked for, made anew where that has changed."""
+    venv, python = BENCH / name, interpreter()
+    wanted = "\n".join([run([python, "-VV"]), *requirements, *(_texts(requirements)), without_dependencies or ""])
+    stamp = venv / "wanted"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        pip = [str(venv / "bin/python"), "-m", "pip", "install", "-q"]
+        run([python, "-m", "venv", "--clear", str(venv)])
+        run([*pip, *requirements])
+        if without_dependencies is not None:
+            run([*pip, "--no-deps", "-e", without_dependencies])
+        stamp.write_text(wanted)
+    return venv
+
+
+def _texts(paths: Sequence[str]) -> list[str]:
+    return [Path(path).read_text(encoding="utf-8") for path in paths if path.endswith(".txt")]
+
+
 def install_litellm() -> str:
-    venv = BENCH / "litellm"
-    pip, stamp = [str(venv / "bin/python"), "-m", "pip"], venv / "version"
-    if not stamp.exists() or stamp.read_text() != LITELLM:
-        run([sys.executable, "-m", "venv", "--clear", str(venv)])
-        run([*pip, "install", "-q", f"litellm[proxy]=={LITELLM}"])
-        stamp.write_text(LITELLM)
+    virtual_environment("litellm", f"litellm[proxy]=={LITELLM}")
     return LITELLM
 
 
@@ -166,12 +201,14 @@ def install_portkey() -> str:
 
 
 def install_holdfast() -> str:
+    locked = str(HERE.parent / "requirements/base.txt")
+    virtual_environment("holdfast", "--require-hashes", "-r", locked, without_dependencies=str(HERE.parent))
     run([str(_holdfast()), "--version"])
     return version("holdfast")
 
 
 def _holdfast() -> Path:
-    return Path(sys.executable).with_name("holdfast")
+    return BENCH / "holdfast/bin/holdfast"
 
 
 # --- starting ---------------------------------------------------------------------------------------------------------
