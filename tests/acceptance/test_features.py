@@ -293,6 +293,17 @@ async def test_a_prompt_is_filled_with_the_callers_variables_once(gpt, providers
     assert second == USER[0]
 
 
+def test_the_log_keeps_the_variables_of_a_prompt_and_no_other_hint(gateway, providers):
+    hints = {"variables": {"name": "Ada", "language": "Latin"}, "subject": "ada@example.org", "session": "s"}
+    body = {"model": "greeting", "messages": USER, "holdfast": hints}
+    _, reply = gateway.post("/v1/chat/completions", body)
+    assert "holdfast" not in providers.received("gpt")[0].body
+    call = gateway.calls(name="greeting", session="s")[0]
+    request = gateway.call(call["id"])["request"]
+    assert request["extra"] == {"holdfast": {"variables": hints["variables"]}}
+    assert "ada@example.org" not in str(gateway.call(call["id"]))
+
+
 async def test_a_variable_that_is_missing_is_named(gpt, providers):
     with pytest.raises(openai.BadRequestError) as caught:
         await _ask(gpt, "greeting", extra_body={"holdfast": {"variables": {"name": "Ada"}}})

@@ -174,12 +174,12 @@ def _decode(arrival: Arrival, route: CallRoute, scope: Scope, body: bytes) -> Ar
         request, source = route.surface.decode(body, scope["path"])
     else:
         request = route.surface.decode_embeddings(body, scope["path"])
-    said = request.extra.get("holdfast")
-    if "holdfast" in request.extra:
-        rest = {key: value for key, value in request.extra.items() if key != "holdfast"}
-        request = msgspec.structs.replace(request, extra=rest)
     named = {name[len(HINT_PREFIX) :]: value for name, value in scope["headers"] if name.startswith(HINT_PREFIX)}
-    hints = read_hints(named, said)
+    hints = read_hints(named, request.extra.get("holdfast"))
+    if "holdfast" in request.extra:  # of the hints, the log keeps beside the request only what its prompt was filled with
+        kept = {"holdfast": {"variables": hints.variables}} if hints.variables else {}
+        rest = {key: value for key, value in request.extra.items() if key != "holdfast"}
+        request = msgspec.structs.replace(request, extra=rest | kept)
     return msgspec.structs.replace(arrival, request=request, source=source, hints=hints)
 
 

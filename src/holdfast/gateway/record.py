@@ -125,12 +125,16 @@ class CallRecord:
     @property
     def cost_nanousd(self) -> int | None:
         """The sum over the attempts, None as soon as one is unknown."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].cost_nanousd
         costs = [attempt.cost_nanousd for attempt in self.attempts]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
     @property
     def usage(self) -> Usage | None:
         """The sum over the attempts whose usage is known."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].usage
         known = [attempt.usage for attempt in self.attempts if attempt.usage is not None]
         if len(known) < 2:
             return known[0] if known else None
