@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from holdfast.clock import Clock, SystemClock, UlidFactory
 from holdfast.config import Configuration
+from holdfast.errors import ConfigError, Problem
 from holdfast.gateway.asgi import CallRoute, Gateway
 from holdfast.gateway.catalog import Catalog, Feature, Model
 from holdfast.gateway.pipeline import Pipeline
@@ -41,11 +43,11 @@ UPSTREAMS: Final[Mapping[Wire, type[Upstream]]] = {
 class App:
     """The gateway of one process: everything put together from a configuration, until it is closed.
 
-    Entering it opens the log and starts what the configuration needs.
+    Entering it opens the log and starts what the configuration needs; what fails half-way leaves nothing open.
 
-    Raises (on entering):
-        LogError: the log can't be opened.
-        ConfigError: the extra for spans and metrics is not installed.
+    Raises:
+        LogError: the log can't be opened; on leaving, events could not be recorded.
+        ConfigError: a secret can't be used, or the extra for spans and metrics is not installed.
     """
 
     def __init__(self, configuration: Configuration, clock: Clock | None = None) -> None:
@@ -55,30 +57,36 @@ class App:
         self._path = configuration.base / configuration.config.log.path
         self._transports = _Transports()
         self._simulator: Simulator | None = None
-        self._telemetry: Telemetry | None = None
+        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        settings, telemetry = self.configuration.config.log, self.configuration.config.telemetry
-        if telemetry is not None:
-            self._telemetry = Telemetry(telemetry, self.configuration.base)
-        self._log = SqliteLog(self._path, settings.durability)
-        self.writer = LogWriter(self._log, settings, () if self._telemetry is None else (self._telemetry,))
-        self._subjects = SubjectHasher.load(self._path.parent)
-        catalog = await self._catalog(self.configuration)
-        self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock)
-        self.writer.append(self.configuration.snapshot())
+        async with AsyncExitStack() as opened:
+            self._open_log(opened)
+            opened.push_async_callback(self._stop_simulator)
+            opened.push_async_callback(self._transports.aclose)
+            catalog = await self._catalog(self.configuration)
+            self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock)
+            self.writer.append(self.configuration.snapshot())
+            self._open = opened.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._transports.aclose()
-        if self._simulator is not None:
-            await self._simulator.aclose()
-        await asyncio.to_thread(self.writer.close)
-        if self._telemetry is not None:
-            await asyncio.to_thread(self._telemetry.close)
-        self._log.close()
+        await self._open.__aexit__(kind, error, trace)
+
+    def _open_log(self, opened: AsyncExitStack) -> None:
+        """Open the log and all that is fed from it. Each is closed after what feeds it."""
+        settings, telemetry = self.configuration.config.log, self.configuration.config.telemetry
+        self._log = SqliteLog(self._path, settings.durability)
+        opened.callback(self._log.close)
+        subscribers = []
+        if telemetry is not None:
+            subscribers.append(Telemetry(telemetry, self.configuration.base))
+            opened.push_async_callback(asyncio.to_thread, subscribers[0].close)
+        self._subjects = SubjectHasher.load(self._path.parent)
+        self.writer = LogWriter(self._log, settings, subscribers)
+        opened.push_async_callback(asyncio.to_thread, self.writer.close)
 
     async def reload(self, configuration: Configuration) -> None:
         """Let calls from now on follow another configuration. Calls in flight stay on theirs."""
@@ -118,10 +126,14 @@ class App:
     async def _model(self, name: str, settings: ModelSettings, price: Price | None, base: Path) -> Model:
         wire = PROVIDERS[settings.provider].wire
         address = (await self._simulated()).url(wire) if settings.provider == "simulated" else None
+        try:
+            endpoint = resolve(name, settings, base, address)
+        except ValueError as error:
+            raise ConfigError([Problem(str(self.configuration.path), 0, f"models.{name}", str(error))]) from error
         return Model(
             name=name,
             provider=settings.provider,
-            upstream=UPSTREAMS[wire](resolve(name, settings, base, address)),
+            upstream=UPSTREAMS[wire](endpoint),
             transport=self._transports.to(settings.proxy),
             timeouts=settings.timeouts,
             price=price,
@@ -135,6 +147,10 @@ class App:
             self._simulator = Simulator(keep=0)
             await self._simulator.start()
         return self._simulator
+
+    async def _stop_simulator(self) -> None:
+        if self._simulator is not None:
+            await self._simulator.aclose()
 
 
 class _Transports:

@@ -8,6 +8,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import holdfast
+from holdfast.app import App
+from holdfast.config import load
+from holdfast.errors import ConfigError, LogError
 
 CONFIG = """
 [models.primary]
@@ -68,3 +71,28 @@ async def test_a_configured_receiver_gets_a_span_for_each_call_and_attempt(tmp_p
     assert sorted(receiver.spans) == ["chat answer", "chat backup", "chat primary"]
     call = receiver.spans["chat answer"]
     assert {span.parent_span_id for name, span in receiver.spans.items() if name != "chat answer"} == {call.span_id}
+
+
+async def test_what_fails_half_way_leaves_nothing_open(tmp_path):
+    (tmp_path / "holdfast.toml").write_text(CONFIG.partition("[telemetry]")[0])
+    (tmp_path / ".holdfast").mkdir()
+    (tmp_path / ".holdfast" / "subject.key").write_bytes(b"too short")
+    before = {thread.ident for thread in threading.enumerate()}
+    with pytest.raises(LogError, match="has 9 bytes instead of 32"):
+        async with holdfast.open(tmp_path / "holdfast.toml"):
+            pytest.fail("it opened")
+    after = [thread.name for thread in threading.enumerate() if thread.ident not in before]
+    assert [name for name in after if name == "holdfast-log"] == []
+    assert not (tmp_path / ".holdfast" / "log.db-wal").exists()  # the last connection takes it along
+
+
+async def test_a_key_that_can_not_be_used_leaves_nothing_open(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "fine")
+    text = '[models.m]\nprovider = "openai"\napi_key = { env = "SOME_KEY" }\n'
+    (tmp_path / "holdfast.toml").write_text(text)
+    configuration = load(tmp_path / "holdfast.toml")
+    monkeypatch.delenv("SOME_KEY")
+    with pytest.raises(ConfigError, match=r"models\.m: environment variable SOME_KEY is not set"):
+        async with App(configuration):
+            pytest.fail("it opened")
+    assert "holdfast-log" not in [thread.name for thread in threading.enumerate()]
