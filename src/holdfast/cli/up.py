@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -40,7 +41,10 @@ def command(host: str, port: int) -> None:
     from holdfast.demo import demo_files
 
     try:
-        configuration = load(FILE) if FILE.exists() else parse(demo_files(), base=Path.cwd())
+        if FILE.exists():
+            configuration = load(FILE)
+        else:
+            configuration = parse(demo_files(), base=Path.cwd(), at_us=int(time.time() * 1e6))
     except ConfigError as error:
         click.echo(error.message, err=True)
         raise SystemExit(2) from error
@@ -75,6 +79,7 @@ def _welcome(url: str, name: str, what: str, demo: bool) -> None:
 
 def _fetch(url: str, body: bytes | None) -> bytes:
     request = urllib.request.Request(url, body, {"content-type": "application/json"})  # noqa: S310 - our own address
-    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:  # noqa: S310 - as above
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the environment names
+    with direct.open(request, timeout=PATIENCE_SECONDS) as response:
         data: bytes = response.read()
     return data

@@ -1,0 +1,46 @@
+"""`holdfast up` without a configuration, as a newcomer starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from holdfast.log.base import Filter
+from holdfast.log.sqlite import SqliteLog
+
+UP = [sys.executable, "-m", "holdfast", "up", "--port", "0"]
+KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in KEYS}
+
+
+@pytest.fixture
+def up(tmp_path) -> Iterator[subprocess.Popen]:
+    """The demo, where the environment names an HTTP proxy that does not answer."""
+    environment = ENVIRONMENT | {"http_proxy": "http://127.0.0.1:1", "HTTP_PROXY": "http://127.0.0.1:1"}
+    with subprocess.Popen(UP, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.send_signal(signal.SIGTERM)
+
+
+def test_the_demo_answers_its_first_call_whatever_proxy_the_environment_names(up, tmp_path):
+    greeting = next(line for line in up.stdout if "first call" in line)
+    assert "Hello!" in greeting
+    up.send_signal(signal.SIGTERM)
+    assert up.wait() == 0
+    log = SqliteLog.read(tmp_path / ".holdfast" / "log.db")
+    ((call,),) = log.scan(Filter())
+    snapshot = log.snapshot(call.config)
+    assert 0 < call.at_us - snapshot.at_us < 60e6
+    log.close()
+
+
+def test_a_key_that_no_header_can_carry_is_told_without_a_traceback(tmp_path):
+    environment = ENVIRONMENT | {"OPENAI_API_KEY": "clé"}
+    run = subprocess.run(UP, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
+    assert run.returncode == 2
+    assert "models.gpt-5: OPENAI_API_KEY holds characters that no header can carry" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "clé" not in run.stderr
