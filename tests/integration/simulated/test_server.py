@@ -92,6 +92,7 @@ async def test_gemini_context_and_prefill_errors(sim):
 
 # --- requests that make no sense --------------------------------------------------------------------------------------
 
+DEEP = b'{"a":' + b"[" * 20_000
 PLACES = [
     ("/v1/chat/completions", lambda body: body["error"]["type"]),
     ("/v1/messages", lambda body: body["error"]["type"]),
@@ -106,7 +107,9 @@ PLACES = [
 
 @pytest.mark.parametrize(("path", "kind"), PLACES, ids=[path for path, _ in PLACES])
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"5", b"{}", b'{"model": 5, "messages": 7, "contents": 7}', b"\xff\xfe"]
+    "body",
+    [b"", b"{", b"[]", b"5", b"{}", b'{"model": 5, "messages": 7, "contents": 7}', b"\xff\xfe", DEEP],
+    ids=["nothing", "cut", "list", "number", "empty", "types", "no text", "deep"],
 )
 async def test_a_bad_body_is_a_400_in_the_envelope_of_its_wire(sim, path, kind, body):
     status, answer = await ask(sim, path, body)
@@ -160,7 +163,17 @@ async def test_the_script_is_changed_over_http(sim, script, content_type):
     assert (status, again) == (200, followed)
 
 
-@pytest.mark.parametrize("script", [b"{", b"[]", b'{"sed": 1}', b'{"default": {"corpus": ["/nowhere"]}}', b"\xff"])
+async def test_a_body_that_is_nested_too_deeply_is_shown_as_text(sim):
+    await ask(sim, "/v1/chat/completions", DEEP)
+    _, shown = await ask(sim, "/_simulator/requests", method="GET")
+    assert [record["body"] for record in shown["requests"]] == [DEEP.decode()]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [b"{", b"[]", b'{"sed": 1}', b'{"default": {"corpus": ["/nowhere"]}}', b"\xff", DEEP],
+    ids=["cut", "list", "key", "corpus", "no text", "deep"],
+)
 async def test_a_bad_script_changes_nothing(sim, script):
     sim.follow({"models": {"m": "text=yes"}})
     status, body = await ask(sim, "/_simulator/script", script, "PUT")

@@ -74,7 +74,7 @@ def _rows(file: str) -> Iterator[_Row]:
                     yield msgspec.json.decode(line, type=_Row)
     except (OSError, EOFError, zlib.error) as error:
         raise _wrong(file, number, f"can't be read: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong(file, number, f'expected a row such as {{"prompt": ..., "output": ...}}: {error}') from error
 
 

@@ -229,7 +229,7 @@ class _Answer:
             return self.incoming.body
         try:
             fields = msgspec.json.decode(self.incoming.body, type=dict[str, msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             return self.incoming.body  # the surface says what is wrong
         return msgspec.json.encode({**fields, "model": msgspec.Raw(msgspec.json.encode(found.model))})
 
@@ -284,7 +284,7 @@ def _countable(body: bytes) -> bytes:
     """Turn a request to count tokens into one to answer, which the surfaces can decode."""
     try:
         fields = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return body
     if not isinstance(fields, dict):
         return body

@@ -47,7 +47,7 @@ class Record(msgspec.Struct, kw_only=True):
             return None
         try:
             return msgspec.json.decode(self.raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             return self.raw.decode("utf-8", "replace")
 
     def header(self, name: str) -> str | None:

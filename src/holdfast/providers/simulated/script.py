@@ -83,7 +83,7 @@ def parse(text: str, is_json: bool, place: str = "script") -> Mapping[str, Any]:
     """Parse the text of a script. Raises ConfigError."""
     try:
         table = msgspec.json.decode(text) if is_json else tomllib.loads(text)
-    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeEncodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong(place, f"is not {'JSON' if is_json else 'TOML'}: {error}") from error
     if not isinstance(table, dict):
         raise _wrong(place, "expected a table of settings")
