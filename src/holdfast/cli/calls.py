@@ -47,7 +47,7 @@ class Moment(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
-            return round((time.time() - Duration.parse(value)) * 1e6)
+            return round(max(0.0, time.time() - Duration.parse(value)) * 1e6)
         except ValueError:
             pass
         try:

@@ -150,6 +150,7 @@ def test_since_and_until_take_durations_and_times(log: SqliteLog) -> None:
     assert ids("--since", (now - timedelta(hours=3)).isoformat()) == [id_of(0), id_of(1)]
     assert ids("--until", f"{now - timedelta(hours=3):%Y-%m-%dT%H:%M:%S}") == [id_of(2)]
     assert ids("--since", "1d", "--until", "1h") == [id_of(1)]
+    assert len(ids("--since", "999999999999d")) == 3
 
 
 def test_a_limit_cuts_the_list(log: SqliteLog) -> None:
