@@ -49,7 +49,7 @@ def read_hints(headers: Mapping[bytes, bytes], body: object) -> Hints:
 def _from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in headers.items():
-        text = value.decode("latin-1").strip()
+        text = _text(value)
         match name:
             case b"session" | b"subject":
                 found[name.decode()] = text
@@ -60,6 +60,14 @@ def _from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
             case _:
                 continue
     return found
+
+
+def _text(value: bytes) -> str:
+    """Decode a header: UTF-8 as most clients send it, else the standard's Latin-1."""
+    try:
+        return value.decode().strip()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").strip()
 
 
 def _tags(text: str) -> dict[str, str]:

@@ -19,6 +19,11 @@ def test_headers_say_whose_call_it_is_and_how_long_it_may_take() -> None:
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_name_beyond_ascii_is_the_same_in_a_header_as_in_the_body(encoding: str) -> None:
+    assert read_hints({b"subject": "Zoë".encode(encoding)}, None) == read_hints({}, {"subject": "Zoë"})
+
+
 def test_the_body_says_the_same_and_has_the_last_word() -> None:
     body = {"session": "body", "tags": {"a": "b"}, "variables": {"name": "Ada"}}
     assert read_hints({b"session": b"header", b"subject": b"u7"}, body) == Hints(
