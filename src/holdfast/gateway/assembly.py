@@ -49,9 +49,9 @@ class Assembly:
             choice.logprobs.extend(chunk.logprobs)
 
     @property
-    def finish(self) -> Finish | None:
-        """How the first choice ended, None while it has not."""
-        return self._choices[0].finish if 0 in self._choices else None
+    def cut(self) -> bool:
+        """Whether a choice was ended by a limit of tokens."""
+        return any(choice.finish == "length" for choice in self._choices.values())
 
     def reply(self) -> Reply:
         """Return what has been said so far. A choice that has not ended counts as stopped."""

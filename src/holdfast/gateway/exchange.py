@@ -125,10 +125,10 @@ class _StreamedChat(Exchange):
         try:
             await attempts.stream(model, self._request, self._arrival.source, limits, emit)
         finally:
-            self.reply = assembly.reply()
+            self.reply = assembly.reply() if attempt.spoke else None
             attempt.served_model, attempt.fingerprint = assembly.model or None, assembly.fingerprint
             attempt.usage = assembly.usage
-        if self._request.max_tokens is None and assembly.finish == "length":
+        if self._request.max_tokens is None and assembly.cut:
             raise Truncated
 
     async def use_last_resort(self, resort: LastResort) -> None:

@@ -63,3 +63,11 @@ def test_a_reply_survives_being_streamed(reply: Reply) -> None:
             part for part in before.parts if isinstance(part, ToolCall)
         ]
         assert after.logprobs == before.logprobs
+
+
+def test_a_limit_that_cuts_any_choice_cuts_the_answer() -> None:
+    assembly = Assembly()
+    assembly.add(Chunk(choice=0, text="whole", finish="stop"))
+    assert not assembly.cut
+    assembly.add(Chunk(choice=1, text="ha", finish="length"))
+    assert assembly.cut
