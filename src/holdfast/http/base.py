@@ -37,6 +37,9 @@ class HttpRequest(msgspec.Struct, frozen=True):
     headers: Headers = ()
     body: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.method} {self.url}, {len(self.body)} bytes)"
+
 
 class HttpResponse(Protocol):
     """A response whose headers have arrived. Every method of a response that has ended may be called again."""
