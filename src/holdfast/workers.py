@@ -1,4 +1,4 @@
-"""Gateway processes on one socket: started, kept alive, told of new configurations, and drained together."""
+"""Gateway processes on one address: started, kept alive, told of new configurations, and drained together."""
 
 import asyncio
 import functools
@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,7 +22,7 @@ import uvloop
 from holdfast.app import App
 from holdfast.config import Configuration, Reloader, parse
 from holdfast.errors import ConfigError, HoldfastError, LogError
-from holdfast.gateway.server import Server
+from holdfast.gateway.server import BACKLOG, Server
 
 WATCH_SECONDS = 1.0
 YOUNG_SECONDS = 5.0
@@ -42,20 +42,20 @@ News = tuple[Mapping[str, str], int]
 """A configuration as a worker is told it: its files, and when they were read."""
 
 
-def serve(configuration: Configuration, listener: socket.socket, workers: int, reloader: Reloader | None) -> int:
+def serve(configuration: Configuration, listeners: Sequence[socket.socket], reloader: Reloader | None) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit code. A second signal, or SIGQUIT, ends at once.
 
-    SIGHUP reloads the configuration at once.
+    Several sockets are served by a worker each. SIGHUP reloads the configuration at once.
 
     Raises:
         LogError: the log can't be opened, or, with one worker, events could not be recorded in the end.
         ConfigError: something that the configuration needs is not there.
     """
-    if workers == 1:
-        uvloop.run(_serve(configuration, listener, functools.partial(_follow_files, reloader=reloader)))
+    if len(listeners) == 1:
+        uvloop.run(_serve(configuration, listeners[0], functools.partial(_follow_files, reloader=reloader)))
         return 0
     uvloop.run(_rehearse(configuration))
-    return _Supervisor(configuration, listener, workers, reloader).run()
+    return _Supervisor(configuration, listeners, reloader).run()
 
 
 async def _rehearse(configuration: Configuration) -> None:
@@ -176,7 +176,10 @@ def _work(news: News, base: Path, listener: socket.socket, pipe: Connection) -> 
 
 
 class _Worker:
+    """A process, started anew. What waits on its socket when it dies is for the next one."""
+
     def __init__(self, configuration: Configuration, listener: socket.socket, pause: float = 0.0) -> None:
+        self._listener = listener
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         news = (dict(configuration.files), configuration.at_us)
@@ -208,10 +211,12 @@ class _Worker:
             os.kill(self.process.pid, number)
 
     def bury(self, now: float) -> float:
-        """Settle when it is to be replaced."""
+        """Settle when it is to be replaced. Until then its share of the connections goes to the others."""
         young = now - self._started < YOUNG_SECONDS
         self.pause = min(max(FIRST_PAUSE, 2 * self.pause), LAST_PAUSE) if young else 0.0
         self.pipe.close()
+        if young:
+            self._listener.shutdown(socket.SHUT_RDWR)
         logger.error(
             "worker %s ended with exit code %s; another starts in %g s",
             self.process.pid,
@@ -220,22 +225,26 @@ class _Worker:
         )
         return now + self.pause
 
+    def replaced(self, configuration: Configuration) -> "_Worker":
+        """Start another in its place. Raises OSError."""
+        self._listener.listen(BACKLOG)
+        return _Worker(configuration, self._listener, self.pause)
+
 
 class _Supervisor:
     def __init__(
-        self, configuration: Configuration, listener: socket.socket, workers: int, reloader: Reloader | None
+        self, configuration: Configuration, listeners: Sequence[socket.socket], reloader: Reloader | None
     ) -> None:
         self._running = self._configuration = configuration
-        self._listener = listener
+        self._listeners = listeners
         self._reloader = reloader
-        self._size = workers
         self._workers: list[_Worker] = []
         self._wakeup, self._waker = socket.socketpair()
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, lambda number, _: self._waker.send(bytes([number])))
-        self._workers = [_Worker(self._configuration, self._listener) for _ in range(self._size)]
+        self._workers = [_Worker(self._configuration, listener) for listener in self._listeners]
         while not (heard := self._wait(WATCH_SECONDS)) - {signal.SIGHUP}:
             self._replace_dead()
             self._reload(force=signal.SIGHUP in heard)
@@ -254,8 +263,13 @@ class _Supervisor:
                 continue
             if worker.replace_at is None:
                 worker.replace_at = worker.bury(now)
-            if worker.replace_at <= now:
-                self._workers[index] = _Worker(self._configuration, self._listener, worker.pause)
+            if worker.replace_at > now:
+                continue
+            try:
+                self._workers[index] = worker.replaced(self._configuration)
+            except OSError as error:
+                logger.error("no worker could be started: %s", error)
+                worker.replace_at = now + LAST_PAUSE
 
     def _reload(self, *, force: bool) -> None:
         configuration = None if self._reloader is None else changed(self._reloader, force=force)
@@ -267,7 +281,9 @@ class _Supervisor:
 
     def _stop(self, *, hurry: bool) -> int:
         """Drain the workers, and return the exit code: 0 if all of them left by themselves."""
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
+        self._workers = [worker for worker in self._workers if worker.alive]
         self._send(signal.SIGQUIT if hurry else signal.SIGTERM)
         patience = time.monotonic() + self._configuration.config.gateway.drain + LEAVE_SECONDS
         while any(worker.alive for worker in self._workers):

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,26 +41,26 @@ def command(path: Path, host: str, port: int, workers: int) -> None:
     except ConfigError as error:
         click.echo(error.message, err=True)
         raise SystemExit(2) from error
-    listener = listen(host, port)
-    click.echo(f"Holdfast serves {path} at {address(listener)} (configuration {configuration.hash})")
-    run(configuration, listener, workers, Reloader(configuration))
+    listeners = listen(host, port, workers)
+    click.echo(f"Holdfast serves {path} at {address(listeners[0])} (configuration {configuration.hash})")
+    run(configuration, listeners, Reloader(configuration))
 
 
-def run(configuration: "Configuration", listener: socket.socket, workers: int, reloader: "Reloader | None") -> None:
+def run(configuration: "Configuration", listeners: Sequence[socket.socket], reloader: "Reloader | None") -> None:
     """Serve until told to stop, then end the process with the right exit code."""
     from holdfast.workers import serve
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        code = serve(configuration, listener, workers, reloader)
+        code = serve(configuration, listeners, reloader)
     except (LogError, ConfigError) as error:
         click.echo(error.message, err=True)
         raise SystemExit(1 if isinstance(error, LogError) else 2) from error
     raise SystemExit(code)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket on a loopback address; end the process with a clear message if there is none."""
+def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
+    """Return sockets that listen on a loopback address; end the process with a clear message if it is not to be had."""
     from holdfast.gateway.server import bind
 
     resolved = "127.0.0.1" if host == "localhost" else host
@@ -75,7 +76,7 @@ def listen(host: str, port: int) -> socket.socket:
         )
         raise SystemExit(2)
     try:
-        return bind(resolved, port)
+        return bind(resolved, port, count)
     except OSError as error:
         click.echo(f"{host}:{port} is not to be had: {error.strerror or error}. Try another --port.", err=True)
         raise SystemExit(1) from error

@@ -48,16 +48,16 @@ def command(host: str, port: int) -> None:
     except ConfigError as error:
         click.echo(error.message, err=True)
         raise SystemExit(2) from error
-    listener = listen(host, port)
+    listeners = listen(host, port)
     name = next(iter([*configuration.config.features, *configuration.config.models]), None)
     what = f"serves {FILE}" if FILE.exists() else "runs its demo"
-    url = address(listener)
+    url = address(listeners[0])
     if name is None:
         click.echo(f"{FILE} names no model yet: nothing can be called.", err=True)
     else:
         demo = not FILE.exists()
         threading.Thread(target=_welcome, args=(url, name, what, demo), daemon=True).start()
-    run(configuration, listener, 1, Reloader(configuration) if FILE.exists() else None)
+    run(configuration, listeners, Reloader(configuration) if FILE.exists() else None)
 
 
 def _welcome(url: str, name: str, what: str, demo: bool) -> None:

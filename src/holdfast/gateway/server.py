@@ -111,18 +111,35 @@ class Server:
         self.date = b"date: " + formatdate(usegmt=True).encode()
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Port 0 takes a free one.
+def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:
+    """Return `count` sockets that listen on one address. Port 0 takes a free one.
+
+    The system spreads connections over them evenly: those who share one socket race for each connection, and the
+    busiest, who is awake, wins.
 
     Raises:
         OSError: the address is not to be had.
     """
+    first = _bound(host, port, shared=False)  # alone, so that an address in use is found out
+    if count == 1:
+        listeners = [first]
+    else:
+        with first:
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listeners = [_bound(host, first.getsockname()[1], shared=True) for _ in range(count)]
+    for listener in listeners:
+        listener.listen(BACKLOG)
+    return listeners
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)
         listener.setblocking(False)
         listener.set_inheritable(True)
     except OSError:
