@@ -176,7 +176,7 @@ def _decode(arrival: Arrival, route: CallRoute, scope: Scope, body: bytes) -> Ar
         request = route.surface.decode_embeddings(body, scope["path"])
     named = {name[len(HINT_PREFIX) :]: value for name, value in scope["headers"] if name.startswith(HINT_PREFIX)}
     hints = read_hints(named, request.extra.get("holdfast"))
-    if "holdfast" in request.extra:  # of the hints, the log keeps beside the request only what its prompt was filled with
+    if "holdfast" in request.extra:  # of the hints, only what filled the prompt stays with the request, for the log
         kept = {"holdfast": {"variables": hints.variables}} if hints.variables else {}
         rest = {key: value for key, value in request.extra.items() if key != "holdfast"}
         request = msgspec.structs.replace(request, extra=rest | kept)
