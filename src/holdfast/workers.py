@@ -245,14 +245,17 @@ class _Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, lambda number, _: self._waker.send(bytes([number])))
         self._workers = [_Worker(self._configuration, listener) for listener in self._listeners]
-        while not (heard := self._wait(WATCH_SECONDS)) - {signal.SIGHUP}:
+        while not (heard := self._wait(self._alive(), WATCH_SECONDS)) - {signal.SIGHUP}:
             self._replace_dead()
             self._reload(force=signal.SIGHUP in heard)
         return self._stop(hurry=signal.SIGQUIT in heard)
 
-    def _wait(self, seconds: float) -> set[int]:
-        """Wait for a signal or the death of a worker, and return the numbers of the signals."""
-        watched = [worker.process.sentinel for worker in self._workers if worker.alive]
+    def _alive(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.alive]
+
+    def _wait(self, alive: list[_Worker], seconds: float) -> set[int]:
+        """Wait for a signal or the death of one of these workers, and return the numbers of the signals."""
+        watched = [worker.process.sentinel for worker in alive]
         ready = multiprocessing.connection.wait([*watched, self._wakeup], max(0.0, seconds))
         return set(self._wakeup.recv(4096)) if self._wakeup in ready else set()
 
@@ -283,11 +286,11 @@ class _Supervisor:
         """Drain the workers, and return the exit code: 0 if all of them left by themselves."""
         for listener in self._listeners:
             listener.close()
-        self._workers = [worker for worker in self._workers if worker.alive]
+        self._workers = self._alive()
         self._send(signal.SIGQUIT if hurry else signal.SIGTERM)
         patience = time.monotonic() + self._configuration.config.gateway.drain + LEAVE_SECONDS
-        while any(worker.alive for worker in self._workers):
-            if self._wait(patience - time.monotonic()) - {signal.SIGHUP}:
+        while alive := self._alive():  # asked once a round: one that dies now is still watched, and wakes us
+            if self._wait(alive, patience - time.monotonic()) - {signal.SIGHUP}:
                 self._send(signal.SIGQUIT)
             elif time.monotonic() > patience:
                 self._send(signal.SIGKILL)
