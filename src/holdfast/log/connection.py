@@ -20,8 +20,8 @@ APPLICATION_ID = 0x484F4C44
 BUSY_MS = 2_000
 """How long to wait for another process that is writing."""
 _OPEN_SECONDS = 15.0
-_PAGE_BYTES = 8_192
-_CHECKPOINT_PAGES = 2_000
+_PAGE_BYTES = 16_384
+_CHECKPOINT_PAGES = 1_000
 _JOURNAL_BYTES = 64 * 2**20
 _SYNCHRONOUS = {"sync": "FULL", "async": "NORMAL"}
 
