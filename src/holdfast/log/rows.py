@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -14,19 +15,7 @@ from holdfast.events import Attempt, Call, Snapshot
 Row = tuple[object, ...]
 
 USAGE = Usage.__struct_fields__
-ATTEMPT = (
-    "model",
-    "provider",
-    "started_us",
-    "duration_us",
-    "first_token_us",
-    "served_model",
-    "provider_status",
-    "error",
-    "message",
-    "cost_nanousd",
-)
-CALL = (
+_COMMON = (
     "id",
     "at_us",
     "kind",
@@ -40,84 +29,76 @@ CALL = (
     "config",
     "outcome",
     "status",
-    "error",
-    "message",
     "finish",
-    "stream",
     "store",
     "duration_us",
     "first_token_us",
-    "session",
-    "subject",
     "cost_nanousd",
 )
-CALLS = ("seq", *CALL, "tags", *USAGE)
-ATTEMPTS = ("call", "n", *ATTEMPT, *USAGE)
+_RARE = ("error", "message", "session", "subject")
+CALL = (*_COMMON, *_RARE)
+ATTEMPT = (
+    "model",
+    "provider",
+    "started_us",
+    "duration_us",
+    "first_token_us",
+    "served_model",
+    "provider_status",
+    "error",
+    "message",
+    "cost_nanousd",
+)
+_ONLY = ("started_us", "duration_us", "first_token_us", "provider_status")
+"""What the only attempt of a call knows beyond its call."""
+_SHARED = ("model", "provider", "served_model", "cost_nanousd")
+COMMON = ("seq", *_COMMON, "stream", *USAGE, *[f"only_{name}" for name in _ONLY])
+RARE = (*_RARE, "tags")
+OTHERS = ("call", "n", *ATTEMPT, *USAGE)
 BODIES = ("call", "request", "reply")
 SNAPSHOTS = ("hash", "at_us", "files")
 """The columns of the tables, in the order of the rows made here."""
 
+NO_RARE = (None,) * len(RARE)
 _NO_USAGE = (None,) * len(USAGE)
+_NO_ONLY = (None,) * len(_ONLY)
 _INT64 = range(-(2**63), 2**63)
-_encode = msgspec.json.Encoder().encode
+_common, _rare, _attempt, _usage, _only = [attrgetter(*names) for names in (_COMMON, _RARE, ATTEMPT, USAGE, _ONLY)]
+_shared = attrgetter(*_SHARED, "usage")
+_encode_into = msgspec.json.Encoder().encode_into
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 
 
 # --- to rows ----------------------------------------------------------------------------------------------------------
 
 
-def call_row(seq: int, call: Call) -> Row:
-    return (
-        seq,
-        call.id,
-        call.at_us,
-        call.kind,
-        call.wire,
-        call.name,
-        call.feature,
-        call.model,
-        call.provider,
-        call.served_model,
-        call.fingerprint,
-        call.config,
-        call.outcome,
-        call.status,
-        call.error,
-        call.message,
-        call.finish,
-        call.stream,
-        call.store,
-        call.duration_us,
-        call.first_token_us,
-        call.session,
-        call.subject,
-        call.cost_nanousd,
-        json_text(call.tags) if call.tags else None,
-        *_usage_row(call.usage),
-    )
+def common_row(seq: int, call: Call) -> Row:
+    """Return the columns that most calls fill."""
+    usage = _NO_USAGE if call.usage is None else _usage(call.usage)
+    only = _only(call.attempts[0]) if is_told(call) else _NO_ONLY
+    return (seq, *_common(call), 1 if call.stream else 0, *usage, *only)
+
+
+def rare_row(call: Call) -> Row:
+    """Return the columns that most calls leave empty: `NO_RARE` then."""
+    return (*_rare(call), json_text(call.tags) if call.tags else None)
+
+
+def is_told(call: Call) -> bool:
+    """Whether the row of a call tells all about its attempts: there is one, which worked and is what the call tells."""
+    if len(call.attempts) != 1:
+        return False
+    attempt = call.attempts[0]
+    return attempt.error is None and attempt.message is None and bool(_shared(attempt) == _shared(call))
 
 
 def attempt_row(seq: int, n: int, attempt: Attempt) -> Row:
-    return (
-        seq,
-        n,
-        attempt.model,
-        attempt.provider,
-        attempt.started_us,
-        attempt.duration_us,
-        attempt.first_token_us,
-        attempt.served_model,
-        attempt.provider_status,
-        attempt.error,
-        attempt.message,
-        attempt.cost_nanousd,
-        *_usage_row(attempt.usage),
-    )
+    return (seq, n, *_attempt(attempt), *(_NO_USAGE if attempt.usage is None else _usage(attempt.usage)))
 
 
 def body_row(seq: int, call: Call) -> Row:
     request, reply = call.request, call.reply
-    return (seq, None if request is None else json_text(request), None if reply is None else json_text(reply))
+    return (seq, None if request is None else _json(request), None if reply is None else _json(reply))
 
 
 def snapshot_row(snapshot: Snapshot) -> Row:
@@ -126,11 +107,18 @@ def snapshot_row(snapshot: Snapshot) -> Row:
 
 def json_text(value: object) -> str:
     """Encode a value, with `?` for what no JSON text can hold: lone surrogates, values that are not JSON."""
+    return _json(value).decode()
+
+
+def _json(value: object) -> bytearray:
+    """Encode a value as UTF-8, into the one type of bytes that the database takes without a conversion."""
+    text = bytearray()
     try:
-        return _encode(value).decode()
+        _encode_into(value, text)
     except (TypeError, ValueError, OverflowError):
         plain = msgspec.to_builtins(value, enc_hook=repr, str_keys=True)
-        return json.dumps(plain, ensure_ascii=False, default=repr).encode("utf-8", "replace").decode()
+        return bytearray(json.dumps(plain, ensure_ascii=False, default=repr).encode("utf-8", "replace"))
+    return text
 
 
 def storable(row: Row) -> Row:
@@ -144,25 +132,15 @@ def _storable(value: object) -> object:
     return None if isinstance(value, int) and value not in _INT64 else value
 
 
-def _usage_row(usage: Usage | None) -> Row:
-    if usage is None:
-        return _NO_USAGE
-    return (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-        usage.input_audio_tokens,
-        usage.output_audio_tokens,
-    )
-
-
 # --- from rows --------------------------------------------------------------------------------------------------------
 
 
 def call_of(row: sqlite3.Row, attempts: Sequence[sqlite3.Row], body: sqlite3.Row | None = None) -> Call:
-    """Put a call together again. Raises LogError where its JSON is not what this version writes."""
+    """Put a call together again, with those `attempts` that its row does not tell.
+
+    Raises:
+        LogError: its JSON is not what this version writes.
+    """
     fields: dict[str, Any] = {name: row[name] for name in CALL}
     fields["stream"] = bool(row["stream"])
     try:
@@ -172,7 +150,9 @@ def call_of(row: sqlite3.Row, attempts: Sequence[sqlite3.Row], body: sqlite3.Row
             fields.update(_bodies(row["kind"], body))
     except (msgspec.MsgspecError, TypeError, KeyError) as error:
         raise LogError(f"The log holds call {row['id']} in a form that this version can't read: {error}") from error
-    return Call(**fields, usage=_usage_of(row), attempts=tuple([_attempt_of(attempt) for attempt in attempts]))
+    told = () if row["only_started_us"] is None else (_only_attempt(row),)
+    others = [_attempt_of(attempt) for attempt in attempts]
+    return Call(**fields, usage=_usage_of(row), attempts=(*told, *others))
 
 
 def snapshot_of(row: sqlite3.Row) -> Snapshot:
@@ -206,6 +186,11 @@ _REPLIES: Mapping[str, Callable[[str], Reply | EmbeddingReply]] = {
 
 def _attempt_of(row: sqlite3.Row) -> Attempt:
     return Attempt(**{name: row[name] for name in ATTEMPT}, usage=_usage_of(row))
+
+
+def _only_attempt(row: sqlite3.Row) -> Attempt:
+    only = {name: row[f"only_{name}"] for name in _ONLY}
+    return Attempt(**only, **{name: row[name] for name in _SHARED}, usage=_usage_of(row))
 
 
 def _usage_of(row: sqlite3.Row) -> Usage | None:

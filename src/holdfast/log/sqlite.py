@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
+from operator import add
 from pathlib import Path
 from typing import Self
 
@@ -91,7 +92,7 @@ class SqliteLog:
         calls = "(SELECT seq FROM calls WHERE subject = ?)"
         with self._writing() as db:
             db.execute(f"DELETE FROM bodies WHERE call IN {calls}", (subject,))  # noqa: S608 a constant
-            db.execute(f"DELETE FROM attempts WHERE call IN {calls}", (subject,))  # noqa: S608 a constant
+            db.execute(f"DELETE FROM other_attempts WHERE call IN {calls}", (subject,))  # noqa: S608 a constant
             erased = db.execute("DELETE FROM calls WHERE subject = ?", (subject,)).rowcount
         with self._lock, translated(self.path):
             busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -106,7 +107,7 @@ class SqliteLog:
             row = db.execute("SELECT * FROM calls WHERE id = ?", (id,)).fetchone()
             if row is None:
                 return None
-            attempts = db.execute("SELECT * FROM attempts WHERE call = ? ORDER BY n", (row["seq"],)).fetchall()
+            attempts = db.execute("SELECT * FROM other_attempts WHERE call = ? ORDER BY n", (row["seq"],)).fetchall()
             body = db.execute("SELECT * FROM bodies WHERE call = ?", (row["seq"],)).fetchone()
         return rows.call_of(row, attempts, body)
 
@@ -196,9 +197,10 @@ class SqliteLog:
                 self.close()
 
 
+_UTF8 = ("request", "reply")
+"""Columns of text that is given as bytes."""
 _IDS = "SELECT id FROM calls WHERE id IN (SELECT value FROM json_each(?))"
-_PREFIXED = "SELECT id FROM calls WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
-_ATTEMPTS = "SELECT * FROM attempts WHERE call IN (SELECT value FROM json_each(?)) ORDER BY call, n"
+_ATTEMPTS = "SELECT * FROM other_attempts WHERE call IN (SELECT value FROM json_each(?)) ORDER BY call, n"
 _NEXT = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'calls'"
 
 
@@ -219,16 +221,26 @@ def _record_rows(
     db: sqlite3.Connection, calls: Sequence[tuple[int, Call]], storable: Callable[[Row], Row] | None
 ) -> None:
     """Insert calls, by their numbers, with their attempts and bodies."""
-    call_rows = [rows.call_row(seq, call) for seq, call in calls]
-    attempts = [rows.attempt_row(seq, n, attempt) for seq, call in calls for n, attempt in enumerate(call.attempts)]
+    common = [rows.common_row(seq, call) for seq, call in calls]
+    rare = [rows.rare_row(call) for _, call in calls]
+    others = [
+        rows.attempt_row(seq, n, attempt)
+        for seq, call in calls
+        if not rows.is_told(call)
+        for n, attempt in enumerate(call.attempts)
+    ]
     bodies = [
         rows.body_row(seq, call)
         for seq, call in calls
         if call.store == "all" and (call.request is not None or call.reply is not None)
     ]
-    tables = (("calls", rows.CALLS, call_rows), ("attempts", rows.ATTEMPTS, attempts), ("bodies", rows.BODIES, bodies))
-    for table, columns, values in tables:
-        _insert(db, table, columns, values if storable is None else map(storable, values))
+    if rare.count(rows.NO_RARE) == len(rare):
+        call_rows, columns = common, rows.COMMON
+    else:
+        call_rows, columns = list(map(add, common, rare)), rows.COMMON + rows.RARE
+    tables = (("calls", columns, call_rows), ("other_attempts", rows.OTHERS, others), ("bodies", rows.BODIES, bodies))
+    for table, names, values in tables:
+        _insert(db, table, names, values if storable is None else map(storable, values))
 
 
 def _insert(
@@ -246,7 +258,7 @@ def _insert(
 
 @cache
 def _insertion(table: str, columns: tuple[str, ...], size: int, how: str) -> str:
-    one = f"({', '.join('?' * len(columns))})"
+    one = f"({', '.join(['CAST(? AS TEXT)' if column in _UTF8 else '?' for column in columns])})"
     return f"INSERT {how} INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * size)}"  # noqa: S608 names
 
 
@@ -286,7 +298,7 @@ def _place(db: sqlite3.Connection, id: str) -> sqlite3.Row:
 def _page(
     db: sqlite3.Connection, conditions: Sequence[Condition], order: str, size: int
 ) -> tuple[list[sqlite3.Row], Mapping[int, list[sqlite3.Row]]]:
-    """Return rows of calls, and those of their attempts by `seq`."""
+    """Return rows of calls, and those of their other attempts by `seq`."""
     where = " AND ".join([text for text, _ in conditions]) or "1"
     values = [value for _, values in conditions for value in values]
     sql = f"SELECT * FROM calls WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608 the text is made above

@@ -11,7 +11,7 @@ from holdfast.errors import LogError
 from holdfast.log.base import Filter
 from holdfast.log.connection import newest
 from holdfast.log.sqlite import SqliteLog
-from log_samples import REQUEST, START_US, make_call
+from log_samples import ATTEMPT, FAILED, REQUEST, START_US, make_call
 
 
 @pytest.fixture
@@ -274,6 +274,37 @@ def test_failed_attempts_by_model_are_one_query(log: SqliteLog, path: Path) -> N
     log.append([make_call(n) for n in range(3)])
     query = "SELECT model, error, count(*) FROM attempts WHERE error IS NOT NULL GROUP BY model, error"
     assert sql(path, query) == [("house", "overloaded", 3)]
+
+
+def test_every_attempt_is_seen_by_sql_however_it_is_stored(log: SqliteLog, path: Path) -> None:
+    only, wrong = (
+        make_call(1, attempts=(ATTEMPT,)),
+        make_call(2, attempts=(FAILED,), outcome="error", error="overloaded"),
+    )
+    dear = make_call(3, attempts=(ATTEMPT,), cost_nanousd=None)
+    calls = [make_call(0), only, wrong, dear, make_call(4, attempts=())]
+    log.append(calls)
+    columns = [column for column in ATTEMPT.__struct_fields__ if column != "usage"]
+    found = sql(path, f"SELECT call, n, at_us, input_tokens, {', '.join(columns)} FROM attempts ORDER BY call, n")
+    assert found == [
+        (
+            seq,
+            n,
+            call.at_us,
+            attempt.usage and attempt.usage.input_tokens,
+            *[getattr(attempt, name) for name in columns],
+        )
+        for seq, call in enumerate(calls, 1)
+        for n, attempt in enumerate(call.attempts)
+    ]
+    assert [log.get(call.id) for call in calls] == calls
+
+
+def test_attempts_are_bounded_by_time_without_reading_the_others(path: Path, log: SqliteLog) -> None:
+    query = "SELECT model, error, count(*) FROM attempts WHERE at_us >= 5 GROUP BY model, error"
+    plan = [str(row[3]) for row in sql(path, f"EXPLAIN QUERY PLAN {query}")]
+    assert len([step for step in plan if "calls_at (at_us>?)" in step]) == 2
+    assert not [step for step in plan if step.startswith("SCAN") and step != "SCAN attempts"]
 
 
 def test_bodies_are_json_that_sql_can_read(log: SqliteLog, path: Path) -> None:

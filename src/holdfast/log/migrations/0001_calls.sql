@@ -15,16 +15,11 @@ CREATE TABLE calls (
     config TEXT NOT NULL,
     outcome TEXT NOT NULL,
     status INTEGER NOT NULL,
-    error TEXT,
-    message TEXT,
     finish TEXT,
     stream INTEGER NOT NULL,
     store TEXT NOT NULL,
     duration_us INTEGER NOT NULL,
     first_token_us INTEGER,
-    session TEXT,
-    subject TEXT,
-    tags TEXT,  -- a JSON object
     cost_nanousd INTEGER,
     input_tokens INTEGER,
     output_tokens INTEGER,
@@ -32,7 +27,16 @@ CREATE TABLE calls (
     cache_write_tokens INTEGER,
     reasoning_tokens INTEGER,
     input_audio_tokens INTEGER,
-    output_audio_tokens INTEGER
+    output_audio_tokens INTEGER,
+    only_started_us INTEGER,  -- of the only attempt, where everything else about it stands above
+    only_duration_us INTEGER,
+    only_first_token_us INTEGER,
+    only_provider_status INTEGER,
+    error TEXT,
+    message TEXT,
+    session TEXT,
+    subject TEXT,
+    tags TEXT  -- a JSON object
 );
 CREATE UNIQUE INDEX calls_id ON calls (id);
 CREATE INDEX calls_at ON calls (at_us);
@@ -40,7 +44,7 @@ CREATE INDEX calls_error ON calls (error, at_us) WHERE error IS NOT NULL;
 CREATE INDEX calls_session ON calls (session, at_us) WHERE session IS NOT NULL;
 CREATE INDEX calls_subject ON calls (subject, at_us) WHERE subject IS NOT NULL;
 
-CREATE TABLE attempts (
+CREATE TABLE other_attempts (  -- those that the row of their call does not tell
     call INTEGER NOT NULL,  -- calls.seq
     n INTEGER NOT NULL,  -- from 0
     model TEXT NOT NULL,
@@ -62,6 +66,23 @@ CREATE TABLE attempts (
     output_audio_tokens INTEGER,
     PRIMARY KEY (call, n)
 ) WITHOUT ROWID;
+
+CREATE VIEW attempts AS
+SELECT
+    seq AS call, 0 AS n, at_us, model, provider, only_started_us AS started_us, only_duration_us AS duration_us,
+    only_first_token_us AS first_token_us, served_model, only_provider_status AS provider_status, NULL AS error,
+    NULL AS message, cost_nanousd, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+    reasoning_tokens, input_audio_tokens, output_audio_tokens
+FROM calls
+WHERE only_started_us IS NOT NULL
+UNION ALL
+SELECT
+    o.call, o.n, c.at_us, o.model, o.provider, o.started_us, o.duration_us,
+    o.first_token_us, o.served_model, o.provider_status, o.error,
+    o.message, o.cost_nanousd, o.input_tokens, o.output_tokens, o.cache_read_tokens, o.cache_write_tokens,
+    o.reasoning_tokens, o.input_audio_tokens, o.output_audio_tokens
+FROM other_attempts AS o
+JOIN calls AS c ON c.seq = o.call;
 
 CREATE TABLE bodies (
     call INTEGER PRIMARY KEY,  -- calls.seq
