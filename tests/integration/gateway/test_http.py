@@ -28,6 +28,11 @@ flush_ms = 10
 provider = "openai"
 base_url = "{url}"
 
+[models.steady]
+provider = "openai"
+name = "steady:words=30,tps=30"
+base_url = "{url}"
+
 [models.slow]
 provider = "openai"
 name = "slow:words=1000,tps=50"
