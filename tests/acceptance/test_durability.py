@@ -4,17 +4,16 @@ import asyncio
 import contextlib
 import json
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from acceptance.gateways import configuration, running_gateway
 from acceptance.load import Load
+from acceptance.processes import family, kill, workers_of
 from holdfast.log.base import Filter
 from holdfast.log.sqlite import SqliteLog
 
@@ -26,19 +25,6 @@ durabilities = pytest.mark.parametrize("durability", ["async", "sync"])
 
 def _configuration(simulator, durability):
     return configuration(simulator, log=f'durability = "{durability}"\nflush_ms = {FLUSH_MS}')
-
-
-def _workers(gateway):
-    """The processes that serve."""
-    children = psutil.Process(gateway.process.pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-
-
-def _kill(processes):
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(processes, timeout=10)
 
 
 def _kept(path):
@@ -69,21 +55,20 @@ async def _load_until_killed(gateway, moments, processes):
         await load.answers(50)
         await asyncio.sleep(moments.uniform(0.6, 1.0))
         killed = time.monotonic()
-        await asyncio.to_thread(_kill, processes)
+        await asyncio.to_thread(kill, processes)
     return load, killed
 
 
 @durabilities
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("workers", "times"), [(1, 3), (3, 2)])
 async def test_a_gateway_killed_again_and_again_keeps_what_it_promised_and_goes_on(
-    providers, tmp_path, durability, workers
+    providers, tmp_path, durability, workers, times
 ):
     moments, safe, seen = random.Random(f"{durability}{workers}"), set(), set()
-    for _ in range(3):
+    for _ in range(times):
         config = _configuration(providers, durability)
         with running_gateway(tmp_path, config, "--workers", str(workers)) as gateway:
-            everyone = [psutil.Process(gateway.process.pid), *psutil.Process(gateway.process.pid).children()]
-            load, killed = await _load_until_killed(gateway, moments, everyone)
+            load, killed = await _load_until_killed(gateway, moments, family(gateway))
             assert "Traceback" not in gateway.stderr
         must = _safe(load, durability, killed)
         assert len(must) > 20
@@ -102,17 +87,7 @@ async def test_a_gateway_killed_again_and_again_keeps_what_it_promised_and_goes_
 
 def _shown(gateway):
     """The ids as the command shows them."""
-    command = [
-        sys.executable,
-        "-m",
-        "holdfast",
-        "calls",
-        "--log",
-        str(gateway.log_path),
-        "--json",
-        "--limit",
-        "1000000",
-    ]
+    command = [sys.executable, "-m", "holdfast", "calls", "--log", gateway.log_path, "--json", "--limit", "1000000"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [json.loads(line)["id"] for line in done.stdout.splitlines()]
 
@@ -125,9 +100,9 @@ async def test_a_killed_worker_loses_only_what_is_young_and_nothing_of_the_other
         for _ in range(3):
             await load.answers(50)
             await asyncio.sleep(moments.uniform(0.3, 0.6))
-            victim = moments.choice(_workers(gateway))
+            victim = moments.choice(workers_of(gateway))
             kills.append(time.monotonic())
-            await asyncio.to_thread(_kill, [victim])
+            await asyncio.to_thread(kill, [victim])
     assert gateway.stop() == 0
     kept = _kept(gateway.log_path)
     missing = [done for done in load.done if done.call not in kept]
