@@ -117,7 +117,13 @@ class App:
             models[name] = await self._model(name, settings, price, configuration.base)
         gateway = config.gateway
         direct = {
-            name: Feature(name=None, models=(model,), deadline=gateway.deadline, max_answer=gateway.max_answer)
+            name: Feature(
+                name=None,
+                models=(model,),
+                deadline=gateway.deadline,
+                max_answer=gateway.max_answer,
+                store=gateway.store,
+            )
             for name, model in models.items()
         }
         features = {name: _feature(name, feature, configuration, models) for name, feature in config.features.items()}

@@ -6,8 +6,6 @@ import msgspec
 
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
 
-SCHEMA_VERSION = 1
-
 Outcome = Literal["answered", "last_resort", "error", "cancelled"]
 Store = Literal["all", "metadata", "none"]
 """What the log keeps of a call: everything, all but the bodies, or nothing (it still counts in the totals)."""

@@ -114,6 +114,7 @@ class _StreamedChat(Exchange):
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         model, assembly, clock = attempt.model, Assembly(), attempt.clock
+        attempt.streamed = True
 
         async def emit(chunks: Sequence[Chunk]) -> None:
             if not attempt.spoke:

@@ -26,7 +26,7 @@ SATURATED_RETRY_SECONDS = 1.0
 LAST_RESORT_RESERVE = 0.25
 """Seconds of a deadline kept for the last resort; of a short deadline a tenth."""
 SHARE_OF_REST = 2 / 3
-"""How much of the time left a model may take for an answer that isn't streamed, while others could follow."""
+"""How much of the time left a model may take, for its first token or the whole answer, while others could follow."""
 GOODBYE_SECONDS = 1.0
 """How long a caller may take to accept the end of a call that has failed."""
 
@@ -49,6 +49,7 @@ class Pipeline:
         if (saturated := self._saturated()) is not None:
             await self._tell(record, saturated, writer)  # and not recorded: what waits for the log must not grow
             return
+        exchange: Exchange | None = None
         try:
             feature = self._resolve(record, catalog)
             exchange = open_exchange(arrival, feature, writer)
@@ -59,7 +60,7 @@ class Pipeline:
         except CallError as error:
             await self._fail(record, error, writer)
         except asyncio.CancelledError:
-            self._cancelled(record)
+            self._cancelled(record, exchange)
             raise
         except Exception:
             logger.exception("call %s failed inside the gateway", arrival.id)
@@ -99,7 +100,7 @@ class Pipeline:
             off = FeatureDisabled(f"The feature {feature.name} is not served to this session.")
             return Fail(off) if resort is None else UseLastResort(off)
         rest = record.deadline - self.clock.monotonic()
-        reserve = 0.0 if resort is None else min(LAST_RESORT_RESERVE, rest / 10)
+        reserve = 0.0 if resort is None else _reserve(rest)
         try:
             async with asyncio.timeout(rest - reserve):
                 return await self._attempts(record, feature, exchange, last_resort=resort is not None)
@@ -134,12 +135,14 @@ class Pipeline:
     def _limits(self, record: CallRecord, feature: Feature, step: Try) -> Limits:
         timeouts = feature.timeouts or feature.models[step.position].timeouts
         rest = max(0.0, record.deadline - self.clock.monotonic())
+        share = rest if step.last else rest * SHARE_OF_REST
         return Limits(
-            connect=timeouts.connect,
-            first_token=timeouts.first_token,
+            connect=min(timeouts.connect, share),
+            first_token=min(timeouts.first_token, share),
             idle=timeouts.idle,
-            answer=timeouts.answer or (rest if step.last else rest * SHARE_OF_REST),
+            answer=timeouts.answer or share,
             max_answer=feature.max_answer,
+            until=asyncio.get_running_loop().time() + rest - 2 * _reserve(rest),
         )
 
     async def _answer(self, record: CallRecord, verdict: Verdict, feature: Feature, exchange: Exchange) -> None:
@@ -148,21 +151,26 @@ class Pipeline:
                 record.reply = exchange.reply
                 raise error
             case UseLastResort(error):
-                assert feature.last_resort is not None
+                await self._use_last_resort(record, feature, exchange)
                 record.outcome, record.error = "last_resort", error
-                await exchange.use_last_resort(feature.last_resort)
             case Answered():
                 record.outcome, record.answered_by = "answered", record.attempts[-1]
         record.reply = exchange.reply
-        await self._log(record)
+        await self._record(record)
         await exchange.finish(record.summary())
 
-    async def _fail(self, record: CallRecord, error: CallError, writer: Writer) -> None:
-        record.outcome, record.error = "error", error
+    async def _use_last_resort(self, record: CallRecord, feature: Feature, exchange: Exchange) -> None:
+        assert feature.last_resort is not None
         try:
-            await self._log(record)
-        except Saturated as log_error:
-            error = log_error
+            async with asyncio.timeout(record.deadline - self.clock.monotonic()):
+                await exchange.use_last_resort(feature.last_resort)
+        except TimeoutError as error:
+            raise DeadlineExceeded("The caller did not take the last resort before the deadline.") from error
+
+    async def _fail(self, record: CallRecord, error: CallError, writer: Writer) -> None:
+        record.close_attempt(error)
+        record.outcome, record.error = "error", error
+        self.log.append(record.event())
         await self._tell(record, error, writer)
 
     async def _tell(self, record: CallRecord, error: CallError, writer: Writer) -> None:
@@ -173,21 +181,28 @@ class Pipeline:
         except TimeoutError:
             logger.info("call %s: the caller does not take the end of the answer", record.arrival.id)
 
-    def _cancelled(self, record: CallRecord) -> None:
+    def _cancelled(self, record: CallRecord, exchange: Exchange | None) -> None:
         if record.outcome is not None:  # it was recorded before the caller left
             return
         record.outcome, record.error = "cancelled", Cancelled()
+        record.reply = None if exchange is None else exchange.reply
         record.close_attempt(record.error)
         self.log.append(record.event())
 
-    async def _log(self, record: CallRecord) -> None:
-        """Record the call. Waits for the disk only where the log is durable in "sync"."""
+    async def _record(self, record: CallRecord) -> None:
+        """Record an answer. Where the log is durable in "sync", its last byte waits for that, within the deadline."""
         event = record.event()
         if not self.log.sync:
             self.log.append(event)
             return
         try:
-            await self.log.append_committed(event)
-        except LogError as error:
-            message = f"The call could not be recorded. {error.message}"
+            async with asyncio.timeout(record.deadline - self.clock.monotonic()):
+                await self.log.append_committed(event)
+        except (LogError, TimeoutError) as error:
+            message = "The call could not be recorded in time."
             raise Saturated(message, retry_after=SATURATED_RETRY_SECONDS) from error
+
+
+def _reserve(rest: float) -> float:
+    """Return how much of the rest of a deadline is kept for its end, in seconds."""
+    return min(LAST_RESORT_RESERVE, rest / 10)

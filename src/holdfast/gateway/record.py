@@ -7,12 +7,22 @@ import msgspec
 from holdfast import events
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
 from holdfast.clock import Clock
-from holdfast.errors import CallError, ConnectionFailed, MalformedResponse, ProviderError
+from holdfast.errors import (
+    CallError,
+    Cancelled,
+    ConnectionFailed,
+    DeadlineExceeded,
+    MalformedResponse,
+    PhaseTimeout,
+    ProviderError,
+)
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
 from holdfast.providers.base import Source
 
 Kind = Literal["chat", "embeddings"]
+MOST_TOKENS = 10**9
+"""A count above it is a provider's mistake."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,15 +68,30 @@ class AttemptRecord:
         self.usage: Usage | None = None
         self.cost_nanousd: int | None = None
         self.error: CallError | None = None
+        self.streamed = False
         self.spoke = False
 
     def close(self, error: CallError | None) -> None:
-        """End it, and settle what it cost: nothing if the provider had not begun to answer, unknown if it broke off."""
+        """End it, and settle what it cost: nothing if the provider refused or never spoke, unknown if it broke off."""
         self.ended, self.error = self.clock.monotonic(), error
+        if self.usage is not None and not _counts(self.usage):
+            self.usage = None
         if self.usage is not None:
             self.cost_nanousd = None if self.model.price is None else self.model.price.cost_nanousd(self.usage)
-        elif error is not None and self.first_token is None and not _began(error):
+        elif error is not None and self.first_token is None and not self._may_be_charged(error):
             self.cost_nanousd = 0
+
+    def _may_be_charged(self, error: CallError) -> bool:
+        """Whether the provider had begun to answer, or may have: one that isn't streamed is not seen before its end."""
+        match error:
+            case ConnectionFailed():
+                return not error.before_headers
+            case PhaseTimeout(phase="connect"):
+                return False
+            case PhaseTimeout() | DeadlineExceeded() | Cancelled():
+                return not self.streamed
+            case _:
+                return isinstance(error, MalformedResponse)
 
     def event(self, start: float) -> events.Attempt:
         """Return what the log keeps of it, once it is closed."""
@@ -190,11 +215,10 @@ class CallRecord:
         )
 
 
-def _began(error: CallError) -> bool:
-    """Whether the provider had begun to answer, which it may charge for."""
-    if isinstance(error, ConnectionFailed):
-        return not error.before_headers
-    return isinstance(error, MalformedResponse)
+def _counts(usage: Usage) -> bool:
+    """Whether a provider has counted: not where it fills in zeros, nor where no call could use so many tokens."""
+    counts = msgspec.structs.astuple(usage)
+    return bool(usage.input_tokens or usage.output_tokens) and min(counts) >= 0 and max(counts) <= MOST_TOKENS
 
 
 def _micros(seconds: float) -> int:

@@ -50,5 +50,7 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     """The longest request headers that are taken from a caller."""
     max_answer: Size = Size(32 * 2**20)
     """The longest answer that is taken from a provider."""
+    store: Store = "all"
+    """What the log keeps of calls to a model by its own name; a feature says it for its own calls."""
     drain: Duration = Duration(30)
     """How long a stopping gateway waits for its calls."""

@@ -36,7 +36,7 @@ _opened: ContextVar[list[socket.socket]] = ContextVar("_opened")
 class AiohttpTransport:
     """HTTP/1.1 through aiohttp. Implements `http.base.Transport`; the options are those of `PooledTransport`.
 
-    `proxy` is the URL of an HTTP proxy ("http://user:password@host:port") that every request goes through.
+    `proxy` is the URL of an HTTP proxy ("http://host:port") that every request goes through.
 
     Raises:
         HoldfastError: aiohttp is not installed.

@@ -123,9 +123,11 @@ class Telemetry:
 
     def __call__(self, batch: Sequence[AnyEvent]) -> None:
         for event in batch:
-            if isinstance(event, Call):
+            if not isinstance(event, Call):
+                continue
+            if event.store != "none":
                 self._trace(event)
-                self._measure(event)
+            self._measure(event)
 
     def close(self) -> None:
         """Export what is left, within the settings' timeout."""

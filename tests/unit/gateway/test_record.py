@@ -62,6 +62,7 @@ def test_an_answer_costs_its_tokens(record: CallRecord) -> None:
     "error",
     [
         Overloaded(provider_status=503),
+        PhaseTimeout("connect", 1.0),
         PhaseTimeout("first_token", 1.0),
         ConnectionFailed(before_headers=True),
         DeadlineExceeded(),
@@ -69,9 +70,16 @@ def test_an_answer_costs_its_tokens(record: CallRecord) -> None:
     ],
 )
 def test_an_attempt_that_failed_before_an_answer_began_costs_nothing(record: CallRecord, error: CallError) -> None:
-    record.open_attempt(model())
+    record.open_attempt(model()).streamed = True
     record.close_attempt(error)
     assert record.cost_nanousd == 0
+
+
+@pytest.mark.parametrize("error", [PhaseTimeout("answer", 1.0), DeadlineExceeded(), Cancelled()])
+def test_a_whole_answer_that_came_too_late_costs_nobody_knows_what(record: CallRecord, error: CallError) -> None:
+    record.open_attempt(model())
+    record.close_attempt(error)
+    assert record.cost_nanousd is None
 
 
 @pytest.mark.parametrize("error", [ConnectionFailed(before_headers=False), MalformedResponse()])
