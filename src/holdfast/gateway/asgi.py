@@ -23,7 +23,7 @@ from holdfast.errors import (
     NotAllowed,
     NotFound,
 )
-from holdfast.gateway.connection import CANCELS
+from holdfast.gateway.connection import CANCELS, WHOLE
 from holdfast.gateway.hints import read_hints
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind
@@ -35,7 +35,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 BODY_SECONDS = 30.0
-"""How long a caller may take to send a body that did not come at once."""
+"""How long a caller may take to send a body that did not come with its head."""
 HINT_PREFIX = b"x-holdfast-"
 
 logger = logging.getLogger(__name__)
@@ -110,6 +110,10 @@ class Gateway:
         except CallError as error:
             await pipeline.reject(arrival, error, writer)
             return
+        except Exception:
+            logger.exception("call %s could not be read", id)
+            await pipeline.reject(arrival, InternalError(), writer)
+            return
         writer.request = arrival.request
         if CANCELS in scope.get("extensions", ()):
             await pipeline.run(arrival, writer)
@@ -119,20 +123,13 @@ class Gateway:
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         settings = self._pipeline.catalog.settings
         _check_headers(scope, settings)
-        message = await _piece(receive)
-        pieces, size = [message["body"]], len(message["body"])
-        if message["more_body"]:
-            try:
-                async with asyncio.timeout(BODY_SECONDS):
-                    while size <= settings.max_body and message["more_body"]:
-                        message = await _piece(receive)
-                        pieces.append(message["body"])
-                        size += len(message["body"])
-            except TimeoutError as error:
-                raise InvalidRequest(f"The body did not arrive within {BODY_SECONDS:g} s.") from error
-        if size > settings.max_body:
-            raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
-        return b"".join(pieces)
+        if WHOLE in scope.get("extensions", ()):  # it need not be waited for
+            return await _read(receive, settings.max_body)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await _read(receive, settings.max_body)
+        except TimeoutError as error:
+            raise InvalidRequest(f"The body did not arrive within {BODY_SECONDS:g} s.") from error
 
     # --- pages ---
 
@@ -183,12 +180,19 @@ def _decode(arrival: Arrival, route: CallRoute, scope: Scope, body: bytes) -> Ar
     return msgspec.structs.replace(arrival, request=request, source=source, hints=hints)
 
 
-async def _piece(receive: Receive) -> MutableMapping[str, Any]:
-    """Return the next piece of a body. Raises Cancelled."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Cancelled("The caller hung up before the end of the body.")
-    return {"body": message.get("body", b""), "more_body": message.get("more_body", False)}
+async def _read(receive: Receive, most: int) -> bytes:
+    """Return a body. Raises Cancelled, BodyTooLarge."""
+    pieces, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Cancelled("The caller hung up before the end of the body.")
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > most:
+            raise BodyTooLarge(f"The request body is larger than {most} bytes.")
+        more = message.get("more_body", False)
+    return b"".join(pieces)
 
 
 async def _unless_hung_up(receive: Receive, call: Awaitable[None]) -> None:

@@ -1,7 +1,8 @@
 """A caller's connection: HTTP/1.1 on httptools, each request a task of the ASGI app. Strict, and made for the hot path.
 
-What it does beyond ASGI: the task of a caller who hangs up is cancelled (`scope["extensions"][CANCELS]` says so), and
-a response's head leaves together with the first piece of its body.
+What it does beyond ASGI: the task of a caller who hangs up is cancelled (`scope["extensions"][CANCELS]` says so),
+`scope["extensions"][WHOLE]` says that the body has arrived, and a response's head leaves together with the first piece
+of its body.
 """
 
 import asyncio
@@ -20,7 +21,9 @@ Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 CANCELS: Final = "holdfast.cancels"
+WHOLE: Final = "holdfast.whole"
 EXTENSIONS: Final[Mapping[str, Mapping[str, object]]] = {CANCELS: {}}
+WITH_BODY: Final[Mapping[str, Mapping[str, object]]] = {CANCELS: {}, WHOLE: {}}
 IDLE_SECONDS: Final = 75.0
 """How long a connection is kept without a request."""
 HEAD_SECONDS: Final = 30.0
@@ -305,6 +308,8 @@ class Exchange:
     def start(self) -> None:
         """Let the app begin. The body may still be on its way."""
         self.started = True
+        if self.complete:
+            self._scope["extensions"] = WITH_BODY
         self._task = self._connection.host.loop.create_task(self._run())
 
     def feed(self, body: bytes) -> int:
