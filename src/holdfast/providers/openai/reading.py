@@ -1,9 +1,11 @@
 """Answers as servers send them: JSON of the wire -> `chat.py` values, whole or event by event."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from holdfast.chat import Choice, Chunk, Finish, Part, Refusal, Reply, Text, ToolCall, ToolCallDelta, Unknown, Usage
 from holdfast.errors import MalformedResponse, Overloaded, ProviderError, ProviderFailed
@@ -13,16 +15,20 @@ from holdfast.providers.openai.wire import (
     WireAnswer,
     WireAnswerCall,
     WireChoice,
+    WirePlainReply,
     WireReply,
+    WireWholeAnswer,
     finish,
     reasoning_parts,
     signature_of,
 )
 
+_T = TypeVar("_T")
 _REPLY = msgspec.json.Decoder(WireReply)
+_PLAIN_REPLY = msgspec.json.Decoder(WirePlainReply)
 _JSON = msgspec.json.Decoder()
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SAID = frozenset(("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "error", "holdfast"))
-_OWN_FIELDS = ("annotations", "audio")
 _BROKEN_OFF = {
     "error": ProviderFailed,
     "abort": ProviderFailed,
@@ -33,62 +39,103 @@ _BROKEN_OFF = {
 _NO_ANSWER = WireAnswer()
 
 
-def parse(body: bytes, what: str) -> WireReply:
+def _parse(decoder: "msgspec.json.Decoder[_T]", body: bytes, what: str) -> _T:
     """Decode a payload. Raises MalformedResponse."""
     try:
         if not body.isascii():
             body.decode()  # msgspec skips what it does not need, and a caller may get all of it
-        return _REPLY.decode(body)
+        return decoder.decode(body)
     except (ValueError, RecursionError, OverflowError) as error:
         raise _malformed(what, error) from None
 
 
-def _tree(body: bytes, what: str) -> Any:
-    """Decode a payload that `parse` has accepted, as it is. Raises MalformedResponse."""
+def _tree(data: bytes | msgspec.Raw, what: str) -> Any:
+    """Decode a payload that `_parse` has accepted, or a part of it, as it is. Raises MalformedResponse."""
     try:
-        return _JSON.decode(body)
+        return _JSON.decode(data)
     except (ValueError, RecursionError, OverflowError) as error:
         raise _malformed(what, error) from None
+
+
+class _Answer(msgspec.Struct, dict=True):
+    """A whole answer as plain JSON, decoded when a part of it is asked for that its struct leaves out."""
+
+    body: bytes
+
+    @cached_property
+    def tree(self) -> Any:
+        return _tree(self.body, "answer")
 
 
 def _malformed(what: str, error: Exception) -> MalformedResponse:
     return MalformedResponse(f"The provider's {what} does not follow the openai wire: {error}.")
 
 
-def read_reply(body: bytes, api_key: str | None) -> Reply:
-    """Decode a whole answer. Raises MalformedResponse, or what an error in its place reports."""
-    wire = parse(body, "answer")
-    tree = _tree(body, "answer")
-    if wire.error:
-        raise failure(tree, api_key=api_key)
-    if not wire.choices:
-        raise MalformedResponse("The provider's answer has no choices.")
-    id = wire.id or ""
-    choices = [_choice(choice, tree["choices"][i], id, api_key) for i, choice in enumerate(wire.choices)]
-    usage = wire.usage or (wire.choices[0].usage if wire.choices else None)
-    return Reply(
-        id=id,
-        model=wire.model or "",
-        choices=tuple(choices),
-        usage=usage.value() if usage is not None else None,
-        fingerprint=wire.system_fingerprint,
-        created=int(wire.created or 0),
-        extra={key: value for key, value in tree.items() if key not in _SAID},
-    )
+class ReplyReader:
+    """Decodes the whole answers of one server. One that says more than the API does is known by its first answer, and
+    its answers are read twice: for the fields of the API, and for the others."""
+
+    def __init__(self, api_key: str | None) -> None:
+        self._api_key = api_key
+        self._says_more = False
+
+    def read(self, body: bytes) -> Reply:
+        """Raises MalformedResponse, or what an error in place of the answer reports."""
+        wire, extra = self._open(body)
+        if wire.error:
+            raise failure(_tree(body, "answer"), api_key=self._api_key)
+        if not wire.choices:
+            raise MalformedResponse("The provider's answer has no choices.")
+        id, answer = wire.id or "", _Answer(body)
+        choices: list[Choice] = []
+        for choice in wire.choices:
+            _check(choice, self._api_key)
+            choices.append(_choice(choice, len(choices), id, answer))
+        usage = wire.usage or wire.choices[0].usage
+        return Reply(
+            id=id,
+            model=wire.model or "",
+            choices=tuple(choices),
+            usage=usage.value() if usage is not None else None,
+            fingerprint=wire.system_fingerprint,
+            created=int(wire.created or 0),
+            extra=extra,
+        )
+
+    def _open(self, body: bytes) -> tuple[WireReply, dict[str, Any]]:
+        """Return the fields of the API, and the others."""
+        if self._says_more:
+            return _open_twice(body)
+        try:
+            wire = _parse(_PLAIN_REPLY, body, "answer")
+        except MalformedResponse:
+            opened = _open_twice(body)
+            self._says_more = True
+            return opened
+        return wire, {} if wire.service_tier is UNSET else {"service_tier": wire.service_tier}
 
 
-def _choice(wire: WireChoice, tree: dict[str, Any], id: str, api_key: str | None) -> Choice:
-    if wire.message is None:
+def _open_twice(body: bytes) -> tuple[WireReply, dict[str, Any]]:
+    wire = _parse(_REPLY, body, "answer")
+    return wire, {name: _tree(raw, "answer") for name, raw in _FIELDS.decode(body).items() if name not in _SAID}
+
+
+def _choice(wire: WireChoice, i: int, id: str, answer: _Answer) -> Choice:
+    message = wire.message
+    if message is None:
         raise MalformedResponse("The provider's answer has a choice without a message.")
-    _check(wire, api_key)
-    parts = [*_parts(wire.message, id), *_own_parts(tree["message"])]
-    calls = any(isinstance(part, ToolCall) or _is_call(part) for part in parts)
+    parts, calls = _parts(message), False
+    if message.tool_calls or message.function_call is not None:
+        read = _calls(message, i, id, answer)
+        parts, calls = [*parts, *read], bool(read)
+    if message.annotations or message.audio:
+        parts += _own_parts(message)
     return Choice(
         parts=tuple(parts),
         finish=_finish(wire.finish_reason or "stop", calls=calls),
         logprobs=wire.logprobs.value() if wire.logprobs is not None else None,
         stop_sequence=wire.stop_reason if isinstance(wire.stop_reason, str) else None,
-        refusal_reason=_filtered(wire.content_filter_results),
+        refusal_reason=_filtered(wire.content_filter_results) if wire.content_filter_results else None,
     )
 
 
@@ -106,21 +153,31 @@ def _finish(word: str, *, calls: bool) -> Finish:
     return "tool_calls" if calls and end == "stop" else end
 
 
-def _parts(answer: WireAnswer, id: str) -> list[Part]:
-    text, thinking = _content(answer.content)
-    parts: list[Part] = list(
-        reasoning_parts(answer.reasoning_content or thinking, answer.reasoning, answer.reasoning_details)
-    )
+def _parts(message: WireAnswer) -> list[Part]:
+    """Read reasoning, text and refusal."""
+    parts: list[Part] = []
+    text, thinking = message.content, ""
+    if not isinstance(text, str):
+        text, thinking = _content(text)
+    if thinking or message.reasoning_content or message.reasoning or message.reasoning_details:
+        parts += reasoning_parts(message.reasoning_content or thinking, message.reasoning, message.reasoning_details)
     if text:
         parts.append(Text(text=text))
-    if answer.refusal:
-        parts.append(Refusal(text=answer.refusal))
-    for i, call in enumerate(answer.tool_calls or ()):
-        if call.function is not None:
-            parts.append(_tool_call(call, call.id or f"call_{id}_{i}"))
-    if answer.function_call is not None:
-        parts.append(ToolCall(id="", name=answer.function_call.name or "", arguments=answer.function_call.text))
+    if message.refusal:
+        parts.append(Refusal(text=message.refusal))
     return parts
+
+
+def _calls(message: WireAnswer, i: int, id: str, answer: _Answer) -> list[Part]:
+    """Read the calls of functions, then those that only this wire has, as they came."""
+    wires = message.tool_calls or []
+    calls: list[Part] = [
+        _tool_call(call, call.id or f"call_{id}_{j}") for j, call in enumerate(wires) if call.function is not None
+    ]
+    if (function := message.function_call) is not None:
+        calls.append(ToolCall(id="", name=function.name or "", arguments=function.text))
+    own = [j for j, call in enumerate(wires) if call.function is None and call.type is not None and call.id]
+    return calls + [Unknown(wire="openai", value=answer.tree["choices"][i]["message"]["tool_calls"][j]) for j in own]
 
 
 def _tool_call(call: WireAnswerCall, id: str) -> ToolCall:
@@ -131,15 +188,10 @@ def _tool_call(call: WireAnswerCall, id: str) -> ToolCall:
     return ToolCall(id=id, name=function.name, arguments=function.text, signature=signature_of(call.extra_content))
 
 
-def _own_parts(message: dict[str, Any]) -> list[Unknown]:
-    """Keep what only this wire says: custom tool calls, and fields of the message such as audio."""
-    calls = [call for call in message.get("tool_calls") or () if "function" not in call]
-    own = [Unknown(wire="openai", value=call) for call in calls if isinstance(call.get("type"), str) and call.get("id")]
-    return own + [Unknown(wire="openai", value={key: message[key]}) for key in _OWN_FIELDS if message.get(key)]
-
-
-def _is_call(part: Part) -> bool:
-    return isinstance(part, Unknown) and "id" in part.value
+def _own_parts(message: WireWholeAnswer) -> list[Unknown]:
+    """Keep the fields of a message that only this wire has."""
+    own = {"annotations": message.annotations, "audio": message.audio}
+    return [Unknown(wire="openai", value={key: value}) for key, value in own.items() if value]
 
 
 def _content(content: str | list[Any] | None) -> tuple[str, str]:
@@ -231,7 +283,7 @@ class OpenAIStream:
                 return ()
         if event.name == b"error":
             raise self._failure(data)
-        wire = parse(data, "event")
+        wire = _parse(_REPLY, data, "event")
         if wire.error or (wire.x_groq is not None and wire.x_groq.error):
             raise self._failure(data)
         choices = wire.choices
@@ -254,7 +306,7 @@ class OpenAIStream:
     def _chunks(self, wire: WireReply, usage: Usage | None, data: bytes) -> Sequence[Chunk]:
         """Return the chunks of an event that has several choices, or none."""
         if not wire.choices:
-            return (_named(Chunk(usage=usage, raw=data), wire),) if usage is not None else ()
+            return (_chunk(wire, usage=usage, raw=data),) if usage is not None else ()
         chunks = [self._chunk(choice, wire, None, None) for choice in wire.choices]
         chunks[-1].usage = usage or chunks[-1].usage
         return chunks
@@ -262,11 +314,9 @@ class OpenAIStream:
     def _chunk(self, choice: WireChoice, wire: WireReply, usage: Usage | None, raw: bytes | None) -> Chunk:
         number = choice.index
         delta = choice.delta or choice.message or _NO_ANSWER
-        chunk = _named(Chunk(choice=number, usage=usage, raw=raw), wire)
         content = delta.content
-        if isinstance(content, str):
-            chunk.text = content
-        elif content:
+        chunk = _chunk(wire, number, content if isinstance(content, str) else "", usage, raw)
+        if content and not chunk.text:
             chunk.text, chunk.reasoning = _content(content)
         if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
             _read_reasoning(chunk, delta)
@@ -327,13 +377,18 @@ class OpenAIStream:
         return MalformedResponse("The provider's event has neither choices nor usage.")
 
 
-def _named(chunk: Chunk, wire: WireReply) -> Chunk:
-    if wire.id:
-        chunk.id = wire.id
-    if wire.model:
-        chunk.model = wire.model
-    chunk.fingerprint = wire.system_fingerprint
-    return chunk
+def _chunk(
+    wire: WireReply, choice: int = 0, text: str = "", usage: Usage | None = None, raw: bytes | None = None
+) -> Chunk:
+    return Chunk(
+        choice=choice,
+        text=text,
+        usage=usage,
+        id=wire.id or "",
+        model=wire.model or "",
+        fingerprint=wire.system_fingerprint,
+        raw=raw,
+    )
 
 
 def _read_reasoning(chunk: Chunk, delta: WireAnswer) -> None:

@@ -27,7 +27,7 @@ from holdfast.errors import BadRequest, MalformedResponse, ProviderError
 from holdfast.http.base import Headers, HttpRequest
 from holdfast.providers.base import Endpoint, Source, Upstream
 from holdfast.providers.openai.failures import failure
-from holdfast.providers.openai.reading import OpenAIStream, read_reply
+from holdfast.providers.openai.reading import OpenAIStream, ReplyReader
 from holdfast.providers.openai.wire import WireVectors
 from holdfast.providers.openai.writing import write_format, write_messages, write_tool, write_tool_choice
 
@@ -134,6 +134,7 @@ class OpenAIUpstream(Upstream):
         self._embeddings_url = f"{endpoint.base_url}/embeddings{query}"
         self._headers = _headers(endpoint)
         self._quirks = endpoint.quirks
+        self._reader = ReplyReader(endpoint.api_key)
 
     def encode(self, request: Request, source: Source | None = None) -> HttpRequest:
         """Return what to send. See `Upstream.encode`."""
@@ -149,7 +150,7 @@ class OpenAIUpstream(Upstream):
 
     def decode(self, body: bytes) -> Reply:
         """Decode a whole answer. See `Upstream.decode`."""
-        return read_reply(body, self.endpoint.api_key)
+        return self._reader.read(body)
 
     def stream(self) -> OpenAIStream:
         """Return a decoder for one streamed answer."""

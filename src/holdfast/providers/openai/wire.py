@@ -256,7 +256,7 @@ class WireAnswerCall(msgspec.Struct):
 
 
 class WireAnswer(msgspec.Struct):
-    """A whole message, or the delta of one."""
+    """The delta of a message, or what a whole one has too."""
 
     content: str | list[Any] | None = None
     refusal: str | None = None
@@ -267,11 +267,18 @@ class WireAnswer(msgspec.Struct):
     function_call: WireAnswerFunction | None = None
 
 
+class WireWholeAnswer(WireAnswer):
+    """A whole message. What only this wire has is kept as it came."""
+
+    annotations: Any = None
+    audio: Any = None
+
+
 class WireChoice(msgspec.Struct):
     """`stop_reason` is vLLM's, `content_filter_results` Azure's, `error` OpenRouter's, `usage` Moonshot's."""
 
     index: int = 0
-    message: WireAnswer | None = None
+    message: WireWholeAnswer | None = None
     delta: WireAnswer | None = None
     finish_reason: str | None = None
     logprobs: WireLogprobs | None = None
@@ -297,6 +304,13 @@ class WireReply(msgspec.Struct):
     usage: WireUsage | None = None
     error: Any = None
     x_groq: WireGroq | None = None
+
+
+class WirePlainReply(WireReply, forbid_unknown_fields=True):
+    """A whole answer that says nothing beyond the API's own fields."""
+
+    object: Any = None
+    service_tier: Any = UNSET
 
 
 class WireVector(msgspec.Struct):

@@ -350,6 +350,28 @@ def test_fields_beyond_ours_are_kept() -> None:
     assert (reply.extra, reply.fingerprint, reply.created) == ({"service_tier": "flex"}, "fp", 7)
 
 
+def test_a_server_that_says_more_than_the_api_is_read_in_full_every_time() -> None:
+    server = upstream()
+    more = {"provider": "p", "timings": {"ms": [1.5, None]}, "service_tier": None}
+    for said in ({}, more, {"service_tier": "flex"}, more, {}):
+        assert server.decode(answer({"content": "x"}, object="chat.completion", **said)).extra == said
+
+
+def test_what_only_this_wire_says_of_an_answer_is_kept_after_the_calls() -> None:
+    custom = {"id": "c1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}, "more": 1}
+    call = {"id": "c2", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    read = choice(
+        {"content": "x", "tool_calls": [custom, call], "annotations": [{"type": "url_citation"}], "audio": None}
+    )
+    assert read.finish == "tool_calls"
+    assert read.parts == (
+        Text(text="x"),
+        ToolCall(id="c2", name="f", arguments="{}"),
+        Unknown(wire="openai", value=custom),
+        Unknown(wire="openai", value={"annotations": [{"type": "url_citation"}]}),
+    )
+
+
 @pytest.mark.parametrize(
     "body",
     [
