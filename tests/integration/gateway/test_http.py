@@ -551,7 +551,7 @@ def test_a_caller_who_hangs_up_cancels_the_upstream_call_at_once(gateway, provid
         left = time.monotonic()
         leave(caller, how)
         providers.wait_for(lambda record: record.hung_up_at is not None)
-        assert time.monotonic() - left < 1
+        assert time.monotonic() - left < 3
     call = gateway.calls(session=session)[0]
     assert (call["outcome"], call["error"]) == ("cancelled", "cancelled")
 
