@@ -26,7 +26,8 @@ from holdfast.gateway.server import BACKLOG, Server
 
 WATCH_SECONDS = 1.0
 YOUNG_SECONDS = 5.0
-"""A worker that dies younger than this is replaced only after a pause, so that a bad start doesn't spin..."""
+"""A worker that dies younger than this, as did the one before it, is replaced only after a pause: so a bad start
+doesn't spin..."""
 FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
 """...which doubles each time."""
 LEAVE_SECONDS = 20.0
@@ -176,9 +177,9 @@ def _work(news: News, base: Path, listener: socket.socket, pipe: Connection) -> 
 
 
 class _Worker:
-    """A process, started anew. What waits on its socket when it dies is for the next one."""
+    """A process, started anew. `failures` says how many died young in its place, one after the other."""
 
-    def __init__(self, configuration: Configuration, listener: socket.socket, pause: float = 0.0) -> None:
+    def __init__(self, configuration: Configuration, listener: socket.socket, failures: int = 0) -> None:
         self._listener = listener
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
@@ -192,7 +193,7 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         far_end.close()
         self._started = time.monotonic()
-        self.pause = pause
+        self._failures = failures
         self.replace_at: float | None = None
         """When it is to be replaced, once it is dead."""
 
@@ -204,31 +205,30 @@ class _Worker:
         try:
             self.pipe.send((dict(configuration.files), configuration.at_us))
         except OSError:
-            logger.debug("worker %s died before it heard of the new configuration", self.process.pid)
+            logger.debug("Worker %s died before it heard of the new configuration", self.process.pid)
 
     def send(self, number: signal.Signals) -> None:
         if self.alive and self.process.pid is not None:
             os.kill(self.process.pid, number)
 
     def bury(self, now: float) -> float:
-        """Settle when it is to be replaced. Until then its share of the connections goes to the others."""
-        young = now - self._started < YOUNG_SECONDS
-        self.pause = min(max(FIRST_PAUSE, 2 * self.pause), LAST_PAUSE) if young else 0.0
+        """Settle when it is to be replaced.
+
+        Connections that wait on its socket are for the next one. If that is not to come at once, the others get them.
+        """
+        self._failures = self._failures + 1 if now - self._started < YOUNG_SECONDS else 0
+        pause = min(FIRST_PAUSE * 2 ** (self._failures - 2), LAST_PAUSE) if self._failures > 1 else 0.0
         self.pipe.close()
-        if young:
+        if pause:
             self._listener.shutdown(socket.SHUT_RDWR)
-        logger.error(
-            "worker %s ended with exit code %s; another starts in %g s",
-            self.process.pid,
-            self.process.exitcode,
-            self.pause,
-        )
-        return now + self.pause
+        when = f"in {pause:g} s" if pause else "at once"
+        logger.error("Worker %s ended with %s; another starts %s.", self.process.pid, self.process.exitcode, when)
+        return now + pause
 
     def replaced(self, configuration: Configuration) -> "_Worker":
         """Start another in its place. Raises OSError."""
         self._listener.listen(BACKLOG)
-        return _Worker(configuration, self._listener, self.pause)
+        return _Worker(configuration, self._listener, self._failures)
 
 
 class _Supervisor:
@@ -271,7 +271,7 @@ class _Supervisor:
             try:
                 self._workers[index] = worker.replaced(self._configuration)
             except OSError as error:
-                logger.error("no worker could be started: %s", error)
+                logger.error("No worker could be started: %s", error)
                 worker.replace_at = now + LAST_PAUSE
 
     def _reload(self, *, force: bool) -> None:
