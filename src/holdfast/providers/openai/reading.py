@@ -306,7 +306,7 @@ class OpenAIStream:
     def _chunks(self, wire: WireReply, usage: Usage | None, data: bytes) -> Sequence[Chunk]:
         """Return the chunks of an event that has several choices, or none."""
         if not wire.choices:
-            return (_chunk(wire, usage=usage, raw=data),) if usage is not None else ()
+            return (_chunk(wire, usage, data),) if usage is not None else ()
         chunks = [self._chunk(choice, wire, None, None) for choice in wire.choices]
         chunks[-1].usage = usage or chunks[-1].usage
         return chunks
@@ -315,7 +315,7 @@ class OpenAIStream:
         number = choice.index
         delta = choice.delta or choice.message or _NO_ANSWER
         content = delta.content
-        chunk = _chunk(wire, number, content if isinstance(content, str) else "", usage, raw)
+        chunk = _chunk(wire, usage, raw, number, content if isinstance(content, str) else "")
         if content and not chunk.text:
             chunk.text, chunk.reasoning = _content(content)
         if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
@@ -377,9 +377,7 @@ class OpenAIStream:
         return MalformedResponse("The provider's event has neither choices nor usage.")
 
 
-def _chunk(
-    wire: WireReply, choice: int = 0, text: str = "", usage: Usage | None = None, raw: bytes | None = None
-) -> Chunk:
+def _chunk(wire: WireReply, usage: Usage | None, raw: bytes | None, choice: int = 0, text: str = "") -> Chunk:
     return Chunk(
         choice=choice,
         text=text,

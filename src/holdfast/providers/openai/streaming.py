@@ -12,6 +12,7 @@ from holdfast.providers.openai.writing import Json
 
 _ENCODER = msgspec.json.Encoder()
 _JSON = msgspec.json.Decoder()
+_CR, _LF = b"\r\n"
 _DONE = b"data: [DONE]\n\n"
 _TYPES = {403: "permission_error", 429: "rate_limit_error"}
 _CODES = {
@@ -164,7 +165,7 @@ def _tree(raw: bytes) -> Json | None:
 
 
 def _event(payload: bytes) -> bytes:
-    if b"\n" in payload or b"\r" in payload:  # between the tokens of JSON a line break is a space
+    if _LF in payload or _CR in payload:  # between the tokens of JSON a line break is a space
         payload = payload.replace(b"\n", b" ").replace(b"\r", b" ")
     return b"data: %b\n\n" % payload
 
