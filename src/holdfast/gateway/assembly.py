@@ -54,7 +54,7 @@ class Assembly:
         return any(choice.finish == "length" for choice in self._choices.values())
 
     def reply(self) -> Reply:
-        """Return what has been said so far. A choice that has not ended counts as stopped."""
+        """Return what has been said so far. A choice that has not ended is "cut"."""
         choices = tuple(self._choices[index].value() for index in sorted(self._choices))
         return Reply(id=self._id, model=self.model, choices=choices, usage=self.usage, fingerprint=self.fingerprint)
 
@@ -106,7 +106,7 @@ class _Choice:
         calls = [self._calls[index].value() for index in sorted(self._calls)]
         return Choice(
             parts=(*self._parts, *calls),
-            finish=self.finish or "stop",
+            finish=self.finish or "cut",
             logprobs=tuple(self.logprobs) or None,
             stop_sequence=self._stop_sequence,
             refusal_reason=self._refusal_reason,

@@ -71,3 +71,7 @@ def test_a_limit_that_cuts_any_choice_cuts_the_answer() -> None:
     assert not assembly.cut
     assembly.add(Chunk(choice=1, text="ha", finish="length"))
     assert assembly.cut
+
+
+def test_an_answer_that_broke_off_is_not_taken_for_one_that_stopped() -> None:
+    assert assemble(Chunk(text="a b")).choices[0].finish == "cut"
