@@ -25,7 +25,7 @@ WHOLE: Final = "holdfast.whole"
 EXTENSIONS: Final[Mapping[str, Mapping[str, object]]] = {CANCELS: {}}
 WITH_BODY: Final[Mapping[str, Mapping[str, object]]] = {CANCELS: {}, WHOLE: {}}
 IDLE_SECONDS: Final = 75.0
-"""How long a connection is kept without a request."""
+"""How long a connection is kept without a request, or while its caller takes nothing of a response."""
 HEAD_SECONDS: Final = 30.0
 """How long the head of a request may take to arrive."""
 LINGER_SECONDS: Final = 2.0
@@ -89,6 +89,8 @@ class Connection(asyncio.Protocol):
         self._exchanges: deque[Exchange] = deque()
         self._paused = False
         self._closing = False
+        self._unsent = 0
+        """Bytes that the caller had not taken at the last sweep."""
         self.drained: asyncio.Future[None] | None = None
         """Pending while the caller reads more slowly than the app writes, else None."""
 
@@ -101,7 +103,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.host.connections.discard(self)
         self.host.closed.set()
-        self.resume_writing()
+        self._release()
         for exchange in self._exchanges:
             exchange.hang_up()
         self._exchanges.clear()
@@ -117,8 +119,7 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > self.host.max_head:
                 self._refuse(HeadersTooLarge(f"The request headers are larger than {self.host.max_head} bytes."))
-        if self._exchanges and not self._exchanges[0].started:
-            self._exchanges[0].start()
+        self._begin_next()
 
     def eof_received(self) -> None:
         """Close: a caller who ends its side has hung up."""
@@ -128,6 +129,12 @@ class Connection(asyncio.Protocol):
             self.drained = self.host.loop.create_future()
 
     def resume_writing(self) -> None:
+        self._release()
+        if not self._serving:
+            self._begin_next()
+            self.read_on()
+
+    def _release(self) -> None:
         if self.drained is not None:
             if not self.drained.done():
                 self.drained.set_result(None)
@@ -204,9 +211,9 @@ class Connection(asyncio.Protocol):
             self._leave(linger=not exchange.complete)
             return
         self.expires = self.host.loop.time() + IDLE_SECONDS
-        if self._exchanges:
-            self._exchanges[0].start()
-        self.read_on()
+        self._begin_next()
+        if self.drained is None:
+            self.read_on()
 
     def break_off(self) -> None:
         """End the connection in a way that no caller takes for the end of an answer."""
@@ -219,6 +226,25 @@ class Connection(asyncio.Protocol):
     def idle(self) -> bool:
         """Whether no request is under way."""
         return not self._exchanges
+
+    def sweep(self, now: float) -> None:
+        """Close it if no request comes, or if the caller takes nothing of what is left of the last response."""
+        unsent = self.transport.get_write_buffer_size()
+        if self._serving:
+            return
+        if unsent != self._unsent:
+            self._unsent, self.expires = unsent, now + IDLE_SECONDS
+        elif self.expires < now:
+            self.transport.abort() if unsent else self.transport.close()
+
+    @property
+    def _serving(self) -> bool:
+        return bool(self._exchanges) and self._exchanges[0].started
+
+    def _begin_next(self) -> None:
+        """Let the app begin with the next request, unless the last response still waits to be taken."""
+        if self._exchanges and not self._exchanges[0].started and self.drained is None:
+            self._exchanges[0].start()
 
     def _pause(self) -> None:
         if not self._paused:
@@ -271,6 +297,8 @@ class Connection(asyncio.Protocol):
     def _leave(self, *, linger: bool) -> None:
         """Close; with `linger` only when the caller has had time to read the response, though it is still sending."""
         self._closing = True
+        self._exchanges.clear()
+        self.expires = self.host.loop.time() + IDLE_SECONDS
         if linger and self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
             if self._paused:

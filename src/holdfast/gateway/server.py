@@ -98,14 +98,13 @@ class Server:
             await self.closed.wait()
 
     async def _sweep(self) -> None:
-        """Close connections that have been idle for too long, or whose head does not come."""
+        """Close connections without a request, or whose caller takes nothing of a response, for too long."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._set_date()
             now = self.loop.time()
             for connection in list(self.connections):
-                if connection.idle and connection.expires < now:
-                    connection.transport.close()
+                connection.sweep(now)
 
     def _set_date(self) -> None:
         self.date = b"date: " + formatdate(usegmt=True).encode()
