@@ -1,12 +1,13 @@
 """One attempt: a request to one model, and what came of it."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
-from holdfast.errors import BrokenStream, ConnectionFailed, MalformedResponse, PhaseTimeout
+from holdfast.errors import BrokenStream, ConnectionFailed, MalformedResponse, PhaseTimeout, ProviderError
 from holdfast.gateway.assembly import chunks_of
 from holdfast.gateway.catalog import Model
 from holdfast.http.base import HttpRequest, HttpResponse
@@ -15,18 +16,24 @@ from holdfast.providers.base import Source
 
 ERROR_BODY_LIMIT = 256 * 2**10
 """Bytes of an error body that are read: a message, not an answer."""
+ERROR_BODY_SECONDS = 1.0
+"""How long it may take: the status has come already."""
 TRAILER_SECONDS = 1.0
 """How long usage may come after the end of an answer."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one attempt may take: seconds by phase (see `http.base.Timeouts`) and bytes."""
+    """What one attempt may take: seconds by phase (see `http.base.Timeouts`) and bytes.
+
+    Nothing that trails a whole answer is waited for after `until`, on the loop's clock.
+    """
 
     connect: float
     first_token: float
     idle: float
     answer: float
     max_answer: int
+    until: float = math.inf
 
 
 Emit = Callable[[Sequence[Chunk]], Awaitable[None]]
@@ -70,7 +77,7 @@ class _Relay:
 
     def __init__(self, model: Model, choices: int, limits: Limits, emit: Emit) -> None:
         self._model = model
-        self._unfinished = choices
+        self._unfinished = set(range(choices))
         self._limits = limits
         self._emit = emit
         self._decoder = model.upstream.stream()
@@ -81,7 +88,7 @@ class _Relay:
     @property
     def complete(self) -> bool:
         """Whether every choice is whole, whatever happens to the connection now."""
-        return self._unfinished <= 0 and self._decoder.complete
+        return not self._unfinished and self._decoder.complete
 
     async def run(self, request: HttpRequest, timer: asyncio.Timeout) -> None:
         """Relay until the answer is whole. `timer` runs until the first token, and again for what trails the answer."""
@@ -91,16 +98,21 @@ class _Relay:
             await _require_success(model, response, limits)
             if (response.header(b"content-type") or b"").startswith(b"application/json"):
                 body = await response.read(limits.max_answer, limits.answer)
-                await self._emit(tuple(chunks_of(model.upstream.decode(body))))
+                reply = model.upstream.decode(body)
+                timer.reschedule(None)
+                await self._emit(tuple(chunks_of(reply)))
                 return
             await self._relay(response, timer)
         finally:
             response.close()
 
     async def _relay(self, response: HttpResponse, timer: asyncio.Timeout) -> None:
-        parser, limits = SSEParser(), self._limits
+        parser, limits, size = SSEParser(), self._limits, 0
         try:
             async for piece in response.pieces(limits.first_token, limits.idle):
+                size += len(piece)
+                if size > limits.max_answer:
+                    raise MalformedResponse(f"The provider's answer is longer than {limits.max_answer} bytes.")
                 await self._take(parser.feed(piece), timer)
             await self._take(parser.end(), timer)
         except (ConnectionFailed, MalformedResponse, PhaseTimeout):
@@ -121,7 +133,7 @@ class _Relay:
                 for chunk in decoder.feed(event):
                     chunks.append(chunk)
                     if chunk.finish is not None:
-                        self._unfinished -= 1
+                        self._unfinished.discard(chunk.choice)
         finally:
             if not self.spoke and any(chunk.speaks or chunk.finish for chunk in chunks):
                 self.spoke = True
@@ -130,7 +142,7 @@ class _Relay:
                 self._held = []
                 await self._emit(chunks)
         if self.complete:
-            timer.reschedule(asyncio.get_running_loop().time() + TRAILER_SECONDS)
+            timer.reschedule(min(asyncio.get_running_loop().time() + TRAILER_SECONDS, self._limits.until))
 
 
 async def _fetch(model: Model, request: HttpRequest, limits: Limits) -> bytes:
@@ -151,5 +163,8 @@ async def _fetch(model: Model, request: HttpRequest, limits: Limits) -> bytes:
 
 async def _require_success(model: Model, response: HttpResponse, limits: Limits) -> None:
     if not 200 <= response.status < 300:
-        body = await response.read(ERROR_BODY_LIMIT, limits.idle)
+        try:
+            body = await response.read(ERROR_BODY_LIMIT, min(limits.idle, ERROR_BODY_SECONDS))
+        except ProviderError:
+            body = b""  # the status says what went wrong
         raise model.upstream.error(response.status, response.headers, body)

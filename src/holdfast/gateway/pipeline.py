@@ -15,7 +15,7 @@ from holdfast.errors import (
     Saturated,
 )
 from holdfast.gateway.attempt import Limits
-from holdfast.gateway.catalog import Catalog, Feature
+from holdfast.gateway.catalog import Catalog, Feature, Model
 from holdfast.gateway.exchange import Exchange, Writer, open_exchange
 from holdfast.gateway.fallback import Answered, Fail, Failed, Outcome, Try, UseLastResort, Verdict, fallback
 from holdfast.gateway.record import Arrival, CallRecord
@@ -27,6 +27,8 @@ LAST_RESORT_RESERVE = 0.25
 """Seconds of a deadline kept for the last resort; of a short deadline a tenth."""
 SHARE_OF_REST = 2 / 3
 """How much of the time left a model may take, for its first token or the whole answer, while others could follow."""
+SHORTEST_SECRET = 6
+"""Bytes of a configured header from which on no error may repeat it."""
 GOODBYE_SECONDS = 1.0
 """How long a caller may take to accept the end of a call that has failed."""
 
@@ -127,6 +129,7 @@ class Pipeline:
         try:
             await exchange.attempt(attempt, self._limits(record, feature, step))
         except ProviderError as error:
+            error.message = _concealed(error.message, attempt.model)
             record.close_attempt(error)
             return Failed(error, spoke=attempt.spoke)
         record.close_attempt(None)
@@ -201,6 +204,14 @@ class Pipeline:
         except (LogError, TimeoutError) as error:
             message = "The call could not be recorded in time."
             raise Saturated(message, retry_after=SATURATED_RETRY_SECONDS) from error
+
+
+def _concealed(message: str, model: Model) -> str:
+    """Return a message without the values of the headers that we add, some of which are secret."""
+    for _, value in model.upstream.endpoint.headers:
+        if len(value) >= SHORTEST_SECRET:
+            message = message.replace(value.decode("latin-1"), "***")
+    return message
 
 
 def _reserve(rest: float) -> float:
