@@ -25,7 +25,8 @@ HoldfastError
         ├── ContextTooLong           400  context_too_long
         ├── ContentRefused           400  content_refused
         ├── BadRequest               400  bad_request
-        ├── AuthenticationFailed     502  provider_authentication: our credentials, not the caller's
+        ├── AuthenticationFailed     502  provider_authentication: our credentials or account, not the caller's
+        ├── ModelUnavailable         502  model_unavailable: no such model there, or not for this account
         ├── PhaseTimeout             504  timeout: of the phase it names
         ├── ConnectionFailed         502  connection_failed
         ├── MalformedResponse        502  malformed_response
@@ -252,9 +253,15 @@ class BadRequest(ProviderError):
 
 
 class AuthenticationFailed(ProviderError):
-    """The provider did not accept the gateway's credentials."""
+    """The provider did not accept the gateway's credentials or account."""
 
     code = "provider_authentication"
+
+
+class ModelUnavailable(ProviderError):
+    """The provider does not know this model, or does not let this account use it."""
+
+    code = "model_unavailable"
 
 
 class PhaseTimeout(ProviderError):

@@ -58,7 +58,7 @@ def _failed_cost(how):
         ("status=500", "provider_failed", 1),
         ("status=429,retry_after=60", "rate_limited", 1),
         ("status=401", "provider_authentication", 1),
-        ("status=404", "provider_failed", 1),
+        ("status=404", "model_unavailable", 1),
         ("status=400", "bad_request", 1),
         ("context=2", "context_too_long", 1),
         ("reset=start", "connection_failed", 2),

@@ -46,7 +46,7 @@ def _behave(providers, model, how):
         ("status=400", openai.BadRequestError, 400, "bad_request"),
         ("status=401", openai.InternalServerError, 502, "provider_authentication"),
         ("status=403", openai.InternalServerError, 502, "provider_authentication"),
-        ("status=404", openai.InternalServerError, 502, "provider_failed"),
+        ("status=404", openai.InternalServerError, 502, "model_unavailable"),
         ("status=429,retry_after=7", openai.RateLimitError, 429, "rate_limit_exceeded"),
         ("status=500", openai.InternalServerError, 502, "provider_failed"),
         ("status=503", openai.InternalServerError, 503, "overloaded"),

@@ -2,55 +2,44 @@
 
 import re
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
 from holdfast.errors import (
-    AuthenticationFailed,
     BadRequest,
     CallError,
     ContentRefused,
     ContextTooLong,
+    ModelUnavailable,
     Overloaded,
     ProviderError,
-    ProviderFailed,
     RateLimited,
 )
 from holdfast.http.base import Headers
+from holdfast.providers.retry_after import retry_after, until
+from holdfast.providers.statuses import error_class
+from holdfast.providers.wording import message_of, plain
 
-_TYPES: dict[str, type[ProviderError]] = {
-    "invalid_request_error": BadRequest,
-    "authentication_error": AuthenticationFailed,
-    "permission_error": AuthenticationFailed,
-    "billing_error": AuthenticationFailed,
-    "not_found_error": ProviderFailed,
-    "request_too_large": ContextTooLong,
-    "rate_limit_error": RateLimited,
-    "api_error": ProviderFailed,
-    "timeout_error": ProviderFailed,
-    "overloaded_error": Overloaded,
+_TYPES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
 }
-_STATUSES: dict[int, type[ProviderError]] = {
-    401: AuthenticationFailed,
-    402: AuthenticationFailed,
-    403: AuthenticationFailed,
-    404: ProviderFailed,
-    408: ProviderFailed,
-    409: ProviderFailed,
-    413: ContextTooLong,
-    429: RateLimited,
-    503: Overloaded,
-    529: Overloaded,
-}
+"""The status that each type of error stands for."""
 # The wire has one type for everything that is wrong with a request; only the words tell whose fault it is.
 _MESSAGES: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
-    (re.compile(r"credit balance|usage limits|spend limit|billing", re.IGNORECASE), AuthenticationFailed),
     (re.compile(r"prompt is too long|context (window|length|limit)", re.IGNORECASE), ContextTooLong),
     (re.compile(r"content filter|output blocked|usage polic|safety|violat\w+ .*polic", re.IGNORECASE), ContentRefused),
 )
+_CALLERS_FILE = re.compile(r"\bfile\b(?!.*\bmodel\b)", re.IGNORECASE | re.DOTALL)
 _PARAM = re.compile(r"([a-z_]+(?:\.[\w-]+)*): ")
-_KEY = re.compile(r"\b(sk-[A-Za-z]{2,8}-)[\w-]{6,}|(?i:(bearer) )[\w.-]{6,}")
 _EXHAUSTED = re.compile(rb"(anthropic-ratelimit-[a-z-]+)-remaining")
 
 _WORDS = {
@@ -86,70 +75,45 @@ def response_error(status: int, headers: Headers, body: bytes, *, model: str, ke
     try:
         error = ENVELOPE.decode(body).error
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        error = ErrorObject(message=_plain(body))
-    kind = _STATUSES.get(status) or _TYPES.get(error.type) or (BadRequest if 400 <= status < 500 else ProviderFailed)
-    if status == 404 and "file" in error.message.lower() and "model" not in error.message.lower():
-        kind = BadRequest
-    elif status == 404:
-        error.message = f"The provider does not know the model {model!r} at this address: {error.message}"
-    message = error.message or f"The provider answered with status {status}."
-    return _make(kind, message, key=key, status=status, retry_after=_retry_after(headers))
+        error = ErrorObject(message=plain(body))
+    kind = _kind(error, status)
+    param = _PARAM.match(error.message) if kind.callers_fault else None
+    return kind(
+        message_of(kind, error.message, status=status, key=key, model=model),
+        provider_status=status,
+        param=param[1] if param else None,
+        retry_after=_retry_after(headers) if kind in (RateLimited, Overloaded) else None,
+    )
 
 
 def event_error(error: ErrorObject, *, key: str | None) -> ProviderError:
     """Translate an error that comes as an event of a stream, or as a body with status 200."""
-    kind = _TYPES.get(error.type, ProviderFailed)
-    return _make(kind, error.message or f"The provider reported {error.type or 'an error'}.", key=key)
+    kind = _kind(error)
+    param = _PARAM.match(error.message) if kind.callers_fault else None
+    told = error.message or f"The provider reported {error.type or 'an error'}."
+    return kind(message_of(kind, told, status=None, key=key), param=param[1] if param else None)
 
 
-def _make(
-    kind: type[ProviderError],
-    message: str,
-    *,
-    key: str | None,
-    status: int | None = None,
-    retry_after: float | None = None,
-) -> ProviderError:
+def _kind(error: ErrorObject, status: int | None = None) -> type[ProviderError]:
+    kind = error_class(status, _TYPES.get(error.type), message=error.message)
+    if kind is ModelUnavailable and _CALLERS_FILE.search(error.message):
+        return BadRequest
     if kind is BadRequest:
-        kind = next((told for pattern, told in _MESSAGES if pattern.search(message)), BadRequest)
-    param = _PARAM.match(message) if kind.callers_fault else None
-    return kind(
-        _masked(message, key)[:1000],
-        provider_status=status,
-        param=param[1] if param else None,
-        retry_after=retry_after if kind in (RateLimited, Overloaded) else None,
-    )
-
-
-def _masked(message: str, key: str | None) -> str:
-    if key:
-        message = message.replace(key, "***")
-    return _KEY.sub(lambda match: f"{match[1] or match[2] + ' '}***", message)
-
-
-def _plain(body: bytes) -> str:
-    """Return a body that is not the wire's JSON if it is a line for people, neither a page nor other JSON."""
-    text = " ".join(body[:400].decode(errors="replace").split())
-    return "" if text[:1] in "<{[" or text == "null" else text
+        return next((told for pattern, told in _MESSAGES if pattern.search(error.message)), kind)
+    return kind
 
 
 def _retry_after(headers: Headers) -> float | None:
-    """Return the seconds of `retry-after`, else those until every exhausted limit is reset, by the provider's clock."""
-    values = dict(reversed(headers))
+    """Return the seconds that the provider asks to wait, else those until every exhausted limit is reset."""
+    if (wait := retry_after(headers)) is not None:
+        return wait
+    values = dict(headers)
+    limits = [match[1] for name, left in headers if left == b"0" and (match := _EXHAUSTED.fullmatch(name))]
     try:
-        now = parsedate_to_datetime(values[b"date"].decode("latin-1")) if b"date" in values else None
-        if (after := values.get(b"retry-after")) is not None:
-            text = after.decode("latin-1")
-            return float(text) if text.replace(".", "", 1).isdigit() else _until(parsedate_to_datetime(text), now)
-        limits = [match[1] for name, left in headers if left == b"0" and (match := _EXHAUSTED.fullmatch(name))]
-        resets = [datetime.fromisoformat(values[limit + b"-reset"].decode("latin-1")) for limit in limits]
-        return _until(max(resets), now) if resets else None
-    except (ValueError, KeyError, TypeError, OverflowError):
+        resets = [datetime.fromisoformat(values[limit + b"-reset"].decode("latin-1")).timestamp() for limit in limits]
+    except (ValueError, KeyError, OverflowError):
         return None
-
-
-def _until(then: datetime, now: datetime | None) -> float | None:
-    return max(0.0, (then - now).total_seconds()) if now is not None else None
+    return until(max(resets, default=None), headers)
 
 
 def encode_error(error: CallError) -> dict[str, str]:

@@ -11,38 +11,32 @@ from holdfast.errors import (
     CallError,
     ContentRefused,
     ContextTooLong,
+    ModelUnavailable,
     Overloaded,
     ProviderError,
-    ProviderFailed,
     RateLimited,
 )
 from holdfast.http.base import Headers
 from holdfast.providers.google.wire import Json, Malformed, read
+from holdfast.providers.retry_after import retry_after, seconds
+from holdfast.providers.statuses import error_class
+from holdfast.providers.wording import message_of, plain
 
-_WORDS: Final[dict[str, type[ProviderError]]] = {
-    "INVALID_ARGUMENT": BadRequest,
-    "FAILED_PRECONDITION": BadRequest,
-    "OUT_OF_RANGE": BadRequest,
-    "UNAUTHENTICATED": AuthenticationFailed,
-    "PERMISSION_DENIED": AuthenticationFailed,
-    "NOT_FOUND": ProviderFailed,
-    "RESOURCE_EXHAUSTED": RateLimited,
-    "UNAVAILABLE": Overloaded,
-    "INTERNAL": ProviderFailed,
-    "DEADLINE_EXCEEDED": ProviderFailed,
+_WORDS: Final = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
 }
-_STATUSES: Final[dict[int, type[ProviderError]]] = {
-    401: AuthenticationFailed,
-    402: AuthenticationFailed,
-    403: AuthenticationFailed,
-    404: ProviderFailed,
-    408: ProviderFailed,
-    409: ProviderFailed,
-    429: RateLimited,
-    499: ProviderFailed,
-    503: Overloaded,
-    529: Overloaded,
-}
+"""The status that each code of google.rpc stands for."""
 _REASONS: Final[dict[str, type[ProviderError]]] = {
     "API_KEY_INVALID": AuthenticationFailed,
     "API_KEY_EXPIRED": AuthenticationFailed,
@@ -51,19 +45,18 @@ _REASONS: Final[dict[str, type[ProviderError]]] = {
     "CONTEXT_TOO_LONG": ContextTooLong,
     "CONTENT_REFUSED": ContentRefused,
     "PROVIDER_AUTHENTICATION": AuthenticationFailed,
+    "MODEL_UNAVAILABLE": ModelUnavailable,
 }
 # One word covers everything that is wrong with a request; only the message tells whose fault it is.
 _MESSAGES: Final[tuple[tuple[re.Pattern[str], type[ProviderError]], ...]] = (
     (
-        re.compile(r"API key (not valid|expired|not found)|location is not supported|\bbilling\b", re.IGNORECASE),
+        re.compile(r"API key (not valid|expired|not found)|location is not supported", re.IGNORECASE),
         AuthenticationFailed,
     ),
     (re.compile(r"exceeds the maximum number of tokens|input token (count|limit)", re.IGNORECASE), ContextTooLong),
 )
 _CALLERS_FILE = re.compile(r"\b(file|cachedcontent)\b", re.IGNORECASE)
-_KEY = re.compile(r"\b(AIza|AQ\.|ya29\.)[\w.-]{8,}")
 _PLACE = re.compile(r"\bat '([^']+)'")
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s?")
 _TOLD: Final = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -99,7 +92,7 @@ def response_error(status: int, headers: Headers, body: bytes, *, model: str, ke
     try:
         told = _status(read(body, Any))
     except Malformed:
-        told = Status(message=_plain(body))
+        told = Status(message=plain(body))
     return _translate(status, told, headers, model, key)
 
 
@@ -129,45 +122,24 @@ def _status(value: Any) -> Status:
 
 def _translate(status: int, told: Status, headers: Headers, model: str, key: str | None) -> ProviderError:
     kind = _kind(status, told)
-    message = _masked(told.message, key) or f"The provider answered with {_number(status, told)}."
-    if kind is ProviderFailed and (status == 404 or told.status == "NOT_FOUND"):
-        message = f"The provider does not know the model {model!r} at this address: {message}"
     return kind(
-        message[:1000],
+        message_of(kind, told.message or ("" if status else told.status), status=status, key=key, model=model),
         provider_status=status or None,
         param=_param(told) if kind.callers_fault else None,
         retry_after=_retry_after(told, headers) if kind in (RateLimited, Overloaded) else None,
     )
 
 
-def _number(status: int, told: Status) -> str:
-    return f"status {status}" if status else told.status or "an error"
-
-
 def _kind(status: int, told: Status) -> type[ProviderError]:
     reason = told.detail("ErrorInfo").get("reason")
     if isinstance(reason, str) and reason in _REASONS:
         return _REASONS[reason]
-    kind = _STATUSES.get(status) or _WORDS.get(told.status) or (BadRequest if 400 <= status < 500 else ProviderFailed)
-    if status >= 500 and kind.callers_fault:
-        return ProviderFailed
+    kind = error_class(status, _WORDS.get(told.status), message=told.message)
     if kind is BadRequest:
         return next((other for pattern, other in _MESSAGES if pattern.search(told.message)), kind)
     if status in (403, 404) and _CALLERS_FILE.search(told.message):
         return BadRequest
     return kind
-
-
-def _masked(message: str, key: str | None) -> str:
-    if key:
-        message = message.replace(key, "***")
-    return _KEY.sub("***", message)
-
-
-def _plain(body: bytes) -> str:
-    """Return a body that is not the wire's JSON if it is a line for people, and not a page."""
-    text = body[:400].decode(errors="replace").strip()
-    return "" if text[:1] in "<{[" else " ".join(text.split())
 
 
 def _param(told: Status) -> str | None:
@@ -183,12 +155,8 @@ def _param(told: Status) -> str | None:
 
 def _retry_after(told: Status, headers: Headers) -> float | None:
     delay = told.detail("RetryInfo").get("retryDelay")
-    header = next((value.decode("latin-1") for name, value in headers if name == b"retry-after"), None)
-    for value in (delay, header):
-        match = _SECONDS.fullmatch(value) if isinstance(value, str) else None
-        if match is not None:
-            return float(match[1])
-    return None
+    wait = seconds(delay.removesuffix("s")) if isinstance(delay, str) else None
+    return wait if wait is not None else retry_after(headers)
 
 
 def encode_error(error: CallError, call: str) -> Json:

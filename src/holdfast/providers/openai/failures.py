@@ -1,28 +1,24 @@
 """What went wrong, in the words of every server of this wire -> the error tree."""
 
 import re
-import time
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
 from holdfast.errors import (
     AuthenticationFailed,
-    BadRequest,
     ContentRefused,
     ContextTooLong,
+    ModelUnavailable,
     Overloaded,
     ProviderError,
-    ProviderFailed,
     RateLimited,
 )
 from holdfast.http.base import Headers
+from holdfast.providers.retry_after import retry_after, seconds, until
+from holdfast.providers.statuses import error_class
+from holdfast.providers.wording import message_of, plain
 
-NO_CREDIT_RETRY_S = 3600.0
-"""A quota that is used up or an empty account doesn't mend itself soon."""
-
-_KEYS = re.compile(r"\b(?:sk|pk|gsk|xai|nvapi|hf|pplx|fw|key)[-_][\w*.\-]{3,}[\w*\-]|\bAIza[\w\-]{8,}|(?<=Bearer )\S+")
 _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|maximum (?:prompt|input) length|too many (?:input )?tokens"
     r"|(?:prompt|input|request|message) (?:is )?too (?:long|large)|too large for model|reduce the length"
@@ -51,8 +47,8 @@ _NO_MODEL = re.compile(
     r"|no endpoints found|deployment.{0,60}does not exist"
 )
 _NO_MODEL_CODES = frozenset(("model_not_found", "model_decommissioned", "deploymentnotfound", "invalid_model"))
-_NO_CREDIT = re.compile(
-    r"insufficient[ _](?:quota|balance|credit|funds)|exceeded your current quota|billing|used all available credits"
+_NO_CREDIT_CODES = frozenset(
+    ("insufficient_quota", "exceeded_current_quota_error", "billing_hard_limit_reached", "billing_not_active")
 )
 _BAD_KEY = re.compile(
     r"(?:incorrect|invalid|no) api[ _]key|api[ _]key (?:not valid|not found|is invalid)|invalid[ _]api[ _]key"
@@ -62,10 +58,11 @@ _OVERLOADED = re.compile(
 )
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNIX_TIME = re.compile(r"\d{10,13}")
 _STATUSES = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
-    "insufficient_quota": 429,
+    "insufficient_quota": 402,
     "tokens": 429,
     "requests": 429,
     "invalid_request_error": 400,
@@ -80,6 +77,7 @@ _STATUSES = {
     "overloaded": 503,
     "unavailable_error": 503,
 }
+"""The status that words stand for where a body comes without one."""
 
 
 class _Fault(msgspec.Struct):
@@ -92,27 +90,21 @@ class _Fault(msgspec.Struct):
 
 
 def failure(
-    body: Any, *, status: int | None = None, headers: Headers = (), api_key: str | None = None
+    body: Any, *, status: int | None = None, headers: Headers = (), api_key: str | None = None, model: str | None = None
 ) -> ProviderError:
     """Translate an error body, `status` being that of its response, None for an error that came with a 200."""
     fault = _read(body)
     code = status or fault.status or next((_STATUSES[word] for word in fault.words if word in _STATUSES), 500)
     kind = _kind(code, fault)
-    message = mask(fault.message, api_key)[:2000] or f"The provider answered with status {code} and no message."
-    retry_after = _retry_after(headers, limits=kind is RateLimited) if kind in (RateLimited, Overloaded) else None
-    if kind is RateLimited and _out_of_credit(code, fault):
-        retry_after = max(NO_CREDIT_RETRY_S, retry_after or 0)
-    return kind(message, provider_status=status, param=fault.param, retry_after=retry_after)
+    return kind(
+        message_of(kind, fault.message, status=status, key=api_key, model=model),
+        provider_status=status,
+        param=fault.param,
+        retry_after=_retry_after(headers, limits=kind is RateLimited) if kind in (RateLimited, Overloaded) else None,
+    )
 
 
-def mask(text: str, api_key: str | None) -> str:
-    """Hide API keys that a provider echoes."""
-    if api_key:
-        text = text.replace(api_key, "***")
-    return _KEYS.sub("***", text)
-
-
-# --- the table --------------------------------------------------------------------------------------------------------
+# --- what codes and messages tell beyond the status -------------------------------------------------------------------
 
 
 def _kind(status: int, fault: _Fault) -> type[ProviderError]:
@@ -121,25 +113,14 @@ def _kind(status: int, fault: _Fault) -> type[ProviderError]:
         return ContentRefused
     if words & _TOO_LONG_CODES or (status in (400, 413, 422, 500) and _TOO_LONG.search(text)):
         return ContextTooLong
-    if status == 429:
-        return Overloaded if "overload" in text and not _out_of_credit(status, fault) else RateLimited
-    if status == 402:
-        return RateLimited
-    if status in (401, 403) or (status == 400 and (_BAD_KEY.search(text) or "invalid_api_key" in words)):
+    kind = error_class(status, message=text)
+    if words & _NO_CREDIT_CODES or (status == 400 and (_BAD_KEY.search(text) or "invalid_api_key" in words)):
         return AuthenticationFailed
-    if status == 404 or (status in (400, 422) and (words & _NO_MODEL_CODES or _NO_MODEL.search(text))):
-        return ProviderError  # a wrong model or address: neither the caller's fault nor mended by trying again
-    if status in (498, 503, 529) or (status >= 500 and _OVERLOADED.search(text)):
+    if status in (400, 403, 422) and (words & _NO_MODEL_CODES or _NO_MODEL.search(text)):
+        return ModelUnavailable
+    if (kind is RateLimited and "overload" in text) or (status >= 500 and _OVERLOADED.search(text)):
         return Overloaded
-    if status == 413:
-        return ContextTooLong
-    if status < 400:
-        return ProviderError
-    return ProviderFailed if status >= 500 or status in (408, 409, 424, 425) else BadRequest
-
-
-def _out_of_credit(status: int, fault: _Fault) -> bool:
-    return status == 402 or "insufficient_quota" in fault.words or bool(_NO_CREDIT.search(fault.message.lower()))
+    return kind
 
 
 # --- the body ---------------------------------------------------------------------------------------------------------
@@ -150,7 +131,7 @@ def _read(body: Any) -> _Fault:
     if isinstance(body, list) and body:
         body = body[0]
     if isinstance(body, str):
-        return _Fault(message=_plain(body))
+        return _Fault(message=plain(body))
     if not isinstance(body, dict):
         return _Fault()
     inner = body.get("error", body.get("detail", body.get("errors")))
@@ -194,25 +175,15 @@ def _detail(item: Any) -> str:
     return f"{place}: {item.get('msg', '')}" if place else str(item.get("msg") or item.get("message") or "")
 
 
-def _plain(text: str) -> str:
-    """Return a body that is no JSON as one line, without the markup of an error page."""
-    text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text[:20_000], flags=re.DOTALL | re.IGNORECASE)
-    return " ".join(text.split())[:500]
-
-
 # --- when to come back ------------------------------------------------------------------------------------------------
 
 
 def _retry_after(headers: Headers, *, limits: bool) -> float | None:
-    """Return the seconds that the provider asks to wait, from Retry-After or (for rate limits) its limit's reset."""
+    """Return the seconds that the provider asks to wait, else (for rate limits) those until its limit is reset."""
+    wait = retry_after(headers)
+    if wait is not None or not limits:
+        return wait
     found = {name: value.decode("latin-1") for name, value in headers}
-    if (milliseconds := _number(found.get(b"retry-after-ms"))) is not None:
-        return milliseconds / 1000
-    if (after := found.get(b"retry-after")) is not None:
-        seconds = _number(after)
-        return seconds if seconds is not None else _until(after, found.get(b"date"))
-    if not limits:
-        return None
     left = b"x-ratelimit-remaining-"
     used_up = [name.removeprefix(left) for name, value in found.items() if name.startswith(left) and value == "0"]
     names = [b"x-ratelimit-reset-" + name for name in used_up] or [
@@ -220,38 +191,14 @@ def _retry_after(headers: Headers, *, limits: bool) -> float | None:
         b"x-ratelimit-reset-tokens",
         b"x-ratelimit-reset",
     ]
-    waits = [wait for name in names if (wait := _reset(found.get(name))) is not None]
+    waits = [wait for name in names if (wait := _reset(found.get(name, ""), headers)) is not None]
     return max(waits) if used_up and waits else min(waits, default=None)
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e9 else None
-
-
-def _until(date: str, now: str | None) -> float | None:
-    """Return the seconds from `now` (the response's own Date, else this machine's) to an HTTP date."""
-    try:
-        start = parsedate_to_datetime(now).timestamp() if now else time.time()
-        return max(0.0, parsedate_to_datetime(date).timestamp() - start)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _reset(text: str | None) -> float | None:
+def _reset(text: str, headers: Headers) -> float | None:
     """Return the seconds of "6m0s", "120ms", "7.66", or until a Unix time in seconds or milliseconds."""
-    if not text:
-        return None
     if pieces := _DURATION.findall(text):
         return sum(float(number) * _SECONDS[unit] for number, unit in pieces)
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    if number >= 1e12:
-        number /= 1000
-    wait = number - time.time() if number >= 1e9 else number
-    return wait if 0 <= wait < 1e9 else None
+    if (wait := seconds(text)) is not None:
+        return wait
+    return until(float(text) / (1000 if len(text) >= 13 else 1), headers) if _UNIX_TIME.fullmatch(text) else None

@@ -162,7 +162,7 @@ class OpenAIUpstream(Upstream):
             tree = _JSON.decode(body)
         except (ValueError, RecursionError, OverflowError):
             tree = body.decode(errors="replace")
-        return failure(tree, status=status, headers=headers, api_key=self.endpoint.api_key)
+        return failure(tree, status=status, headers=headers, api_key=self.endpoint.api_key, model=self.endpoint.model)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 

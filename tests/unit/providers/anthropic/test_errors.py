@@ -11,6 +11,7 @@ from holdfast.errors import (
     BadRequest,
     ContentRefused,
     ContextTooLong,
+    ModelUnavailable,
     Overloaded,
     ProviderError,
     ProviderFailed,
@@ -47,7 +48,7 @@ def error(status: int, type: str = "", message: str = "", headers: Headers = ())
         (401, "authentication_error", "invalid x-api-key", AuthenticationFailed),
         (402, "billing_error", "Payment required", AuthenticationFailed),
         (403, "permission_error", "Not permitted", AuthenticationFailed),
-        (404, "not_found_error", "model: claude-x", ProviderFailed),
+        (404, "not_found_error", "model: claude-x", ModelUnavailable),
         (404, "not_found_error", "File not found: file_1", BadRequest),
         (408, "timeout_error", "", ProviderFailed),
         (409, "conflict_error", "", ProviderFailed),
@@ -60,7 +61,7 @@ def error(status: int, type: str = "", message: str = "", headers: Headers = ())
         (504, "timeout_error", "Timed out", ProviderFailed),
         (529, "overloaded_error", "Overloaded", Overloaded),
         (500, "overloaded_error", "Overloaded", Overloaded),
-        (307, "", "", ProviderFailed),
+        (307, "", "", ModelUnavailable),
     ],
 )
 def test_each_response_has_its_error(status: int, type: str, message: str, expected: type[ProviderError]) -> None:
@@ -78,7 +79,7 @@ def test_a_bad_request_names_the_field_at_fault() -> None:
 def test_a_model_that_the_provider_does_not_know_is_our_fault_and_said_clearly() -> None:
     got = error(404, "not_found_error", "model: claude-x")
     assert not got.callers_fault
-    assert got.message == "The provider does not know the model 'claude-x' at this address: model: claude-x"
+    assert got.message == "The provider does not serve the model 'claude-x' at this address: model: claude-x"
 
 
 @pytest.mark.parametrize("status", [429, 529])
@@ -120,7 +121,6 @@ def test_errors_that_do_not_pass_by_waiting_have_no_retry_after() -> None:
     "body",
     [
         b"",
-        b"<html><body>502 Bad Gateway</body></html>",
         b"{}",
         b"[]",
         b"null",
@@ -132,6 +132,10 @@ def test_bodies_that_are_no_envelope_leave_the_status(body: bytes) -> None:
     got = UPSTREAM.error(502, (), body)
     assert got.__class__ is ProviderFailed
     assert got.message == "The provider answered with status 502."
+
+
+def test_a_page_is_shown_without_its_markup() -> None:
+    assert UPSTREAM.error(502, (), b"<html><body>502  Bad Gateway</body></html>").message == "502 Bad Gateway"
 
 
 def test_a_plain_line_is_shown() -> None:

@@ -12,6 +12,7 @@ from holdfast.errors import (
     ContextTooLong,
     DeadlineExceeded,
     InvalidRequest,
+    ModelUnavailable,
     Overloaded,
     ProviderError,
     ProviderFailed,
@@ -53,8 +54,15 @@ def envelope(code: int, status: str, message: str, *details: Any) -> Any:
         (401, "UNAUTHENTICATED", "Request had invalid authentication credentials.", AuthenticationFailed),
         (403, "PERMISSION_DENIED", "Your API key was reported as leaked.", AuthenticationFailed),
         (403, "PERMISSION_DENIED", "You do not have permission to access the File x or it may not exist.", BadRequest),
-        (404, "NOT_FOUND", "models/gemini-9 is not found for API version v1beta.", ProviderFailed),
-        (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.", RateLimited),
+        (404, "NOT_FOUND", "models/gemini-9 is not found for API version v1beta.", ModelUnavailable),
+        (413, "INVALID_ARGUMENT", "Request payload size exceeds the limit.", ContextTooLong),
+        (
+            429,
+            "RESOURCE_EXHAUSTED",
+            "You exceeded your current quota, please check your plan and billing.",
+            RateLimited,
+        ),
+        (429, "RESOURCE_EXHAUSTED", "Your prepayment credits are depleted.", AuthenticationFailed),
         (499, "CANCELLED", "The operation was cancelled.", ProviderFailed),
         (500, "INTERNAL", "An internal error has occurred.", ProviderFailed),
         (503, "UNAVAILABLE", "The model is overloaded. Please try again later.", Overloaded),
@@ -80,7 +88,7 @@ def test_a_key_that_is_not_valid_is_told_by_its_reason_too() -> None:
 
 def test_a_model_that_does_not_exist_is_named() -> None:
     told = error(404, envelope(404, "NOT_FOUND", "Not here."))
-    assert told.message == "The provider does not know the model 'gemini-9' at this address: Not here."
+    assert told.message == "The provider does not serve the model 'gemini-9' at this address: Not here."
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_the_field_at_fault_is_named() -> None:
     ("body", "message"),
     [
         (b"", "The provider answered with status 502."),
-        (b"<html><body>Bad Gateway</body></html>", "The provider answered with status 502."),
+        (b"<html><body>Bad Gateway</body></html>", "Bad Gateway"),
         (b"upstream connect error", "upstream connect error"),
         (b"[]", "The provider answered with status 502."),
         (b"{", "The provider answered with status 502."),

@@ -8,6 +8,7 @@ from holdfast.errors import (
     BadRequest,
     ContentRefused,
     ContextTooLong,
+    ModelUnavailable,
     Overloaded,
     ProviderError,
     ProviderFailed,
@@ -30,10 +31,16 @@ def openai(message: str, type: str | None = None, code: Any = None, param: str |
 
 TABLE: list[tuple[str, int, Any, type[ProviderError]]] = [
     ("openai rate", 429, openai("Rate limit reached for gpt", "tokens", "rate_limit_exceeded"), RateLimited),
-    ("openai quota", 429, openai("You exceeded your current quota", code="insufficient_quota"), RateLimited),
+    ("openai quota", 429, openai("You exceeded your current quota", code="insufficient_quota"), AuthenticationFailed),
     ("openai key", 401, openai("Incorrect API key provided", code="invalid_api_key"), AuthenticationFailed),
+    (
+        "openai no access",
+        403,
+        openai("Project `p` does not have access to model `x`", code="model_not_found"),
+        ModelUnavailable,
+    ),
     ("openai region", 403, openai("Country not supported", "request_forbidden"), AuthenticationFailed),
-    ("openai model", 404, openai("The model `x` does not exist", code="model_not_found"), ProviderError),
+    ("openai model", 404, openai("The model `x` does not exist", code="model_not_found"), ModelUnavailable),
     (
         "openai length",
         400,
@@ -63,7 +70,7 @@ TABLE: list[tuple[str, int, Any, type[ProviderError]]] = [
         ContentRefused,
     ),
     ("azure gateway", 401, {"statusCode": 401, "message": "Access denied due to invalid key"}, AuthenticationFailed),
-    ("azure model", 404, openai("The API deployment does not exist", code="DeploymentNotFound"), ProviderError),
+    ("azure model", 404, openai("The API deployment does not exist", code="DeploymentNotFound"), ModelUnavailable),
     (
         "vllm length",
         400,
@@ -76,7 +83,7 @@ TABLE: list[tuple[str, int, Any, type[ProviderError]]] = [
         },
         ContextTooLong,
     ),
-    ("vllm model", 404, {"object": "error", "message": "The model `x` does not exist.", "code": 404}, ProviderError),
+    ("vllm model", 404, {"object": "error", "message": "The model `x` does not exist.", "code": 404}, ModelUnavailable),
     (
         "sglang length",
         400,
@@ -110,11 +117,22 @@ TABLE: list[tuple[str, int, Any, type[ProviderError]]] = [
     ),
     ("tgi busy", 429, {"error": "Model is overloaded", "error_type": "overloaded"}, Overloaded),
     ("tgi generation", 424, {"error": "Request failed during generation", "error_type": "generation"}, ProviderFailed),
-    ("ollama model", 404, openai('model "x" not found, try pulling it first', "api_error"), ProviderError),
+    ("ollama model", 404, openai('model "x" not found, try pulling it first', "api_error"), ModelUnavailable),
     ("groq length", 400, openai("Please reduce the length of the messages or completion."), ContextTooLong),
+    (
+        "groq rate",
+        429,
+        openai("Rate limit reached. Upgrade today at https://console.groq.com/settings/billing", "tokens"),
+        RateLimited,
+    ),
     ("groq size", 413, openai("Request too large for model x", "tokens", "rate_limit_exceeded"), ContextTooLong),
     ("groq capacity", 498, openai("capacity exceeded", code="capacity_exceeded"), Overloaded),
-    ("groq retired", 400, openai("The model `x` has been decommissioned", code="model_decommissioned"), ProviderError),
+    (
+        "groq retired",
+        400,
+        openai("The model `x` has been decommissioned", code="model_decommissioned"),
+        ModelUnavailable,
+    ),
     (
         "mistral length",
         400,
@@ -134,8 +152,8 @@ TABLE: list[tuple[str, int, Any, type[ProviderError]]] = [
     ),
     ("deepseek length", 400, openai("This model's maximum context length is 65536 tokens."), ContextTooLong),
     ("deepseek risk", 400, openai("Content Exists Risk", "invalid_request_error"), ContentRefused),
-    ("deepseek credit", 402, openai("Insufficient Balance", "unknown_error"), RateLimited),
-    ("deepseek model", 400, openai("Model Not Exist", "invalid_request_error"), ProviderError),
+    ("deepseek credit", 402, openai("Insufficient Balance", "unknown_error"), AuthenticationFailed),
+    ("deepseek model", 400, openai("Model Not Exist", "invalid_request_error"), ModelUnavailable),
     (
         "xai length",
         400,
@@ -156,9 +174,15 @@ TABLE: list[tuple[str, int, Any, type[ProviderError]]] = [
         },
         ContentRefused,
     ),
-    ("openrouter credit", 402, openai("Insufficient credits", code=402), RateLimited),
-    ("openrouter no provider", 404, openai("No endpoints found for x", code=404), ProviderError),
+    ("openrouter credit", 402, openai("Insufficient credits", code=402), AuthenticationFailed),
+    ("openrouter no provider", 404, openai("No endpoints found for x", code=404), ModelUnavailable),
     ("openrouter down", 502, openai("Provider returned error", code=502), ProviderFailed),
+    (
+        "gemini rate",
+        429,
+        [{"error": {"code": 429, "message": "You exceeded your current quota.", "status": "RESOURCE_EXHAUSTED"}}],
+        RateLimited,
+    ),
     (
         "gemini key",
         400,
@@ -173,7 +197,7 @@ TABLE: list[tuple[str, int, Any, type[ProviderError]]] = [
     ("cloudflare", 529, b"", Overloaded),
     ("timeout", 408, b"", ProviderFailed),
     ("conflict", 409, b"", ProviderFailed),
-    ("redirect", 307, b"", ProviderError),
+    ("redirect", 307, b"", ModelUnavailable),
     ("garbage", 400, b"\xff\xfe{", BadRequest),
     ("list", 400, [], BadRequest),
     ("number", 400, 5, BadRequest),
@@ -206,7 +230,7 @@ def test_the_providers_message_and_param_are_kept() -> None:
         ({"message": {"detail": [{"loc": ["body", "x"], "msg": "bad"}]}}, "body.x: bad"),
         ({"error": {"message": "Provider returned error", "metadata": {"raw": "why"}}}, "Provider returned error: why"),
         (b"<html><style>p{}</style><h1>Bad  Gateway</h1></html>", "Bad Gateway"),
-        (b"", "The provider answered with status 400 and no message."),
+        (b"", "The provider answered with status 400."),
     ],
 )
 def test_the_message_is_found_in_any_shape(body: Any, message: str) -> None:
@@ -228,7 +252,9 @@ def test_keys_that_a_provider_echoes_are_masked(key: str) -> None:
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}, 0),
+        ({"x-ratelimit-reset": "1792567710", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30),
+        ({"x-ratelimit-reset": "1792567710000", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30),
+        ({"x-ratelimit-reset": "1792567710"}, None),
         ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 1),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, 360),
         ({"x-ratelimit-reset-requests": "120ms"}, 0.12),
@@ -250,7 +276,7 @@ def test_an_overloaded_provider_may_say_when_to_come_back() -> None:
     assert failure(503, b"", ((b"x-ratelimit-reset-requests", b"3s"),)).retry_after is None
 
 
-def test_a_used_up_quota_is_not_tried_again_soon() -> None:
+def test_a_used_up_quota_is_not_mended_by_waiting() -> None:
     raised = failure(429, openai("You exceeded your current quota", code="insufficient_quota"))
-    assert raised.retry_after is not None
-    assert raised.retry_after >= 3600
+    assert (raised.callers_fault, raised.same_model_again, raised.next_model) == (False, False, True)
+    assert raised.retry_after is None
