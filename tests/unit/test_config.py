@@ -197,11 +197,11 @@ queue = 1.5
         'holdfast.toml:13: features.answer.models[0]: there is no model "gtp" (did you mean "gpt"?)',
         "holdfast.toml:15: features.answer.models[2]: expected a string, got an integer",
         """holdfast.toml:16: features.answer.deadline: expected a duration such as "8s" or "250ms", got '8 secs'""",
-        "holdfast.toml:17: features.answer.rollout: expected a number <= 1.0",
+        "holdfast.toml:17: features.answer.rollout: expected a number <= 1.0: 2 % is 0.02",
         """holdfast.toml:18: features.answer.store: expected "all" or "metadata" or "none", got 'some'""",
-        "holdfast.toml:19: features.answer.last_resort: expected a table, got a string",
+        'holdfast.toml:19: features.answer.last_resort: expected a table: write last_resort = { message = "..." }',
         "holdfast.toml:20: features.answer.enabled: expected true or false, got a string",
-        "holdfast.toml:23: features.empty.models: expected an array of length >= 1",
+        "holdfast.toml:23: features.empty.models: name at least one model",
         'holdfast.toml:26: gateway.max_body: expected a size such as "512KiB" or "10MB", got \'1XB\'',
         "holdfast.toml:29: log.flush_ms: expected an integer >= 1",
         "holdfast.toml:30: log.queue: expected an integer, got a number",
@@ -239,6 +239,36 @@ queue = 1.5
             MINIMAL + "[telemetry]\nendpoint = 'http://h'\nheaders.x-api-key = 'abc'\n",
             "5: telemetry.headers.x-api-key: secrets are never written here",
         ),
+        (
+            MINIMAL + "[features.f]\nmodels = ['a', 'a']\n",
+            '4: features.f.models[1]: "a" stands twice: a model that failed is not asked again',
+        ),
+        (
+            MINIMAL + "[features.f]\nmodels = 'a'\n",
+            '4: features.f.models: expected an array, got a string: write models = ["a"]',
+        ),
+        (
+            MINIMAL + "[features.f]\nmodels = ['a']\nrollout = 50\n",
+            "5: features.f.rollout: expected a number <= 1.0: 50 % is 0.5",
+        ),
+        (
+            MINIMAL + "[features.f]\nmodels = ['a']\nlast_resort = { text = 'Sorry.' }\n",
+            '5: features.f.last_resort.text: unknown key (did you mean "message"? It is required)',
+        ),
+        (
+            MINIMAL + "[features.f]\nmodels = ['a']\ndeadline = '11m'\n",
+            "5: features.f.deadline: 11m is above gateway.max_deadline (600s unless you set it)",
+        ),
+        (
+            MINIMAL + "[gateway]\ndeadline = '30s'\nmax_deadline = '20s'\n",
+            "4: gateway.deadline: 30s is above gateway.max_deadline (20s)",
+        ),
+        (MINIMAL + "[gateway]\nport = 9000\n", "4: gateway.port: unknown key: use --port of"),
+        (MINIMAL + "[gateway]\nhost = 'x'\n", "4: gateway.host: unknown key: use --host of"),
+        (
+            MINIMAL + "price = { input = '0.25', output = 2.0 }\n",
+            "3: models.a.price.input: expected a number, got a string",
+        ),
         ('[models."a/b"]\nprovider = "simulated"\n', "1: models.'a/b': a name starts with a letter or digit"),
         ('[models."a\\nb"]\nprovider = "simulated"\n', "1: models.'a\\nb': a name starts with a letter or digit"),
         (MINIMAL + "[features.'ü']\nmodels = ['a']\n", "3: features.'ü': a name starts with a letter or digit"),
@@ -246,6 +276,40 @@ queue = 1.5
 )
 def test_each_kind_of_mistake_is_told_with_its_line(toml, problem):
     assert only(toml).removeprefix(" ").startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("a:statsu=503", 'there is no "statsu" (did you mean "status"?)'),
+        ("a:status=soon", "faults[0].status: "),
+        ("a:p=0.5", '"p" belongs after a fault'),
+        ("sim-dwon", 'there is no simulated model "sim-dwon" (did you mean "sim-down"?)'),
+        ("sim-qqqqqqqq:tps=5", 'there is no simulated model "sim-qqqqqqqq"; there are sim-echo, '),
+    ],
+)
+def test_the_name_of_a_simulated_model_is_checked(name, problem):
+    assert only(f'[models.a]\nprovider = "simulated"\nname = "{name}"\n').startswith(f"3: models.a.name: {problem}")
+
+
+def test_the_name_of_a_simulated_model_may_be_that_of_its_table():
+    assert only('[models.sim-dwon]\nprovider = "simulated"\n').startswith("1: models.sim-dwon: there is no simulated")
+    assert problems('[models.sim-slow]\nprovider = "simulated"\n') == []
+
+
+def test_a_simulated_model_has_no_address():
+    assert only('[models.a]\nprovider = "simulated"\nbase_url = "http://127.0.0.1:8090/v1"\n') == (
+        f"3: models.a.base_url: {checks.NO_ADDRESS}"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["{{ first-name }}", "{{ a b }}", "{{}}", "{{ user.name }}", "{{#each}}"])
+def test_what_looks_like_a_variable_of_a_prompt_and_is_none_is_told_with_its_line(wrong):
+    toml = MINIMAL + "[features.f]\nmodels = ['a']\nprompt = 'p.md'\n"
+    said = problems(
+        toml, {"p.md": f'Be {{{{ tone }}}}.\nAs {{{{"reply": "..."}}}} or {{"a": {{}}}}.\nHello {wrong}!\n'}
+    )
+    assert said == [f"holdfast.toml:5: features.f.prompt: p.md:3: {wrong} {checks.NO_VARIABLE}"]
 
 
 @pytest.mark.parametrize(
@@ -280,15 +344,29 @@ def test_a_provider_with_a_place_of_its_own_needs_nothing_else(provider):
     ("toml", "line"),
     [
         ("[models.a\n", 1),
-        ("a = 1\na = 2\n", 2),
         ('a = "\\q"\n', 1),
-        ("[a]\nb = 1\n\n[a]\n", 4),
         ("a = 1\nb = [1,\n", 2),
         ("a = 2020-13-01\n", 1),
     ],
 )
 def test_what_is_not_toml_is_told_with_its_line(toml, line):
     assert only(toml).startswith(f"{line}: not TOML: ")
+
+
+@pytest.mark.parametrize(
+    ("toml", "problem"),
+    [
+        ("a = 1\na = 2\n", "2: a: stands twice, first in line 1"),
+        ("[a]\nb = 1\n\n[a]\n", "4: a: stands twice, first in line 1"),
+        ("[a]\nb.c = 1\nb = 3\n", "3: a.b: stands twice, first in line 2"),
+        ("[a]\nx = 1\n[a.x]\n", "3: a.x: stands twice, first in line 2"),
+        ("[a]\nx = 1\n[a.x.y]\nz = 1\n", "3: a.x: stands twice, first in line 2"),
+        ("[a]\nb = 1\nb = [\n1,\n2]\n", "3: a.b: stands twice, first in line 2"),
+        ("x = { a = 1, a = 2 }\n", "1: x.a: stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice_is_named_with_both_lines(toml, problem):
+    assert only(toml) == problem
 
 
 @pytest.mark.parametrize(
@@ -344,7 +422,9 @@ def test_a_proxy_without_its_extra_is_told(folder, monkeypatch):
     edit(folder, 'name     = "gpt-5-mini"', 'proxy = "http://proxy:3128"')
     assert load(folder / "holdfast.toml")
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r'holdfast.toml:3: models.gpt.proxy: needs an extra: pip install "holdfast'):
+    with pytest.raises(
+        ConfigError, match=r'holdfast.toml:3: models.gpt.proxy: needs an extra: pip install "\.\[aiohttp\]"'
+    ):
         load(folder / "holdfast.toml")
     assert load(folder / "holdfast.toml", resolve_secrets=False)
 

@@ -10,12 +10,18 @@ from urllib.parse import urlsplit
 
 from holdfast.config.collect import INLINE, Check, Mistake, Place, did_you_mean
 from holdfast.config.files import Sources
-from holdfast.gateway.settings import FeatureSettings
+from holdfast.config.types import relative
+from holdfast.gateway.prompt import not_places
+from holdfast.gateway.settings import FeatureSettings, GatewaySettings
 from holdfast.log.telemetry import TelemetrySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS, needs_key, reveal
-from holdfast.settings import Secret
+from holdfast.settings import Duration, Secret
 
+NO_VARIABLE: Final = "is no variable: a name has letters, digits and _, as in {{ name }}"
+NO_ADDRESS: Final = (
+    'provider "simulated" runs inside the gateway and has no address; for "holdfast simulate" write provider = "openai"'
+)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -47,8 +53,13 @@ def checks(sources: Sources, *, resolve_secrets: bool) -> Mapping[type, Check]:
     """Return the check of each type of settings."""
 
     def feature(settings: FeatureSettings, at: Place, _: bool) -> Iterator[Mistake]:
-        if settings.prompt is not None and (failure := sources.failure(settings.prompt, empty=False)):
+        if settings.prompt is None:
+            return
+        if failure := sources.failure(settings.prompt, empty=False):
             yield (*at, "prompt"), f"{settings.prompt}: {failure}"
+            return
+        for line, written in not_places(sources.texts[relative(settings.prompt, sources.base)]):
+            yield (*at, "prompt"), f"{settings.prompt}:{line}: {written} {NO_VARIABLE}"
 
     def secret(value: Secret, at: Place, _: bool) -> Iterator[Mistake]:
         if value.env is not None and not _VARIABLE.fullmatch(value.env):
@@ -62,12 +73,12 @@ def checks(sources: Sources, *, resolve_secrets: bool) -> Mapping[type, Check]:
     def model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:
         yield from _model(settings, at, whole)
         if settings.proxy is not None and resolve_secrets and find_spec("aiohttp") is None:
-            yield (*at, "proxy"), 'needs an extra: pip install "holdfast[aiohttp]"'
+            yield (*at, "proxy"), 'needs an extra: pip install ".[aiohttp]" in the checkout of Holdfast'
 
     def telemetry(settings: TelemetrySettings, at: Place, _: bool) -> Iterator[Mistake]:
         yield from _telemetry(settings, at, _)
         if resolve_secrets and (find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None):
-            yield at, 'needs an extra: pip install "holdfast[otel]"'
+            yield at, 'needs an extra: pip install ".[otel]" in the checkout of Holdfast'
 
     return {ModelSettings: model, FeatureSettings: feature, TelemetrySettings: telemetry, Secret: secret}
 
@@ -76,6 +87,8 @@ def _model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]
     if settings.provider not in PROVIDERS:
         hint = did_you_mean(settings.provider, PROVIDERS) or f", known are {', '.join(PROVIDERS)}"
         yield (*at, "provider"), f'unknown provider "{settings.provider}"{hint}'
+    elif settings.provider == "simulated":
+        yield from _simulated(settings, at)
     elif whole:
         yield from _missing(settings, at)
     for key, url in (("base_url", settings.base_url), ("proxy", settings.proxy)):
@@ -88,6 +101,15 @@ def _model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]
                 (*at, "query", name),
                 "a secret does not belong in a URL, where it gets logged: use api_key or headers",
             )
+
+
+def _simulated(settings: ModelSettings, at: Place) -> Iterator[Mistake]:
+    from holdfast.providers.simulated.behaviour import wrong_name  # loaded only where a simulated model is configured
+
+    if settings.base_url is not None:
+        yield (*at, "base_url"), NO_ADDRESS
+    if mistake := wrong_name(settings.name or str(at[-1])):
+        yield at if settings.name is None else (*at, "name"), mistake
 
 
 def _missing(settings: ModelSettings, at: Place) -> Iterator[Mistake]:
@@ -156,14 +178,38 @@ def document(doc: Mapping[str, Any]) -> Iterator[Mistake]:
         yield ("features", name), "there is a model of the same name, and callers could not tell them apart"
     for name, feature in features.items():
         yield from _references(feature, models, features, ("features", name, "models"))
+    yield from _deadlines(_tables(doc, "gateway"), features)
+
+
+def _deadlines(gateway: Mapping[str, Any], features: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Check deadlines against the longest one. What is no duration at all is told elsewhere."""
+    longest = _duration(gateway.get("max_deadline")) or GatewaySettings().max_deadline
+    tables = {("features", name): feature for name, feature in features.items() if isinstance(feature, dict)}
+    for at, table in [(("gateway",), gateway), *tables.items()]:
+        written = table.get("deadline")
+        if (deadline := _duration(written)) and deadline > longest:
+            limit = gateway.get("max_deadline", f"{longest:g}s unless you set it")
+            yield (*at, "deadline"), f"{written} is above gateway.max_deadline ({limit})"
+
+
+def _duration(written: object) -> Duration | None:
+    try:
+        return Duration.parse(written)
+    except ValueError:
+        return None
 
 
 def _references(feature: Any, models: Mapping[str, Any], features: Mapping[str, Any], at: Place) -> Iterator[Mistake]:
     named = feature.get("models") if isinstance(feature, dict) else None
-    for index, name in enumerate(named if isinstance(named, list) else ()):
-        if isinstance(name, str) and name not in models:
+    named = named if isinstance(named, list) else []
+    for index, name in enumerate(named):
+        if not isinstance(name, str):
+            continue
+        if name not in models:
             other = f'"{name}" is a feature' if name in features else f'there is no model "{name}"'
             yield (*at, index), f"{other}{did_you_mean(name, models)}"
+        elif name in named[:index]:
+            yield (*at, index), f'"{name}" stands twice: a model that failed is not asked again'
 
 
 def _tables(doc: Mapping[str, Any], key: str) -> dict[str, Any]:

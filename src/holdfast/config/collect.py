@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -19,6 +19,12 @@ Check = Callable[[Any, Place, bool], Iterable[Mistake]]
 INLINE: Final = 'secrets are never written here, use { env = "NAME" } or { file = "PATH" }'
 FOREVER: Final = 366 * 86_400.0
 MAY_BE_ZERO: Final = {"drain"}
+ELSEWHERE: Final[Mapping[Place, str]] = {
+    ("gateway", "port"): "unknown key: use --port of `holdfast up` or `holdfast serve`",
+    ("gateway", "host"): "unknown key: use --host of `holdfast up` or `holdfast serve`",
+    ("gateway", "workers"): "unknown key: use --workers of `holdfast serve`",
+}
+"""What is said in another place than this file."""
 MISSING: Final = object()
 """Stands for a value that could not be built."""
 
@@ -50,19 +56,35 @@ class Collector:
                     return self._struct(option, value, at)
                 if get_origin(option) is dict:
                     return self._dict(get_args(option)[1], value, at)
+        for option in options:
+            if isinstance(value, str) and is_struct(option) and (example := _example(option)):
+                return self._refuse(at, f"expected a table: write {at[-1]} = {example}")
         return self._leaf(type, value, at)
 
     def _struct(self, cls: type[msgspec.Struct], table: dict[str, Any], at: Place) -> Any:
         fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
-        for key in table.keys() - fields.keys():
-            self._refuse((*at, key), f"unknown key{did_you_mean(key, fields)}")
+        missing = {key for key, field in fields.items() if field.required} - table.keys()
+        meant = self._unknown(table.keys() - fields.keys(), list(fields), missing, at)
         built = {}
         for key, field in fields.items():
             if key in table:
                 built[field.name] = self.build(field.type, table[key], (*at, key))
-            elif field.required:
+            elif key == meant:
+                built[field.name] = MISSING
+            elif key in missing:
                 built[field.name] = self._refuse((*at, key), "required, but missing")
         return self._checked(cls, built, at)
+
+    def _unknown(self, keys: Set[str], known: list[str], missing: Set[str], at: Place) -> str | None:
+        """Refuse unknown keys. Return the missing key that one of them was meant to be: it is told with that."""
+        meant = None
+        for key in keys:
+            hint = did_you_mean(key, known)
+            if len(keys) == len(missing) == 1 and (not hint or hint == did_you_mean(key, missing)):
+                (meant,) = missing
+                hint = f' (did you mean "{meant}"? It is required)'
+            self._refuse((*at, key), ELSEWHERE.get((*at, key), f"unknown key{hint}"))
+        return meant
 
     def _checked(self, cls: type[msgspec.Struct], built: dict[str, Any], at: Place) -> Any:
         right = {key: value for key, value in built.items() if value is not MISSING}
@@ -90,7 +112,7 @@ class Collector:
             leaf = msgspec.convert(value, type, dec_hook=_scalar)
         except msgspec.ValidationError as error:
             text, _, where = str(error).partition(" - at `$")
-            return self._refuse((*at, *map(int, re.findall(r"\[(\d+)\]", where))), _in_words(text))
+            return self._refuse((*at, *map(int, re.findall(r"\[(\d+)\]", where))), _in_words(text, value, at))
         if isinstance(leaf, Duration | Size) and not leaf and at[-1] not in MAY_BE_ZERO:
             return self._refuse(at, "must be more than zero")
         return leaf
@@ -132,11 +154,29 @@ def _scalar(cls: Any, value: object) -> Any:
     return scalar
 
 
-def _in_words(text: str) -> str:
-    """Translate what msgspec says of Python's and JSON's types into TOML's."""
+def _example(cls: type[msgspec.Struct]) -> str:
+    """Return an inline table of what is required, empty if nothing is."""
+    required = [field for field in msgspec.structs.fields(cls) if field.required]
+    pairs = [field.encode_name + (' = "..."' if field.type is str else " = ...") for field in required]
+    return f"{{ {', '.join(pairs)} }}" if pairs else ""
+
+
+def _advice(value: object, at: Place) -> str:
+    """Return what helps with a value that is often written like this."""
+    if at[-1] == "rollout" and isinstance(value, int | float) and 1 < value <= 100:
+        return f": {value:g} % is {value / 100:g}"
+    if at[-1] == "models" and isinstance(value, str):
+        return f': write models = ["{value}"]'
+    return ""
+
+
+def _in_words(text: str, value: object, at: Place) -> str:
+    """Translate what msgspec says of Python's and JSON's types into TOML's, and give advice where there is some."""
+    if value == [] and at[-1] == "models":
+        return "name at least one model"
 
     def translate(quoted: re.Match[str]) -> str:
         names = [name for name in quoted[1].split(" | ") if name != "null"]
         return " or ".join(_WORDS.get(name, name) for name in names)
 
-    return re.sub(r"`([^`]+)`", translate, text[:1].lower() + text[1:])
+    return re.sub(r"`([^`]+)`", translate, text[:1].lower() + text[1:]) + _advice(value, at)

@@ -16,6 +16,7 @@ from holdfast.errors import ConfigError, Problem
 _CLOCK: Final = SystemClock()
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_REPEATED: Final = re.compile(r"Cannot (overwrite|declare|mutate)|Duplicate inline table key")
 
 
 def load(path: Path, *, resolve_secrets: bool = True, clock: Clock = _CLOCK) -> Configuration:
@@ -69,8 +70,21 @@ def _document(text: str, place: str) -> dict[str, Any]:
         found = _TOML_PLACE.search(message)
         last = text.rstrip().count("\n") + 1
         line = int(found[1] or last) if found else 0
+        if _REPEATED.match(message) and (repeated := _repeated(text, line)):
+            raise ConfigError([Problem(place, *repeated)]) from None
         problem = Problem(place, line, "", f"not TOML: {mask(_TOML_PLACE.sub('', message))}")
     raise ConfigError([problem])
+
+
+def _repeated(text: str, line: int) -> tuple[int, str, str] | None:
+    """Return what is wrong with a key that stands twice: its line, name and first line. None if it is not found."""
+    from holdfast.config.locate import Lines
+
+    found = Lines(text).repeated(line)
+    if found is None:
+        return None
+    at, second, first = found
+    return second, mask(_dotted(at)), "stands twice" + (f", first in line {first}" if first != second else "")
 
 
 def _collect(doc: dict[str, Any], sources: Sources, resolve_secrets: bool) -> tuple[Config, list[Mistake]]:

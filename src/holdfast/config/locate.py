@@ -14,6 +14,8 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self._lines: dict[Place, int] = {(): 0}
+        self._again: list[tuple[Place, int, int]] = []
+        """The places that had a line already when they came again: from which line to which."""
         self._last_items: dict[Place, int] = {}
         """The index of the last item of each array of tables."""
         for node in (
@@ -29,6 +31,11 @@ class Lines:
         while place not in self._lines:
             place = place[:-1]
         return self._lines[place]
+
+    def repeated(self, line: int) -> tuple[Place, int, int] | None:
+        """Return the key that stands twice where a parser stumbled over it, with its second and its first line."""
+        at = [(place, start) for place, start, end in self._again if start <= line <= end]
+        return (*at[-1], self._lines[at[-1][0]]) if at else None
 
     def _table(self, node: Node) -> None:
         *heading, place = self._header(node)
@@ -70,7 +77,11 @@ class Lines:
                 self._value(child, (*at, index))
 
     def _mark(self, place: Place, node: Node) -> None:
-        self._lines.setdefault(place, node.start_point.row + 1)
+        line = node.start_point.row + 1
+        if place in self._lines:
+            last = node.end_point.row + 1 if node.type == "pair" else line
+            self._again.append((place, line, last))
+        self._lines.setdefault(place, line)
 
 
 def _keys(node: Node) -> Iterator[str]:

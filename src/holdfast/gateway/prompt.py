@@ -1,7 +1,7 @@
 """A feature's prompt: a text with places that the caller's variables fill."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -9,6 +9,19 @@ from holdfast.chat import Message, Text
 from holdfast.errors import InvalidRequest
 
 _PLACE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+_LOOKALIKE = re.compile(r"\{\{([^{}\n\"]*)\}\}")
+"""Double braces in a line, around anything that JSON would not have there: what has quotes is meant as it stands."""
+
+
+def not_places(text: str) -> Iterator[tuple[int, str]]:
+    """Find what looks like a place for a variable and is none, such as `{{ first-name }}`: its line, and how it stands.
+
+    >>> list(not_places('Hello {{ first-name }},\\nanswer as {{"reply": "..."}}'))
+    [(1, '{{ first-name }}')]
+    """
+    for found in _LOOKALIKE.finditer(text):
+        if not _PLACE.fullmatch(found[0]):
+            yield text.count("\n", 0, found.start()) + 1, found[0]
 
 
 class Prompt(msgspec.Struct, frozen=True):

@@ -5,8 +5,9 @@ A name is `base:key=value,key=value`: `gpt:ttft=300ms,tps=50,cut=12` is the mode
 the base.
 """
 
+import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -158,7 +159,26 @@ def expand(suffix: str) -> dict[str, Any]:
 
 
 def _unknown(key: str) -> str:
-    return f'there is no "{key}"; there are {", ".join(sorted([*PLAIN, *FAULTS, *DETAILS]))}'
+    known = sorted([*PLAIN, *FAULTS, *DETAILS])
+    return f'there is no "{key}"{_did_you_mean(key, known)}; there are {", ".join(known)}'
+
+
+def _did_you_mean(word: str, words: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def wrong_name(name: str) -> str | None:
+    """Return what is wrong with a model's name where no script says what it stands for, None if it is right."""
+    base, suffix = split_name(name)
+    if base.startswith("sim-") and base not in PRESETS:
+        hint = _did_you_mean(base, PRESETS)
+        return f'there is no simulated model "{base}"{hint}; there are {", ".join(PRESETS)}; or choose another name'
+    try:
+        overlay(Behaviour(), suffix)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def read_value(type_: type, value: object) -> object:
