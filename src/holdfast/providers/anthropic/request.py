@@ -11,20 +11,12 @@ from holdfast.providers.anthropic.abilities import Abilities
 from holdfast.providers.anthropic.content import Json, Unsayable, blocks_of, encode_json, encode_parts, is_null
 from holdfast.providers.anthropic.thinking import Thinking, plan_thinking
 from holdfast.providers.base import Endpoint, Source
+from holdfast.providers.private import private_to_others
 
 DEFAULT_MAX_TOKENS = 4096
 _ONLY_JSON = "Answer with a single JSON object and nothing else: no code fence, no words around it."
 _NEVER_SENT = frozenset({"holdfast"})
-_PRIVATE = _NEVER_SENT | {
-    # of OpenAI and those who speak its wire
-    *("audio", "chat_template_kwargs", "function_call", "functions", "include_reasoning", "logit_bias", "logprobs"),
-    *("max_completion_tokens", "metadata", "modalities", "moderation", "parallel_tool_calls", "prediction"),
-    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning"),
-    *("reasoning_effort", "safety_identifier"),
-    *("service_tier", "store", "stream_options", "user", "verbosity", "web_search_options"),
-    # of Google
-    *("cachedContent", "generationConfig", "labels", "safetySettings", "systemInstruction", "toolConfig"),
-}
+_PRIVATE = _NEVER_SENT | private_to_others("anthropic")
 _MODES = {"auto": "auto", "none": "none", "required": "any", "named": "tool"}
 _FUNCTIONS = (None, "custom", "function")
 _OBJECT = msgspec.json.Decoder(dict[str, Any])

@@ -4,8 +4,6 @@ The model and whether to stream are in the path: `/v1beta/models/NAME:streamGene
 """
 
 import re
-import struct
-from base64 import b64decode
 from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import unquote
@@ -19,6 +17,7 @@ from holdfast.providers.google.errors import encode_error
 from holdfast.providers.google.requests import Reader, decode_embeddings, read_fields
 from holdfast.providers.google.stream import GenerateEncoder
 from holdfast.providers.google.wire import Json, Malformed, encode_json
+from holdfast.providers.vectors import floats
 
 _PATH = re.compile(r"/?v1[a-z0-9]*/(?:models/)?(.+):([A-Za-z]+)")
 
@@ -62,7 +61,7 @@ class GoogleSurface(Surface):
 
         A single vector is given under both names, so that it answers embedContent and batchEmbedContents alike.
         """
-        embeddings = [{"values": _floats(vector)} for vector in reply.vectors]
+        embeddings = [{"values": floats(vector)} for vector in reply.vectors]
         wire: Json = dict(reply.extra) | {"embeddings": embeddings}
         if len(embeddings) == 1:
             wire["embedding"] = embeddings[0]
@@ -96,10 +95,3 @@ def _encode_choice(choice: Choice, number: int) -> Json:
     if choice.logprobs is not None:
         wire["logprobsResult"] = encode_logprobs(choice.logprobs)
     return wire
-
-
-def _floats(vector: tuple[float, ...] | str) -> Sequence[float]:
-    if not isinstance(vector, str):
-        return vector
-    data = b64decode(vector)
-    return struct.unpack(f"<{len(data) // 4}f", data)

@@ -42,18 +42,10 @@ from holdfast.providers.google.content import Unsayable, decode_content, encode_
 from holdfast.providers.google.errors import event_error, response_error
 from holdfast.providers.google.stream import GenerateDecoder
 from holdfast.providers.google.wire import Candidate, EmbeddingResponse, Json, Malformed, Response, encode_json, read
+from holdfast.providers.private import private_to_others
 
 _NEVER_SENT = frozenset({"holdfast", "model"})
-_PRIVATE = _NEVER_SENT | {
-    # OpenAI and those who speak it
-    *("audio", "chat_template_kwargs", "function_call", "functions", "include_reasoning", "logit_bias", "logprobs"),
-    *("max_completion_tokens", "metadata", "modalities", "moderation", "parallel_tool_calls", "prediction"),
-    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier"),
-    *("service_tier", "store", "stream_options", "user", "verbosity", "web_search_options"),
-    # Anthropic
-    *("betas", "cache_control", "container", "context_management", "inference_geo", "mcp_servers", "output_config"),
-    *("output_format", "speed", "thinking"),
-}
+_PRIVATE = _NEVER_SENT | private_to_others("google")
 _BUILT_IN = frozenset(
     {
         *("googleSearch", "googleSearchRetrieval", "codeExecution", "urlContext", "googleMaps", "fileSearch"),

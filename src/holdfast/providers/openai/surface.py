@@ -1,7 +1,5 @@
 """The OpenAI wire towards callers, exact as the `openai` SDKs read it."""
 
-import struct
-from base64 import b64decode, b64encode
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +11,7 @@ from holdfast.providers.openai.parsing import parse_embeddings, parse_request
 from holdfast.providers.openai.streaming import OpenAIStreamEncoder, write_error, write_logprobs, write_usage
 from holdfast.providers.openai.wire import FINISH_WORDS
 from holdfast.providers.openai.writing import Json, write_answer
+from holdfast.providers.vectors import base64, floats
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -59,7 +58,7 @@ class OpenAISurface(Surface):
 
     def encode_embeddings(self, reply: EmbeddingReply, encoding_format: Literal["float", "base64"]) -> bytes:
         """Encode vectors, converting between floats and base64 as asked."""
-        convert = _floats if encoding_format == "float" else _base64
+        convert = floats if encoding_format == "float" else base64
         payload: Json = {
             "object": "list",
             "data": [
@@ -91,14 +90,3 @@ def _choice(choice: Choice, index: int) -> Json:
 def _with(payload: Json, extra: dict[str, Any]) -> Json:
     """Add the fields that only some wire knows; they never replace ours."""
     return {**extra, **payload} if extra else payload
-
-
-def _floats(vector: tuple[float, ...] | str) -> tuple[float, ...]:
-    if not isinstance(vector, str):
-        return vector
-    octets = b64decode(vector)
-    return struct.unpack(f"<{len(octets) // 4}f", octets)
-
-
-def _base64(vector: tuple[float, ...] | str) -> str:
-    return vector if isinstance(vector, str) else b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -30,6 +30,7 @@ from holdfast.providers.openai.failures import failure
 from holdfast.providers.openai.reading import OpenAIStream, ReplyReader
 from holdfast.providers.openai.wire import WireVectors
 from holdfast.providers.openai.writing import write_format, write_messages, write_tool, write_tool_choice
+from holdfast.providers.private import private_to_others
 
 _ENCODER = msgspec.json.Encoder()
 _JSON = msgspec.json.Decoder()
@@ -78,48 +79,7 @@ _WRITERS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
 
 _DEFAULTS: dict[str, Any] = {"n": 1, "stream": False, "stop": ()}
 
-_PRIVATE = {
-    "anthropic": frozenset(
-        (
-            "thinking",
-            "system",
-            "metadata",
-            "service_tier",
-            "stop_sequences",
-            "container",
-            "context_management",
-            "mcp_servers",
-            "output_config",
-            "output_format",
-            "inference_geo",
-            "speed",
-            "cache_control",
-            "anthropic_version",
-            "anthropic_beta",
-            "betas",
-            "user_profile_id",
-        )
-    ),
-    "google": frozenset(
-        (
-            "contents",
-            "systemInstruction",
-            "system_instruction",
-            "generationConfig",
-            "generation_config",
-            "safetySettings",
-            "safety_settings",
-            "cachedContent",
-            "cached_content",
-            "toolConfig",
-            "tool_config",
-            "labels",
-            "serviceTier",
-            "store",
-        )
-    ),
-}
-"""Fields that other wires own: they mean nothing here, or something else, and most servers refuse them."""
+_PRIVATE = private_to_others("openai")
 
 
 class OpenAIUpstream(Upstream):
@@ -179,7 +139,7 @@ class OpenAIUpstream(Upstream):
         self._write(body, request, ours)
         self._write_changed(body, request, old)
         if old is None:
-            private = _PRIVATE.get(source.wire, frozenset()) if source is not None else frozenset()
+            private = _PRIVATE if source is not None else frozenset()
             body.update({key: value for key, value in request.extra.items() if key not in private})
         elif request.extra is not old.extra:
             body.update({k: v for k, v in request.extra.items() if old.extra.get(k, _MISSING) is not v})
