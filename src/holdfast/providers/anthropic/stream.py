@@ -163,11 +163,12 @@ class MessagesDecoder:
     def _ending(self, delta: _Delta, usage: WireUsage | None, data: bytes) -> Chunk:
         self._usage = (usage or WireUsage()).over(self._usage)
         finish = finish_of(delta.stop_reason) if delta.stop_reason is not None else None
+        counted = usage is not None and usage.output_tokens is not None  # message_start could not know
         return Chunk(
             finish=finish,
             stop_sequence=delta.stop_sequence,
             refusal_reason=delta.stop_details.reason if delta.stop_details and finish == "refused" else None,
-            usage=self._usage.usage(),
+            usage=self._usage.usage() if counted else None,
             raw=data,
         )
 

@@ -118,6 +118,16 @@ def test_usage_of_the_start_stays_where_the_end_does_not_repeat_it() -> None:
     assert usage == Usage(input_tokens=472, output_tokens=89, reasoning_tokens=20)
 
 
+def test_tokens_of_the_start_alone_are_no_count_of_the_answer() -> None:
+    start = b'{"type":"message_start","message":{"id":"m","model":"c","usage":{"input_tokens":9,"output_tokens":1}}}'
+    ends = (
+        b'{"type":"message_delta","delta":{"stop_reason":"end_turn"}}',
+        b'{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":9}}',
+    )
+    for end in ends:
+        assert assemble(decode([ServerSentEvent(start), ServerSentEvent(end)])).usage is None
+
+
 def test_blocks_of_server_tools_travel_as_raw_only() -> None:
     chunks = decode(recorded("server_tools"))
     assert [chunk.text for chunk in chunks if chunk.speaks] == ["Kelp holds fast."]
