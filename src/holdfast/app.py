@@ -18,9 +18,10 @@ from holdfast.gateway.settings import FeatureSettings
 from holdfast.gateway.views import Views
 from holdfast.http.base import Transport
 from holdfast.http.pool import PooledTransport
+from holdfast.log.notices import Notices
 from holdfast.log.sqlite import SqliteLog
 from holdfast.log.telemetry import Telemetry
-from holdfast.log.writer import LogWriter
+from holdfast.log.writer import LogWriter, Subscriber
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.providers import prices
 from holdfast.providers.anthropic import AnthropicSurface, AnthropicUpstream
@@ -80,10 +81,11 @@ class App:
         settings, telemetry = self.configuration.config.log, self.configuration.config.telemetry
         self._log = SqliteLog(self._path, settings.durability)
         opened.callback(self._log.close)
-        subscribers = []
+        subscribers: list[Subscriber] = [Notices()]
         if telemetry is not None:
-            subscribers.append(Telemetry(telemetry, self.configuration.base))
-            opened.push_async_callback(asyncio.to_thread, subscribers[0].close)
+            spans = Telemetry(telemetry, self.configuration.base)
+            subscribers.append(spans)
+            opened.push_async_callback(asyncio.to_thread, spans.close)
         self._subjects = SubjectHasher.load(self._path.parent)
         self.writer = LogWriter(self._log, settings, subscribers)
         opened.push_async_callback(asyncio.to_thread, self.writer.close)

@@ -15,7 +15,7 @@ from holdfast.clock import NewId
 from holdfast.config import load
 from holdfast.errors import CallError, InvalidRequest
 from holdfast.events import Outcome
-from holdfast.gateway.hints import Hints
+from holdfast.gateway.hints import to_hints
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind, Summary
 from holdfast.providers.base import Source
@@ -147,10 +147,6 @@ class Holdfast:
         self, kind: Kind, request: Request | EmbeddingRequest, source: Source | None, hints: Mapping[str, Any] | None
     ) -> Arrival:
         clock = self._pipeline.clock
-        try:
-            known = msgspec.convert(hints or {}, Hints)
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(f"hints: {error}") from error
         return Arrival(
             id=self._new_id(),
             kind=kind,
@@ -159,7 +155,7 @@ class Holdfast:
             at=clock.now(),
             request=request,
             source=source,
-            hints=known,
+            hints=to_hints(hints or {}),
         )
 
 

@@ -270,8 +270,11 @@ class PhaseTimeout(ProviderError):
     status = 504
     code = "timeout"
 
-    def __init__(self, phase: Phase, seconds: float) -> None:
-        super().__init__(f"The provider was silent for {seconds:g} s (phase: {phase}).")
+    def __init__(self, phase: Phase, seconds: float, *, share: bool = False) -> None:
+        waited = f"{round(seconds, 1 if seconds >= 1 else 3):g} s"
+        what = f"did not end its answer within {waited}" if phase == "answer" else f"was silent for {waited}"
+        of_deadline = ", its share of the deadline" if share else ""
+        super().__init__(f"The provider {what}{of_deadline} (phase: {phase}).")
         self.phase = phase
 
 

@@ -23,6 +23,7 @@ from holdfast.app import App
 from holdfast.config import Configuration, Reloader, parse
 from holdfast.errors import ConfigError, HoldfastError, LogError
 from holdfast.gateway.server import BACKLOG, Server
+from holdfast.gateway.views import Views
 
 WATCH_SECONDS = 1.0
 YOUNG_SECONDS = 5.0
@@ -38,7 +39,7 @@ AT_START: Final = ("log", "telemetry")
 
 logger = logging.getLogger(__name__)
 
-Follow = Callable[[App, Server], Awaitable[None]]
+Follow = Callable[[App, Server, Views], Awaitable[None]]
 News = tuple[Mapping[str, str], int]
 """A configuration as a worker is told it: its files, and when they were read."""
 
@@ -72,7 +73,7 @@ async def _serve(configuration: Configuration, listener: socket.socket, follow: 
         gc.freeze()  # what is here now stays, and calls make no cycles: collecting often would find nothing
         gc.set_threshold(*GC_THRESHOLDS)
         server = Server(gateway, lambda: app.configuration.config.gateway, gateway.refusal, on_drain=views.drain)
-        following = asyncio.ensure_future(follow(app, server))
+        following = asyncio.ensure_future(follow(app, server, views))
         following.add_done_callback(lambda _: server.stop())
         try:
             await server.serve(listener)
@@ -80,41 +81,60 @@ async def _serve(configuration: Configuration, listener: socket.socket, follow: 
             following.cancel()
 
 
-async def _take(app: App, configuration: Configuration) -> bool:
-    """Follow a new configuration, or say why not and stay on the old one."""
+async def _take(app: App, configuration: Configuration) -> str | None:
+    """Follow a new configuration, or say why not, return that and stay on the old one."""
     try:
         await app.reload(configuration)
     except (HoldfastError, OSError) as error:
         logger.error("The new configuration was not taken; the old one stays in force.\n%s", error)
-        return False
-    except Exception:
+        return _first_line(error)
+    except Exception as error:
         logger.exception("The new configuration was not taken; the old one stays in force.")
-        return False
-    return True
+        return _first_line(error)
+    return None
 
 
-def changed(reloader: Reloader, *, force: bool = False) -> Configuration | None:
-    """Return the new configuration if there is a valid one. A wrong one is reported, once, and changes nothing."""
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).partition("\n")[0]
+
+
+def changed(reloader: Reloader, *, force: bool = False) -> Configuration | str | None:
+    """Return the new configuration if there is a valid one.
+
+    Else a line on what is wrong with the files, which is empty as soon as they are right again; None where nothing is
+    new. What is wrong is reported, once, and changes nothing.
+    """
+    was_wrong = reloader.error is not None
     news = reloader.check(force=force)
     if isinstance(news, ConfigError):
         logger.error("The configuration was not reloaded; the old one stays in force.\n%s", news.message)
-        return None
+        return _first_line(news)
+    if news is None and was_wrong and reloader.error is None:
+        logger.info("The configuration files are right again, and say what is in force: %s", reloader.current.hash)
+        return ""
     return news
 
 
 def _report(running: Configuration, new: Configuration) -> None:
     """Say that a new configuration is in force, and what of it is not. `running` is the one of the start."""
-    logger.warning("Reloaded the configuration: %s", new.hash)
+    logger.info("Reloaded the configuration: %s", new.hash)
     for table in AT_START:
         if getattr(running.config, table) != getattr(new.config, table):
             logger.warning("%s: [%s] has changed: restart the gateway for that to take effect.", new.path, table)
 
 
-async def _follow_files(app: App, server: Server, reloader: Reloader | None) -> None:
+def _stop(server: Server) -> None:
+    """Begin to drain, and say for whom."""
+    if (calls := sum(not connection.idle for connection in server.connections)) and not server.stopping:
+        logger.info("Stopping: %d calls under way", calls)
+    server.stop()
+
+
+async def _follow_files(app: App, server: Server, views: Views, reloader: Reloader | None) -> None:
     loop, hup = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hup.set)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: server.hurry() if server.stopping else server.stop())
+        loop.add_signal_handler(number, lambda: server.hurry() if server.stopping else _stop(server))
     loop.add_signal_handler(signal.SIGQUIT, server.hurry)
     running = app.configuration
     while True:
@@ -127,19 +147,23 @@ async def _follow_files(app: App, server: Server, reloader: Reloader | None) -> 
         hup.clear()
         if reloader is None:
             continue
-        configuration = await asyncio.to_thread(changed, reloader, force=force)
-        if configuration is not None and await _take(app, configuration):
-            _report(running, configuration)
+        news = await asyncio.to_thread(changed, reloader, force=force)
+        if isinstance(news, str):
+            views.reload_error = news or None
+        elif news is not None:
+            views.reload_error = await _take(app, news)
+            if views.reload_error is None:
+                _report(running, news)
 
 
 # --- many workers -----------------------------------------------------------------------------------------------------
 
 
-async def _follow_pipe(app: App, server: Server, pipe: Connection) -> None:
+async def _follow_pipe(app: App, server: Server, views: Views, pipe: Connection) -> None:
     """Reload what the supervisor sends. Returns when the supervisor is gone."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the supervisor's to act on
-    loop.add_signal_handler(signal.SIGTERM, server.stop)  # may come from the supervisor and from others
+    loop.add_signal_handler(signal.SIGTERM, _stop, server)  # may come from the supervisor and from others
     loop.add_signal_handler(signal.SIGQUIT, server.hurry)
     loop.add_reader(pipe.fileno(), ready.set)
     base = app.configuration.base
@@ -148,25 +172,37 @@ async def _follow_pipe(app: App, server: Server, pipe: Connection) -> None:
             await ready.wait()
             ready.clear()
             while (news := _received(pipe)) is not None:
-                files, at_us = news
-                await _take(app, parse(files, base=base, at_us=at_us))
+                if isinstance(news, str):
+                    views.reload_error = news or None
+                else:
+                    files, at_us = news
+                    views.reload_error = await _take(app, parse(files, base=base, at_us=at_us))
     except EOFError:
         logger.error("The supervisor is gone; stopping.")
     finally:
         loop.remove_reader(pipe.fileno())
 
 
-def _received(pipe: Connection) -> News | None:
-    """Return what the supervisor has sent, None if there is nothing. Raises EOFError when the supervisor is gone."""
+def _received(pipe: Connection) -> News | str | None:
+    """Return what the supervisor has sent: a configuration, or what is wrong with its files (empty: nothing any more).
+
+    None if there is nothing. Raises EOFError when the supervisor is gone.
+    """
     try:
-        news: News | None = pipe.recv() if pipe.poll() else None
+        news: News | str | None = pipe.recv() if pipe.poll() else None
     except OSError as error:
         raise EOFError from error
     return news
 
 
+def log_to_stderr(form: str) -> None:
+    """Print what the gateway says of itself, and the warnings of everything else."""
+    logging.basicConfig(level=logging.WARNING, format=form)
+    logging.getLogger("holdfast").setLevel(logging.INFO)
+
+
 def _work(news: News, base: Path, listener: socket.socket, pipe: Connection) -> None:
-    logging.basicConfig(level=logging.WARNING, format=f"%(levelname)s [{os.getpid()}] %(message)s")
+    log_to_stderr(f"%(levelname)s [{os.getpid()}] %(message)s")
     files, at_us = news
     try:
         configuration = parse(files, base=base, at_us=at_us)
@@ -201,9 +237,10 @@ class _Worker:
     def alive(self) -> bool:
         return self.process.is_alive()
 
-    def tell(self, configuration: Configuration) -> None:
+    def tell(self, news: Configuration | str) -> None:
+        """Send a new configuration, or what is wrong with its files (empty: nothing any more)."""
         try:
-            self.pipe.send((dict(configuration.files), configuration.at_us))
+            self.pipe.send(news if isinstance(news, str) else (dict(news.files), news.at_us))
         except OSError:
             logger.debug("Worker %s died before it heard of the new configuration", self.process.pid)
 
@@ -238,6 +275,8 @@ class _Supervisor:
         self._running = self._configuration = configuration
         self._listeners = listeners
         self._reloader = reloader
+        self._wrong = ""
+        """What is wrong with the files."""
         self._workers: list[_Worker] = []
         self._wakeup, self._waker = socket.socketpair()
 
@@ -270,17 +309,22 @@ class _Supervisor:
                 continue
             try:
                 self._workers[index] = worker.replaced(self._configuration)
+                self._workers[index].tell(self._wrong)
             except OSError as error:
                 logger.error("No worker could be started: %s", error)
                 worker.replace_at = now + LAST_PAUSE
 
     def _reload(self, *, force: bool) -> None:
-        configuration = None if self._reloader is None else changed(self._reloader, force=force)
-        if configuration is not None:
-            self._configuration = configuration
-            for worker in self._workers:
-                worker.tell(configuration)
-            _report(self._running, configuration)
+        news = None if self._reloader is None else changed(self._reloader, force=force)
+        if news is None:
+            return
+        for worker in self._workers:
+            worker.tell(news)
+        if isinstance(news, str):
+            self._wrong = news
+        else:
+            self._configuration, self._wrong = news, ""
+            _report(self._running, news)
 
     def _stop(self, *, hurry: bool) -> int:
         """Drain the workers, and return the exit code: 0 if all of them left by themselves."""

@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from holdfast.config import Config, load
+from holdfast.config import Config, Configuration, load
 from holdfast.errors import ConfigError
+from holdfast.gateway.prompt import Prompt
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS, price_provider
 from holdfast.providers.prices import Price, find
@@ -33,21 +34,38 @@ def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
     try:
         configuration = load(file, resolve_secrets=not no_secrets)
     except ConfigError as error:
-        _refuse(error, as_json)
+        _refuse(error, as_json, "" if file.exists() else _no_file(file))
     models = _models(configuration.config, "not checked" if no_secrets else "found")
     if as_json:
         features = {name: list(feature.models) for name, feature in configuration.config.features.items()}
-        _print_json({"valid": True, "hash": configuration.hash, "features": features, "models": models})
+        told = {"valid": True, "hash": configuration.hash, "features": features, "models": models}
+        _print_json(told | {"variables": _variables(configuration)})
     else:
         click.echo(f"{file} is valid ({configuration.hash}).\n")
         _show(configuration.config, models)
+        for feature, variables in _variables(configuration).items():
+            click.echo(f"\nThe prompt of {feature} needs the variables: {', '.join(variables)}")
 
 
-def _refuse(error: ConfigError, as_json: bool) -> NoReturn:
+def _no_file(file: Path) -> str:
+    return f"It was looked for in {file.absolute().parent}. Without one, `holdfast up` runs a demo."
+
+
+def _variables(configuration: Configuration) -> dict[str, list[str]]:
+    """Return what a call to each feature must bring for its prompt."""
+    needed = {
+        name: sorted(Prompt(configuration.text(feature.prompt)).variables)
+        for name, feature in configuration.config.features.items()
+        if feature.prompt is not None
+    }
+    return {name: variables for name, variables in needed.items() if variables}
+
+
+def _refuse(error: ConfigError, as_json: bool, advice: str) -> NoReturn:
     if as_json:
         _print_json({"valid": False, "problems": msgspec.to_builtins(error.problems)})
     else:
-        click.echo(error, err=True)
+        click.echo(f"{error}. {advice}" if advice else error, err=True)
     sys.exit(INVALID)
 
 

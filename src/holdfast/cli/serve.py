@@ -1,9 +1,8 @@
 """`holdfast serve`: the gateway with a configuration file."""
 
+import errno
 import ipaddress
-import logging
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,14 +47,15 @@ def command(path: Path, host: str, port: int, workers: int) -> None:
 
 def run(configuration: "Configuration", listeners: Sequence[socket.socket], reloader: "Reloader | None") -> None:
     """Serve until told to stop, then end the process with the right exit code."""
-    from holdfast.workers import serve
+    from holdfast.workers import log_to_stderr, serve
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr("%(levelname)s %(message)s")
     try:
         code = serve(configuration, listeners, reloader)
     except (LogError, ConfigError) as error:
         click.echo(error.message, err=True)
         raise SystemExit(1 if isinstance(error, LogError) else 2) from error
+    click.echo("Stopped.", err=True)
     raise SystemExit(code)
 
 
@@ -78,8 +78,18 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
     try:
         return bind(resolved, port, count)
     except OSError as error:
-        click.echo(f"{host}:{port} is not to be had: {error.strerror or error}. Try another --port.", err=True)
+        click.echo(_unavailable(host, port, error), err=True)
         raise SystemExit(1) from error
+
+
+def _unavailable(host: str, port: int, error: OSError) -> str:
+    if error.errno != errno.EADDRINUSE:
+        return f"{host}:{port} is not to be had: {error.strerror or error}. Try another --port."
+    other = port + 1 if port < 65535 else port - 1
+    return (
+        f"port {port} is taken: another program listens on {host}, perhaps a gateway that still runs. "
+        f"Stop it, or try --port {other} (make up PORT={other})."
+    )
 
 
 def address(listener: socket.socket) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
-from holdfast.errors import BrokenStream, ConnectionFailed, MalformedResponse, PhaseTimeout, ProviderError
+from holdfast.errors import BrokenStream, ConnectionFailed, MalformedResponse, Phase, PhaseTimeout, ProviderError
 from holdfast.gateway.assembly import chunks_of
 from holdfast.gateway.catalog import Model
 from holdfast.http.base import HttpRequest, HttpResponse
@@ -34,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     answer: float
     max_answer: int
     until: float = math.inf
+    share: float = math.inf
+    """Seconds of the deadline that this attempt may take, because other models could follow."""
 
 
 Emit = Callable[[Sequence[Chunk]], Awaitable[None]]
@@ -65,7 +67,7 @@ async def stream(model: Model, request: Request, source: Source | None, limits: 
             await relay.run(encoded, timer)
     except TimeoutError as error:
         if not relay.complete:
-            raise PhaseTimeout("first_token", limits.first_token) from error
+            raise _late("first_token", limits.first_token, limits) from error
     except (ConnectionFailed, MalformedResponse, PhaseTimeout) as error:
         if relay.spoke:
             raise BrokenStream(f"The stream of {model.name} broke off. {error.message}") from error
@@ -150,15 +152,19 @@ async def _fetch(model: Model, request: HttpRequest, limits: Limits) -> bytes:
     start = loop.time()
     try:
         response = await model.transport.send(request, connect=limits.connect, headers=limits.answer)
+        try:
+            await _require_success(model, response, limits)
+            return await response.read(limits.max_answer, max(0.0, limits.answer - (loop.time() - start)))
+        finally:
+            response.close()
     except PhaseTimeout as error:
-        if error.phase == "first_token":
-            raise PhaseTimeout("answer", limits.answer) from error
-        raise
-    try:
-        await _require_success(model, response, limits)
-        return await response.read(limits.max_answer, max(0.0, limits.answer - (loop.time() - start)))
-    finally:
-        response.close()
+        if error.phase == "connect":
+            raise
+        raise _late("answer", limits.answer, limits) from error
+
+
+def _late(phase: Phase, seconds: float, limits: Limits) -> PhaseTimeout:
+    return PhaseTimeout(phase, seconds, share=seconds >= limits.share)
 
 
 async def _require_success(model: Model, response: HttpResponse, limits: Limits) -> None:

@@ -1,7 +1,10 @@
 """What a caller may say of a call beside the request: `x-holdfast-*` headers, or a `holdfast` object in the body."""
 
+import difflib
+import json
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -22,6 +25,14 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 NO_HINTS = Hints()
+_WORDS: Final = {
+    "str": "a text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
 
 
 def read_hints(headers: Mapping[bytes, bytes], body: object) -> Hints:
@@ -35,15 +46,46 @@ def read_hints(headers: Mapping[bytes, bytes], body: object) -> Hints:
     if not headers and body is None:
         return NO_HINTS
     found = _from_headers(headers)
-    if body is not None:
-        if not isinstance(body, dict):
-            raise InvalidRequest("`holdfast` must be an object.", param="holdfast")
-        found |= body
+    if isinstance(body, dict):
+        return to_hints(found | body)
+    return to_hints(found if body is None else body)
+
+
+def to_hints(found: object) -> Hints:
+    """Return the hints that a table holds. Raises InvalidRequest, naming the one at fault."""
+    if not isinstance(found, Mapping):
+        raise InvalidRequest("`holdfast` must be an object.", param="holdfast")
     try:
         return msgspec.convert(found, Hints)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        raise InvalidRequest(f"holdfast: {message}", param=f"holdfast.{path.rstrip('`')}".rstrip(".")) from error
+        raise _refusal(found, error) from error
+
+
+def _refusal(found: Mapping[str, Any], error: msgspec.ValidationError) -> InvalidRequest:
+    """Name the hint at fault, and say what is wrong with it."""
+    for name, value in found.items():
+        if name not in Hints.__struct_fields__:
+            near = difflib.get_close_matches(str(name), Hints.__struct_fields__, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(Hints.__struct_fields__)}"
+            return InvalidRequest(f"holdfast.{name}: there is no such hint ({hint})", param=f"holdfast.{name}")
+        parts = {f"{name}.{key}": {key: part} for key, part in value.items()} if isinstance(value, dict) else {}
+        for place, part in (parts or {name: value}).items():
+            if wrong := _wrong(name, part):
+                return InvalidRequest(f"holdfast.{place}: {wrong}", param=f"holdfast.{place}")
+    return InvalidRequest(f"holdfast: {error}", param="holdfast")
+
+
+def _wrong(name: str, value: object) -> str | None:
+    """Return what is wrong with the value of a hint, None if it is right."""
+    try:
+        msgspec.convert({name: value}, Hints)
+    except msgspec.ValidationError as error:
+        if name == "deadline_ms" and not (type(value) is int and value < 1):
+            got = json.dumps(value)[:40] if isinstance(value, str | int | float) else "something else"
+            return f"expected milliseconds as a whole number, got {got}"
+        text = str(error).partition(" - at `")[0]
+        return re.sub("`([a-z]+)`", lambda found: _WORDS.get(found[1], found[1]), text[:1].lower() + text[1:])
+    return None
 
 
 def _from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 
 from holdfast.clock import Clock
 from holdfast.errors import (
@@ -146,6 +147,7 @@ class Pipeline:
             answer=timeouts.answer or share,
             max_answer=feature.max_answer,
             until=asyncio.get_running_loop().time() + rest - 2 * _reserve(rest),
+            share=math.inf if step.last else share,
         )
 
     async def _answer(self, record: CallRecord, verdict: Verdict, feature: Feature, exchange: Exchange) -> None:

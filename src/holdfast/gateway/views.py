@@ -28,6 +28,8 @@ class Views:
         self._log = log
         self._subjects = subjects
         self._draining = False
+        self.reload_error: str | None = None
+        """Why the configuration in force is older than its files, None while it is not."""
 
     def drain(self) -> None:
         """Say from now on that no more calls are taken."""
@@ -49,7 +51,9 @@ class Views:
 
     async def index(self, query: Query) -> Page:
         """What this is."""
-        return _json({"name": "holdfast", "version": version("holdfast"), "routes": sorted(self.routes())})
+        paths = document(tuple(self._pipeline.catalog.features))["paths"]
+        routes = [f"{method.upper()} {path}" for path in sorted(paths) for method in paths[path]]
+        return _json({"name": "holdfast", "version": version("holdfast"), "routes": routes})
 
     async def health(self, query: Query) -> Page:
         """Liveness: the loop turns."""
@@ -64,7 +68,8 @@ class Views:
             return _json({"status": "failing", "log": log.failing.message}, status=503)
         if log.full:
             return _json({"status": "saturated"}, status=503)
-        return _json({"status": "ready", "config": self._pipeline.catalog.config})
+        failed = {} if self.reload_error is None else {"reload": "failed", "error": self.reload_error}
+        return _json({"status": "ready", "config": self._pipeline.catalog.config} | failed)
 
     async def metrics(self, query: Query) -> Page:
         """The totals, for Prometheus."""

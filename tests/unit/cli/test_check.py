@@ -108,10 +108,31 @@ def test_json_says_what_is_wrong(check):
     }
 
 
-def test_without_a_file_there_is_nothing_to_check(check):
+def test_without_a_file_there_is_nothing_to_check(check, tmp_path):
     result = check(None)
     assert result.exit_code == 2
-    assert result.stderr == "holdfast.toml: there is no such file\n"
+    assert result.stderr == (
+        f"holdfast.toml: there is no such file. It was looked for in {tmp_path}. "
+        "Without one, `holdfast up` runs a demo.\n"
+    )
+
+
+def test_the_variables_that_each_prompt_needs_are_listed(check, tmp_path):
+    (tmp_path / "p.md").write_text("Answer in {{ language }} for {{ shop }}.")
+    toml = VALID + 'prompt = "p.md"\n'
+    assert result_line(check(toml, "--no-secrets").stdout) == "The prompt of answer needs the variables: language, shop"
+    assert json.loads(check(toml, "--no-secrets", "--json").stdout)["variables"] == {"answer": ["language", "shop"]}
+
+
+def result_line(output: str) -> str:
+    return output.splitlines()[-1]
+
+
+def test_a_command_that_does_not_exist_is_told_with_the_one_that_is_meant():
+    result = CliRunner().invoke(main, ["cals"])
+    assert result.exit_code == 2
+    assert "There is no command 'cals': did you mean 'calls'?" in result.stderr
+    assert "did you mean" not in CliRunner().invoke(main, ["qqqq"]).stderr
 
 
 def test_another_file_is_checked_when_it_is_named(check, tmp_path):

@@ -46,15 +46,37 @@ def test_an_unknown_header_is_left_alone() -> None:
         ({b"session": b""}, None, "holdfast.session"),
         ({b"session": b"x" * 300}, None, "holdfast.session"),
         ({}, [], "holdfast"),
-        ({}, {"sesion": "typo"}, "holdfast"),
-        ({}, {"tags": {"a": 1}}, "holdfast.tags[...]"),
-        ({}, {"variables": {"a": None}}, "holdfast.variables[...]"),
+        ({}, {"sesion": "typo"}, "holdfast.sesion"),
+        ({}, {"tags": {"a": 1}}, "holdfast.tags.a"),
+        ({}, {"variables": {"a": None}}, "holdfast.variables.a"),
     ],
 )
 def test_a_wrong_hint_is_named(headers: dict[bytes, bytes], body: object, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read_hints(headers, body)
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"tags": {"page": "help", "team": 7}}, "holdfast.tags.team: expected a text, got a number"),
+        ({"tags": {"page": "x" * 300}}, "holdfast.tags.page: expected a text of length <= 256"),
+        ({"tags": {"": "x"}}, "holdfast.tags.: expected a text of length >= 1"),
+        ({"tags": "page=help"}, "holdfast.tags: expected an object, got a text"),
+        ({"tags": {str(n): "x" for n in range(33)}}, "holdfast: Expected `object` of length <= 32 - at `$.tags`"),
+        ({"tag": {"page": "help"}}, "holdfast.tag: there is no such hint (did you mean 'tags'?)"),
+        ({"qqq": 1}, "holdfast.qqq: there is no such hint (known are session, subject, deadline_ms, tags, variables)"),
+        ({"deadline_ms": "2s"}, 'holdfast.deadline_ms: expected milliseconds as a whole number, got "2s"'),
+        ({"deadline_ms": 2.5}, "holdfast.deadline_ms: expected milliseconds as a whole number, got 2.5"),
+        ({"deadline_ms": 0}, "holdfast.deadline_ms: expected a number >= 1"),
+        ({"variables": {"a": None}}, "holdfast.variables.a: expected a text, got null"),
+    ],
+)
+def test_what_is_wrong_with_a_hint_is_said_in_plain_words(body: object, message: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_hints({}, body)
+    assert refused.value.message == message
 
 
 @given(st.dictionaries(st.sampled_from([b"session", b"subject", b"deadline-ms", b"tags", b"x"]), st.binary()))
