@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from holdfast.chat import File, Image, Part, Reasoning, Refusal, Text, ToolCall, ToolResult, Unknown
+from holdfast.providers.decoding import Malformed, Unsayable, read
 
 Json = dict[str, Any]
 
@@ -16,51 +17,13 @@ _IN_RESULTS = (Text, Image, File)
 _SPOKEN = (Text, Refusal)
 
 encode_json = msgspec.json.Encoder().encode
-_PLACE = re.compile(r" - at `(?:key in )?\$(.*)`$")
-_MISSING = re.compile(r"Object missing required field `(\w+)`")
 _QUOTE = ord('"')
 _ID = re.compile(r"[\w-]+", re.ASCII)
-
-
-class Malformed(Exception):
-    """JSON that does not follow the wire format: `path` is the field at fault, such as "messages.0.content"."""
-
-    def __init__(self, path: str, message: str) -> None:
-        self.path, self.message = path, message
-        super().__init__(f"{path}: {message}" if path else message)
-
-
-class Unsayable(Exception):
-    """A part that this wire has no words for."""
-
-
-def read(decoder: msgspec.json.Decoder[Any], data: bytes | Raw, path: str) -> Any:
-    """Decode `data`, which stands at `path`. Raises Malformed, whatever the bytes are."""
-    try:
-        return decoder.decode(data)
-    except msgspec.ValidationError as error:
-        raise _malformed(str(error), path) from None
-    except RecursionError:
-        raise Malformed(path, "The JSON is nested too deeply") from None
-    except UnicodeDecodeError:
-        raise Malformed(path, "The text is not valid UTF-8") from None
-    except (msgspec.DecodeError, ValueError, OverflowError) as error:
-        raise Malformed(path, str(error)) from None
 
 
 def is_null(raw: Raw) -> bool:
     """Whether a field says null."""
     return len(memoryview(raw)) == 4 and bytes(raw) == b"null"
-
-
-def _malformed(message: str, path: str) -> Malformed:
-    """Take the place out of a message such as "Expected `int`, got `str` - at `$.messages[0].content`"."""
-    if place := _PLACE.search(message):
-        path += re.sub(r"\[(\d+)\]", r".\1", place[1]).replace("[...]", "")
-    message = _PLACE.sub("", message)
-    if missing := _MISSING.fullmatch(message):
-        path, message = f"{path}.{missing[1]}", "Field required"
-    return Malformed(path.lstrip("."), message)
 
 
 # --- from the wire ----------------------------------------------------------------------------------------------------

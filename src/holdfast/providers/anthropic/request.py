@@ -8,9 +8,10 @@ from msgspec import Raw
 from holdfast.chat import Message, Reasoning, Request, ResponseFormat, Text, Tool
 from holdfast.errors import BadRequest
 from holdfast.providers.anthropic.abilities import Abilities
-from holdfast.providers.anthropic.content import Json, Unsayable, blocks_of, encode_json, encode_parts, is_null
+from holdfast.providers.anthropic.content import Json, blocks_of, encode_json, encode_parts, is_null
 from holdfast.providers.anthropic.thinking import Thinking, plan_thinking
 from holdfast.providers.base import Endpoint, Source
+from holdfast.providers.decoding import Unsayable
 from holdfast.providers.private import private_to_others
 
 DEFAULT_MAX_TOKENS = 4096

@@ -10,8 +10,9 @@ from holdfast.chat import Choice, Chunk, ToolCallDelta, Usage
 from holdfast.errors import CallError, MalformedResponse
 from holdfast.http.sse import ServerSentEvent
 from holdfast.providers.anthropic.answers import StopDetails, WireUsage, encode_ending, encode_usage, finish_of
-from holdfast.providers.anthropic.content import Json, Malformed, encode_json, read, tool_id
+from holdfast.providers.anthropic.content import Json, encode_json, tool_id
 from holdfast.providers.anthropic.errors import ErrorObject, encode_error, event_error
+from holdfast.providers.decoding import Malformed, read
 
 
 class _Delta(msgspec.Struct):
@@ -102,8 +103,8 @@ class MessagesDecoder:
     def _unknown(self, data: bytes) -> Sequence[Chunk]:
         """Let an event of an unknown type pass, whatever it holds."""
         try:
-            type = read(_PEEK, data, "").type
-            if type not in _NEEDS and read(_OBJECT, data, ""):
+            type = read(_PEEK, data).type
+            if type not in _NEEDS and read(_OBJECT, data):
                 return (Chunk(raw=data),)
             read(_EVENT, data, type)
         except Malformed as error:

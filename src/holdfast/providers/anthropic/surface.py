@@ -5,6 +5,7 @@ settings; another wire can't serve them. Blocks that the neutral values have no 
 like `cache_control` and other settings of blocks, reach an Anthropic model as they came.
 """
 
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Annotated, Any, Literal
@@ -32,18 +33,16 @@ from holdfast.errors import CallError, InvalidRequest
 from holdfast.providers.anthropic.answers import WireUsage, encode_ending, encode_usage, finish_of
 from holdfast.providers.anthropic.content import (
     Json,
-    Malformed,
-    Unsayable,
     decode_blocks,
     decode_content,
     encode_json,
     encode_part,
     is_null,
-    read,
 )
 from holdfast.providers.anthropic.errors import encode_error
 from holdfast.providers.anthropic.stream import MessagesEncoder
 from holdfast.providers.base import Source, Surface
+from holdfast.providers.decoding import Malformed, Unsayable, read
 
 _EFFORTS: dict[str | None, Effort] = {
     "low": "low",
@@ -128,7 +127,7 @@ class AnthropicSurface(Surface):
         try:
             return _Decoding(body).request()
         except Malformed as error:
-            raise InvalidRequest(str(error), param=error.path or None) from None
+            raise _invalid(error) from None
 
     def encode(self, reply: Reply) -> bytes:
         choice = reply.choices[0] if reply.choices else Choice()
@@ -157,12 +156,18 @@ class AnthropicSurface(Surface):
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
+def _invalid(error: Malformed) -> InvalidRequest:
+    """Name the field at fault as the wire does: "messages.0.content"."""
+    path = re.sub(r"\[(\d+)\]", r".\1", error.path)
+    return InvalidRequest(f"{path}: {error.message}" if path else error.message, param=path or None)
+
+
 class _Decoding:
     """Decodes one request. Every method raises Malformed."""
 
     def __init__(self, body: bytes) -> None:
-        self.body: _Body = read(_BODY, body, "")
-        self.fields: dict[str, Raw] = read(_FIELDS, body, "")
+        self.body: _Body = read(_BODY, body)
+        self.fields: dict[str, Raw] = read(_FIELDS, body)
         self.messages: dict[int, Raw] = {}
         self.tools: dict[int, Raw] = {}
 

@@ -29,19 +29,12 @@ from holdfast.errors import MalformedResponse, ProviderError
 from holdfast.http.base import Headers, HttpRequest
 from holdfast.providers.anthropic.abilities import abilities
 from holdfast.providers.anthropic.answers import StopDetails, WireUsage, encode_ending, encode_usage, finish_of
-from holdfast.providers.anthropic.content import (
-    Json,
-    Malformed,
-    Unsayable,
-    decode_content,
-    encode_json,
-    encode_parts,
-    read,
-)
+from holdfast.providers.anthropic.content import Json, decode_content, encode_json, encode_parts
 from holdfast.providers.anthropic.errors import ENVELOPE, event_error, response_error
 from holdfast.providers.anthropic.request import RequestEncoder
 from holdfast.providers.anthropic.stream import MessagesDecoder
 from holdfast.providers.base import Endpoint, Source, Upstream
+from holdfast.providers.decoding import Malformed, Unsayable, read
 
 _KNOWN = frozenset({"type", "role", "id", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"})
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
@@ -90,10 +83,10 @@ class AnthropicUpstream(Upstream):
         return response_error(status, headers, body, model=self.endpoint.model, key=self.endpoint.api_key)
 
     def _decode(self, body: bytes) -> Reply:
-        fields: dict[str, Raw] = read(_FIELDS, body, "")
+        fields: dict[str, Raw] = read(_FIELDS, body)
         if "error" in fields and "content" not in fields:
-            raise event_error(read(ENVELOPE, body, "").error, key=self.endpoint.api_key)
-        answer: _Answer = read(_ANSWER, body, "")
+            raise event_error(read(ENVELOPE, body).error, key=self.endpoint.api_key)
+        answer: _Answer = read(_ANSWER, body)
         parts = decode_content(answer.content, "content")
         finish = finish_of(answer.stop_reason)
         choice = Choice(

@@ -7,7 +7,8 @@ import re
 from typing import Any, Final, cast
 
 from holdfast.chat import Effort, Request, ResponseFormat, ToolChoice
-from holdfast.providers.google.wire import FunctionCallingConfig, GenerationConfig, Json, Malformed, ThinkingConfig
+from holdfast.providers.decoding import Malformed
+from holdfast.providers.google.wire import FunctionCallingConfig, GenerationConfig, Json, ThinkingConfig
 
 FIELDS: Final = (
     *("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "presence_penalty", "frequency_penalty"),

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Raw
 
 from holdfast.chat import Audio, File, Image, Part, Reasoning, Refusal, Text, ToolCall, ToolResult, Unknown
+from holdfast.providers.decoding import Malformed, Unsayable
 from holdfast.providers.google.wire import (
     Blob,
     Content,
@@ -18,7 +19,6 @@ from holdfast.providers.google.wire import (
     FunctionCall,
     FunctionResponse,
     Json,
-    Malformed,
     WirePart,
     encode_json,
     read,
@@ -27,10 +27,6 @@ from holdfast.providers.google.wire import (
 # Fields of a part that say something about its data, and are no data themselves.
 _ABOUT = frozenset({"thought", "thoughtSignature", "partMetadata", "mediaResolution", "videoMetadata"})
 _WRAPPERS = (["output"], ["result"], ["error"])
-
-
-class Unsayable(Exception):
-    """A part that this wire has no words for."""
 
 
 CallId = Callable[[FunctionCall], str]

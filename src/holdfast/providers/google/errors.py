@@ -17,7 +17,8 @@ from holdfast.errors import (
     RateLimited,
 )
 from holdfast.http.base import Headers
-from holdfast.providers.google.wire import Json, Malformed, read
+from holdfast.providers.decoding import Malformed
+from holdfast.providers.google.wire import Json, read
 from holdfast.providers.retry_after import retry_after, seconds
 from holdfast.providers.statuses import error_class
 from holdfast.providers.wording import message_of, plain

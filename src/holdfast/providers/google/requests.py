@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from holdfast.chat import EmbeddingRequest, Message, Part, Request, Role, Tool, ToolChoice, ToolResult
 from holdfast.providers.base import Source
+from holdfast.providers.decoding import Malformed
 from holdfast.providers.google.config import decode_choice, decode_config, json_schema, unknown_config
 from holdfast.providers.google.content import decode_content
 from holdfast.providers.google.wire import (
@@ -25,7 +26,6 @@ from holdfast.providers.google.wire import (
     FunctionResponse,
     GenerationConfig,
     Json,
-    Malformed,
     Shape,
     ToolConfig,
     encode_json,

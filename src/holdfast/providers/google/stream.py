@@ -9,6 +9,7 @@ from typing import Any, Final
 from holdfast.chat import Chunk, Finish, Reasoning, Text, ToolCall, ToolCallDelta, Usage
 from holdfast.errors import CallError, MalformedResponse
 from holdfast.http.sse import ServerSentEvent
+from holdfast.providers.decoding import Malformed
 from holdfast.providers.google.answers import (
     CallIds,
     blocked,
@@ -21,7 +22,7 @@ from holdfast.providers.google.answers import (
 )
 from holdfast.providers.google.content import decode_content, encode_call
 from holdfast.providers.google.errors import encode_error, event_error
-from holdfast.providers.google.wire import Candidate, Json, Malformed, Response, encode_json, read
+from holdfast.providers.google.wire import Candidate, Json, Response, encode_json, read
 
 _HELD_BACK: Final = ("finishReason", "finishMessage")
 _SAYS_NOTHING: Final = frozenset({"index", "content", "safetyRatings"})

@@ -11,12 +11,13 @@ from urllib.parse import unquote
 from holdfast.chat import Choice, EmbeddingReply, EmbeddingRequest, Reply, Request, Unknown
 from holdfast.errors import CallError, InvalidRequest
 from holdfast.providers.base import Source, StreamEncoder, Surface
+from holdfast.providers.decoding import Malformed
 from holdfast.providers.google.answers import encode_finish, encode_logprobs, encode_usage
 from holdfast.providers.google.content import encode_parts
 from holdfast.providers.google.errors import encode_error
 from holdfast.providers.google.requests import Reader, decode_embeddings, read_fields
 from holdfast.providers.google.stream import GenerateEncoder
-from holdfast.providers.google.wire import Json, Malformed, encode_json
+from holdfast.providers.google.wire import Json, encode_json
 from holdfast.providers.vectors import floats
 
 _PATH = re.compile(r"/?v1[a-z0-9]*/(?:models/)?(.+):([A-Za-z]+)")

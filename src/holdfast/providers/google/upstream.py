@@ -36,12 +36,13 @@ from holdfast.chat import (
 from holdfast.errors import BadRequest, MalformedResponse, ProviderError
 from holdfast.http.base import Headers, HttpRequest
 from holdfast.providers.base import Source, StreamDecoder, Upstream
+from holdfast.providers.decoding import Malformed, Unsayable
 from holdfast.providers.google.answers import CallIds, blocked, decode_logprobs, decode_usage, finish_of
 from holdfast.providers.google.config import FIELDS, encode_choice, encode_config, version
-from holdfast.providers.google.content import Unsayable, decode_content, encode_parts
+from holdfast.providers.google.content import decode_content, encode_parts
 from holdfast.providers.google.errors import event_error, response_error
 from holdfast.providers.google.stream import GenerateDecoder
-from holdfast.providers.google.wire import Candidate, EmbeddingResponse, Json, Malformed, Response, encode_json, read
+from holdfast.providers.google.wire import Candidate, EmbeddingResponse, Json, Response, encode_json, read
 from holdfast.providers.private import private_to_others
 
 _NEVER_SENT = frozenset({"holdfast", "model"})

@@ -1,39 +1,26 @@
 """The shapes of the Gemini wire (ai.google.dev/api), as far as we read them, and how its JSON is read."""
 
-import re
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw
 
+from holdfast.providers import decoding
+
 Json = dict[str, Any]
 
 encode_json = msgspec.json.Encoder().encode
-_PLACE = re.compile(r" - at `(?:key in )?\$(.*)`$")
-
-
-class Malformed(Exception):
-    """JSON that does not follow the wire format: `path` is the field at fault, such as "contents[0].parts"."""
-
-    def __init__(self, path: str, message: str) -> None:
-        self.path, self.message = path, message
-        super().__init__(f"{path}: {message}" if path else message)
 
 
 def read(data: bytes | Raw, type: Any, path: str = "") -> Any:
     """Decode `data`, which stands at `path`. Raises Malformed, whatever the bytes are."""
-    try:
-        return msgspec.json.decode(data, type=type)
-    except msgspec.ValidationError as error:
-        place = _PLACE.search(str(error))
-        inner = place[1] if place else ""
-        raise Malformed((path + inner).lstrip("."), _PLACE.sub("", str(error))) from None
-    except RecursionError:
-        raise Malformed(path, "The JSON is nested too deeply") from None
-    except UnicodeDecodeError:
-        raise Malformed(path, "The text is not valid UTF-8") from None
-    except (msgspec.DecodeError, ValueError, OverflowError) as error:
-        raise Malformed(path, str(error)) from None
+    return decoding.read(_decoder(type), data, path)
+
+
+@cache
+def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type)
 
 
 class Shape(msgspec.Struct, kw_only=True, rename="camel"):
