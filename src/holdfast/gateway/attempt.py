@@ -97,6 +97,8 @@ class _Relay:
         model, limits = self._model, self._limits
         response = await model.transport.send(request, connect=limits.connect, headers=limits.first_token)
         try:
+            if response.status >= 300:
+                timer.reschedule(None)  # no token will come, but the error's own words
             await _require_success(model, response, limits)
             if (response.header(b"content-type") or b"").startswith(b"application/json"):
                 body = await response.read(limits.max_answer, limits.answer)

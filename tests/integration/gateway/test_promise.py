@@ -36,6 +36,10 @@ MORE = f"""
 [features.patient]
 models = ["silent", "fine"]
 
+[features.hasty]
+models = ["limited"]
+timeouts = {{ first_token = "200ms" }}
+
 [features.resigned]
 models = ["silent"]
 last_resort = {{ message = "{LONG}" }}
@@ -101,7 +105,7 @@ def test_a_count_of_tokens_that_can_not_be_costs_an_unknown_amount_and_harms_no_
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_error_whose_body_does_not_come_is_still_that_error(gateway, stream):
     with Caller(gateway.url) as caller:
-        limited = caller.post(CHAT, ask("limited", stream=stream))
+        limited = caller.post(CHAT, ask("hasty", stream=stream))
         refused = caller.post(CHAT, ask("refusing", stream=stream))
     assert (limited.status, limited.headers["retry-after"]) == (429, "7")
     assert refused.json["error"]["code"] != "connection_failed"
