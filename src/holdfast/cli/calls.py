@@ -3,25 +3,23 @@
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import msgspec
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text as Line
 
-from holdfast.cli.timeline import COLOURS, cost, outcome, printable, render_call, seconds
+from holdfast.cli.listing import CallPrinter, console, print_json, print_totals
+from holdfast.cli.timeline import COLOURS, printable, render_call
 from holdfast.errors import LogError
-from holdfast.events import Call
-from holdfast.log.base import Filter, LogSettings, Total, UnknownCall
+from holdfast.events import Call, Snapshot
+from holdfast.log.base import Filter, LogSettings, UnknownCall
 from holdfast.log.sqlite import SqliteLog
-from holdfast.log.view import call_json, iso, total_json
+from holdfast.log.view import attempt_total_json, call_json, iso, total_json
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.settings import Duration
 
@@ -29,8 +27,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 CONFIG = Path("holdfast.toml")
 POLL_SECONDS = 0.5
-WIDE = 160
-"""Columns where the output is not a terminal."""
 _HASH = re.compile(r"[0-9a-f]{32}")
 
 
@@ -110,27 +106,32 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         if tail:
             _follow(log, filter, as_json)
         elif calls := _scan(log, filter):
-            _print_calls(calls, as_json)
+            CallPrinter(as_json).print(calls)
         elif not as_json:
-            click.echo("No calls.", err=True)
+            click.echo("\n".join(["No calls.", *_unknown_values(log, filter)]), err=True)
 
 
 @command.command()
 @click.argument("id")
+@click.option("--config", is_flag=True, help="Print the configuration it happened under instead.")
 @_json_option
 @_log_option
 @click.pass_context
-def show(ctx: click.Context, id: str, as_json: bool, path: Path | None) -> None:
+def show(ctx: click.Context, id: str, config: bool, as_json: bool, path: Path | None) -> None:
     """Show one call: its attempts on a time axis, then what was asked and answered.
 
     The beginning of an ID is enough where no other call's begins the same.
     """
+    as_json = as_json or ctx.obj["as_json"]
     with _opened(log_path(path or ctx.obj["path"])) as log:
         call = _find(log, id)
-    if as_json or ctx.obj["as_json"]:
-        _print_json([call_json(call)])
+        snapshot = log.snapshot(call.config)
+    if config:
+        _print_config(call, snapshot, as_json)
+    elif as_json:
+        print_json([call_json(call)])
     else:
-        render_call(_console(), call)
+        render_call(console(), call, snapshot)
 
 
 @command.command()
@@ -139,13 +140,19 @@ def show(ctx: click.Context, id: str, as_json: bool, path: Path | None) -> None:
 @_log_option
 @click.pass_context
 def totals(ctx: click.Context, since: int | None, as_json: bool, path: Path | None) -> None:
-    """Show the sums over calls. Calls that were erased or never kept count too."""
+    """Show the sums over calls, then those over their attempts by model and error.
+
+    Calls that were erased or never kept count too. In JSON, "of" tells sums over "calls" from those over "attempts".
+    """
+    since = ctx.obj["since"] if since is None else since
     with _opened(log_path(path or ctx.obj["path"])) as log:
-        found = sorted(log.totals(ctx.obj["since"] if since is None else since), key=lambda total: -total.calls)
+        calls = sorted(log.totals(since), key=lambda total: -total.calls)
+        attempts = sorted(log.attempt_totals(since), key=lambda total: (total.model, -total.attempts))
     if as_json or ctx.obj["as_json"]:
-        _print_json(map(total_json, found))
-    elif found:
-        _console().print(_totals_table(found))
+        print_json([{"of": "calls"} | total_json(total) for total in calls])
+        print_json([{"of": "attempts"} | attempt_total_json(total) for total in attempts])
+    elif calls:
+        print_totals(console(), calls, attempts)
     else:
         click.echo("No calls.", err=True)
 
@@ -171,7 +178,10 @@ def log_path(path: Path | None) -> Path:
 def _opened(path: Path) -> Iterator[SqliteLog]:
     """Open the log to read; whatever is wrong with it ends the command with exit code 2."""
     if not path.exists():
-        raise Failure(f"There is no log at {path}. Name one with --log, or start the gateway, which makes it.")
+        raise Failure(
+            f"There is no log at {path.absolute()} (started in another folder?). "
+            "Name one with --log, or start the gateway, which makes it."
+        )
     try:
         log = SqliteLog.read(path)
         try:
@@ -196,6 +206,24 @@ def _scan(log: SqliteLog, filter: Filter) -> list[Call]:
     return [call for batch in log.scan(filter) for call in batch]
 
 
+def _unknown_values(log: SqliteLog, filter: Filter) -> Iterator[str]:
+    """Say of each value asked for that no call ever had it, with the nearest that calls had."""
+    totals = log.totals()
+    for field in ("name", "model", "error"):
+        value, known = getattr(filter, field), sorted({getattr(total, field) for total in totals} - {""})
+        if value is None or value in known:
+            continue
+        near = get_close_matches(value, known, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else f" There are: {', '.join(known[:10])}." if known else ""
+        yield printable(f"No call in the log has the {field} {value!r}.{hint}{_only_attempts(log, field, value)}")
+
+
+def _only_attempts(log: SqliteLog, field: str, value: str) -> str:
+    if field == "name" or all(getattr(total, field) != value for total in log.attempt_totals()):
+        return ""
+    return " Attempts have it, though, of calls that ended otherwise: see holdfast calls totals."
+
+
 def _find(log: SqliteLog, prefix: str) -> Call:
     found = log.ids(prefix, 4) or log.ids(prefix.upper(), 4)
     if len(found) > 1 and prefix not in found:
@@ -216,12 +244,11 @@ def _follow(log: SqliteLog, filter: Filter, as_json: bool) -> None:
     calls = _scan(log, filter)[::-1]
     filter = msgspec.structs.replace(filter, limit=None)
     seen: set[str] = set()
-    header = True
+    printed = CallPrinter(as_json)
     try:
         while True:
             if new := [call for call in calls if call.id not in seen]:
-                _print_calls(new, as_json, header=header)
-                header = False
+                printed.print(new)
             seen = {call.id for call in calls}
             time.sleep(POLL_SECONDS)
             last, calls = log.last(), _recorded_after(log, filter, last)
@@ -238,67 +265,12 @@ def _recorded_after(log: SqliteLog, filter: Filter, last: str | None) -> list[Ca
         return []  # it was erased meanwhile: go on with what comes from now on
 
 
-def _print_calls(calls: Sequence[Call], as_json: bool, *, header: bool = True) -> None:
+def _print_config(call: Call, snapshot: Snapshot | None, as_json: bool) -> None:
+    if snapshot is None:
+        raise Failure(f"The log has no configuration {call.config or 'of this call'}.")
     if as_json:
-        _print_json(map(call_json, calls))
-    else:
-        _console().print(_table(calls, header=header))
-
-
-def _print_json(values: Iterable[dict[str, Any]]) -> None:
-    for value in values:
-        click.echo(msgspec.json.encode(value))
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
-
-
-def _table(calls: Sequence[Call], *, header: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD if header else None, show_header=header, show_edge=False, pad_edge=False)
-    table.add_column("time", no_wrap=True)
-    table.add_column("id", no_wrap=True, min_width=26)
-    for name, width in (("name", 8), ("model", 8), ("outcome", 11)):
-        table.add_column(name, overflow="fold", min_width=width)
-    for name, width in (("tokens", 9), ("cost $", 8), ("took", 7), ("attempts", 8)):
-        table.add_column(name, justify="right", no_wrap=True, min_width=width)
-    for call in calls:
-        table.add_row(*_cells(call))
-    return table
-
-
-def _cells(call: Call) -> Sequence[str | Line]:
-    return (
-        iso(call.at_us)[:19].replace("T", " "),
-        Line(printable(call.id)),
-        Line(printable(call.name)),
-        Line(printable(call.model or "")),
-        outcome(call),
-        "?" if call.usage is None else f"{call.usage.input_tokens}+{call.usage.output_tokens}",
-        cost(call.cost_nanousd),
-        seconds(call.duration_us),
-        str(len(call.attempts)),
-    )
-
-
-def _totals_table(totals: Sequence[Total]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("name", "model", "outcome"):
-        table.add_column(name, overflow="fold")
-    for name in ("calls", "attempts", "tokens", "cost $", "of unknown cost", "mean"):
-        table.add_column(name, justify="right")
-    for total in totals:
-        ended = f"{total.outcome}: {total.error}" if total.error not in ("", total.outcome) else total.outcome
-        table.add_row(
-            Line(printable(total.name)),
-            Line(printable(total.model)),
-            Line(printable(ended), style=COLOURS.get(total.outcome, "")),
-            str(total.calls),
-            str(total.attempts),
-            f"{total.input_tokens}+{total.output_tokens}",
-            cost(total.cost_nanousd),
-            str(total.unpriced),
-            seconds(round(total.duration_us / total.calls)),
-        )
-    return table
+        print_json([{"hash": snapshot.hash, "at": iso(snapshot.at_us), "files": snapshot.files}])
+        return
+    for name, text in snapshot.files.items():
+        click.echo(f"# --- {printable(name)} ---")
+        click.echo(printable(text.rstrip("\n")) + "\n")

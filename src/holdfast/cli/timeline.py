@@ -1,12 +1,13 @@
 """One call on the terminal: its attempts as bars on a time axis, then what was asked and answered."""
 
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text as Line
 
 from holdfast.chat import (
@@ -21,31 +22,51 @@ from holdfast.chat import (
     ToolCall,
     ToolResult,
 )
-from holdfast.events import Attempt, Call
+from holdfast.cli.table import GAP, Column, Table
+from holdfast.errors import InvalidRequest
+from holdfast.events import Attempt, Call, Snapshot
+from holdfast.gateway.prompt import Prompt
 from holdfast.log.view import iso
 
 BAR = 40
+SHORT_BAR = 10
+"""The longest and the shortest bars, in columns."""
 COLOURS = {"answered": "green", "last_resort": "yellow", "error": "red", "cancelled": "bright_black"}
 
 
-def render_call(console: Console, call: Call) -> None:
-    """Print everything the log knows of a call."""
-    console.print(Line.assemble((call.id, "bold"), "  ", outcome(call)))
+def render_call(console: Console, call: Call, snapshot: Snapshot | None = None) -> None:
+    """Print everything the log knows of a call; `snapshot` is the configuration it happened under."""
+    if console.is_terminal:
+        _render(console, call, snapshot)
+        return
+    with console.capture() as captured:
+        _render(console, call, snapshot)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def _render(console: Console, call: Call, snapshot: Snapshot | None) -> None:
+    console.print(Line.assemble((one_line(call.id), "bold"), "  ", outcome(call)))
     console.print(Padding(_facts(call), (0, 0, 1, 2)))
     if call.attempts:
-        console.print(Padding(_attempts(call), (0, 0, 1, 2)))
+        _print_attempts(console, call)
     if call.request is None and call.reply is None:
         console.print(f"The log keeps no request and no reply of this call (store = {call.store}).", style="dim")
-    for title, lines in (("request", _request_lines(call)), ("reply", _reply_lines(call))):
+    sections = (("prompt", _prompt_lines(call, snapshot)), ("request", _request_lines(call)))
+    for title, lines in (*sections, ("reply", _reply_lines(call))):
         for label, text in lines:
-            console.print(Line.assemble((f"{title}: {label}", "bold cyan")))
+            console.print(Line.assemble((f"{title}: {printable(label)}", "bold cyan")))
             console.print(Padding(Line(printable(text)), (0, 0, 1, 2)))
 
 
 def outcome(call: Call) -> Line:
     """Return how a call ended, in its colour."""
-    text = call.outcome if call.error in (None, call.outcome) else f"{call.outcome}: {call.error}"
-    return Line(printable(text), style=COLOURS.get(call.outcome, ""))
+    return Line(one_line(ended(call.outcome, call.error)), style=COLOURS.get(call.outcome, ""))
+
+
+def ended(outcome: str, error: str | None) -> str:
+    """Return an outcome with the code of its error, once where they are the same."""
+    return outcome if error in (None, "", outcome) else f"{outcome} {error}"
 
 
 def cost(nanousd: int | None) -> str:
@@ -60,9 +81,16 @@ def printable(text: str) -> str:
     return "".join([c if c.isprintable() or c in "\n\t" else "�" for c in text])
 
 
+def one_line(text: str) -> str:
+    """Return a text as a single line without the characters that control a terminal."""
+    return text if text.isprintable() else " ".join(printable(text).split())
+
+
 def seconds(micros: int) -> str:
     """Return a duration as a person would write it."""
-    return f"{micros / 1000:.0f} ms" if micros < 1_000_000 else f"{micros / 1e6:.2f} s"
+    if micros < 999_500:
+        return f"{micros / 1000:.0f} ms"
+    return f"{micros / 1e6:.{2 if micros < 9_995_000 else 1 if micros < 99_950_000 else 0}f} s"
 
 
 def bar(call_us: int, attempt: Attempt, width: int = BAR) -> str:
@@ -77,10 +105,10 @@ def bar(call_us: int, attempt: Attempt, width: int = BAR) -> str:
     return "".join(drawn)
 
 
-def _facts(call: Call) -> Table:
+def _facts(call: Call) -> Grid:
     facts = {
         "arrived": iso(call.at_us),
-        "asked for": f"{call.name} ({call.kind}, {call.wire} wire{', streamed' if call.stream else ''})",
+        "asked for": f"{call.name or '(unknown)'} ({call.kind}, {call.wire} wire{', streamed' if call.stream else ''})",
         "answered by": None if call.model is None else f"{call.model} ({call.provider}, served {call.served_model})",
         "message": call.message,
         "took": seconds(call.duration_us),
@@ -91,53 +119,88 @@ def _facts(call: Call) -> Table:
         "session": call.session,
         "subject": call.subject,
         "tags": ", ".join(f"{key}={value}" for key, value in call.tags.items()),
+        "prompt variables": "\n".join(f"{name} = {value}" for name, value in _variables(call).items()),
         "configuration": call.config,
     }
-    table = Table.grid(padding=(0, 2))
+    table = Grid.grid(padding=(0, 2))
     for name, value in facts.items():
         if value:
-            table.add_row(Line(name, style="dim"), Line(printable(value)))
+            table.add_row(Line(name, style="dim", no_wrap=True), Line(printable(value)))
     return table
 
 
 def _tokens(call: Call) -> str:
     if call.usage is None:
-        return "unknown"
+        return "0" if call.cost_nanousd == 0 else "unknown"
     kinds = {name: count for name, count in msgspec.structs.asdict(call.usage).items() if count}
     return ", ".join(f"{count} {name.removesuffix('_tokens').replace('_', ' ')}" for name, count in kinds.items())
 
 
-def _attempts(call: Call) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    table.add_column("attempt", overflow="fold")
-    table.add_column(
-        f"0 {'time':^{BAR - 2 - len(seconds(call.duration_us))}} {seconds(call.duration_us)}", no_wrap=True
-    )
-    table.add_column("took", justify="right", no_wrap=True)
-    table.add_column("result", overflow="fold")
-    table.add_column("cost $", justify="right", no_wrap=True)
-    for attempt in call.attempts:
-        colour = "green" if attempt.error is None else "bright_black" if attempt.error == "cancelled" else "red"
-        table.add_row(
-            Line(printable(attempt.model)),
-            Line(bar(call.duration_us, attempt), style=colour),
-            seconds(attempt.duration_us),
-            Line(printable(_result(attempt)), style=colour),
-            cost(attempt.cost_nanousd),
-        )
-    return table
+def _print_attempts(console: Console, call: Call) -> None:
+    table = _attempts(call, console.width)
+    table_lines = table.lines(console.width, call.attempts)
+    for n, line in enumerate(table_lines, -2):
+        console.print(line)
+        if n >= 0 and (note := _note(call.attempts[n])):
+            console.print(Padding(Line(printable(note), style="dim"), (0, 0, 0, 2)))
+    console.print()
+
+
+def _attempts(call: Call, width: int) -> Table[Attempt]:
+    model = Column[Attempt]("attempt", lambda attempt: one_line(attempt.model), floor=7)
+    took = Column[Attempt]("took", lambda attempt: seconds(attempt.duration_us), right=True)
+    result = Column[Attempt]("result", lambda attempt: Line(one_line(_result(attempt)), style=_colour(attempt)))
+    dollars = Column[Attempt]("cost $", lambda attempt: cost(attempt.cost_nanousd), right=True)
+    facts = Table([(model, took, result, dollars)])
+    facts.measure(call.attempts)
+    room = max(SHORT_BAR, min(BAR, width - facts.width - len(GAP)))
+    whole = seconds(call.duration_us)
+
+    def drawn(attempt: Attempt) -> Line:
+        return Line(bar(call.duration_us, attempt, room), style=_colour(attempt))
+
+    axis = Column[Attempt]("0" + f"{'time':^{room - 1 - len(whole)}}{whole}".rjust(room - 1)[1 - room :], drawn)
+    return Table([(model, axis, took, result, dollars), (model, took, result, dollars), (model, took, result)], least=1)
+
+
+def _colour(attempt: Attempt) -> str:
+    return "green" if attempt.error is None else "bright_black" if attempt.error == "cancelled" else "red"
 
 
 def _result(attempt: Attempt) -> str:
-    if attempt.error is None:
-        first = attempt.first_token_us
-        return "answered" if first is None else f"answered, first token after {seconds(first)}"
     status = "" if attempt.provider_status is None else f" ({attempt.provider_status})"
-    return f"{attempt.error}{status}: {attempt.message}" if attempt.message else f"{attempt.error}{status}"
+    return "answered" if attempt.error is None else f"{attempt.error}{status}"
+
+
+def _note(attempt: Attempt) -> str:
+    """Return what is told of an attempt below its row."""
+    first = attempt.first_token_us
+    notes = (attempt.message, None if first is None else f"first token after {seconds(first)}")
+    return "; ".join([note for note in notes if note])
 
 
 Lines = Iterator[tuple[str, str]]
 """Labels with texts."""
+
+
+def _variables(call: Call) -> Mapping[str, str]:
+    """Return what filled the places in the feature's prompt."""
+    hints = {} if call.request is None else call.request.extra.get("holdfast")
+    found = hints.get("variables") if isinstance(hints, dict) else None
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _prompt_lines(call: Call, snapshot: Snapshot | None) -> Lines:
+    """Return the feature's prompt as the model got it, where the log has all that it was made of."""
+    if call.feature is None or not isinstance(call.request, Request) or snapshot is None:
+        return
+    try:
+        doc: Any = tomllib.loads(snapshot.files["holdfast.toml"])
+        name = doc["features"][call.feature]["prompt"]
+        message = Prompt(snapshot.files[name]).render(_variables(call))
+    except (ValueError, KeyError, TypeError, InvalidRequest):
+        return
+    yield name, _text(message.parts)
 
 
 def _request_lines(call: Call) -> Lines:

@@ -1,28 +1,37 @@
 """`/metrics`: the totals of the log in the Prometheus text format, so that every worker tells the same."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from holdfast.log.base import DURATION_BOUNDS_S, Total
+from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Total
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-def render(totals: Sequence[Total], queue: int) -> bytes:
+def render(
+    totals: Sequence[Total], attempts: Sequence[AttemptTotal], queue: int, *, reload_failed: bool = False
+) -> bytes:
     """Return the page. `queue` is how many calls of the worker that answers still wait for the disk."""
     lines: list[str] = []
     for name, kind, help, samples in (
         ("holdfast_calls_total", "counter", "Calls by outcome.", _counts(totals, "calls")),
+        ("holdfast_attempts_total", "counter", "Requests to models, by their error.", _attempts(attempts)),
         (
-            "holdfast_attempts_total",
-            "counter",
-            "Requests to models, by the call they were for.",
-            _counts(totals, "attempts"),
+            "holdfast_attempt_duration_seconds",
+            "summary",
+            "From the start of an attempt to its end.",
+            _attempt_durations(attempts),
         ),
         ("holdfast_tokens_total", "counter", "Tokens as the providers counted them.", _tokens(totals)),
         ("holdfast_cost_usd_total", "counter", "Cost in US dollars of the calls whose cost is known.", _cost(totals)),
         ("holdfast_unpriced_calls_total", "counter", "Calls whose cost is unknown.", _counts(totals, "unpriced")),
         ("holdfast_call_duration_seconds", "histogram", "From arrival to the last byte.", _durations(totals)),
         ("holdfast_log_queue_calls", "gauge", "Calls that wait for the disk.", [("", queue)]),
+        (
+            "holdfast_config_reload_failed",
+            "gauge",
+            "1 while the configuration in force is older than its files, because those are wrong.",
+            [("", int(reload_failed))],
+        ),
     ):
         lines += [f"# HELP {name} {help}", f"# TYPE {name} {kind}"]
         lines += [f"{name}{labels} {value}" for labels, value in samples]
@@ -30,7 +39,15 @@ def render(totals: Sequence[Total], queue: int) -> bytes:
 
 
 def _labels(total: Total, **more: str) -> str:
-    pairs = {"name": total.name, "model": total.model, "outcome": total.outcome, "error": total.error} | more
+    pairs = {"name": total.name, "model": total.model, "outcome": total.outcome, "error": total.error}
+    return _set(pairs | more)
+
+
+def _attempt_labels(total: AttemptTotal) -> str:
+    return _set({"model": total.model, "error": total.error})
+
+
+def _set(pairs: Mapping[str, str]) -> str:
     return "{" + ",".join(f'{key}="{_escape(value)}"' for key, value in pairs.items()) + "}"
 
 
@@ -40,6 +57,18 @@ def _escape(value: str) -> str:
 
 def _counts(totals: Iterable[Total], field: str) -> list[tuple[str, object]]:
     return [(_labels(total), getattr(total, field)) for total in totals]
+
+
+def _attempts(totals: Iterable[AttemptTotal]) -> list[tuple[str, object]]:
+    return [(_attempt_labels(total), total.attempts) for total in totals]
+
+
+def _attempt_durations(totals: Iterable[AttemptTotal]) -> list[tuple[str, object]]:
+    samples: list[tuple[str, object]] = []
+    for total in totals:
+        samples.append(("_sum" + _attempt_labels(total), total.duration_us / 1e6))
+        samples.append(("_count" + _attempt_labels(total), total.attempts))
+    return samples
 
 
 def _tokens(totals: Iterable[Total]) -> list[tuple[str, object]]:

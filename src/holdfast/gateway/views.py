@@ -73,8 +73,9 @@ class Views:
 
     async def metrics(self, query: Query) -> Page:
         """The totals, for Prometheus."""
-        totals = await asyncio.to_thread(self._log.totals)
-        return Page(metrics.render(totals, len(self._pipeline.log)), metrics.CONTENT_TYPE)
+        totals, attempts = await asyncio.to_thread(lambda: (self._log.totals(), self._log.attempt_totals()))
+        queue, failed = len(self._pipeline.log), self.reload_error is not None
+        return Page(metrics.render(totals, attempts, queue, reload_failed=failed), metrics.CONTENT_TYPE)
 
     async def openapi(self, query: Query) -> Page:
         """Every route, for machines."""

@@ -63,6 +63,20 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
     """Calls by duration, not cumulative: one count for each bound of `DURATION_BOUNDS_S`, and one for the rest."""
 
 
+class AttemptTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over attempts (`model`, `error`) since the log began or since a minute; no `error` is that they worked."""
+
+    model: str
+    error: str
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost_nanousd: int
+    unpriced: int
+    """Attempts with an unknown cost, which `cost_nanousd` leaves out."""
+    duration_us: int
+
+
 DURATION_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
@@ -106,6 +120,10 @@ class Log(Protocol):
 
     def totals(self, since_us: int | None = None) -> Sequence[Total]:
         """Return the roll-ups, summed since the minute of `since_us` or since the log began."""
+        ...
+
+    def attempt_totals(self, since_us: int | None = None) -> Sequence[AttemptTotal]:
+        """Return the roll-ups of attempts, summed since the minute in which calls of `since_us` arrived, or all."""
         ...
 
     def erase(self, subject: str) -> int:

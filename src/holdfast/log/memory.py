@@ -7,8 +7,8 @@ from itertools import islice
 import msgspec
 
 from holdfast.events import AnyEvent, Call, Snapshot
-from holdfast.log.base import Filter, Total, UnknownCall
-from holdfast.log.totals import MINUTE_US, Key, all_time, merge, tally, total
+from holdfast.log.base import AttemptTotal, Filter, Total, UnknownCall
+from holdfast.log.totals import MINUTE_US, Key, all_time, attempt_total, merge, tally, tally_attempts, total
 
 _PAGE = 500
 
@@ -23,6 +23,7 @@ class MemoryLog:
         self._recorded = 0
         self._snapshots: dict[str, Snapshot] = {}
         self._totals: dict[Key, list[int]] = {}
+        self._attempt_totals: dict[Key, list[int]] = {}
         self._lock = threading.Lock()
 
     def append(self, batch: Sequence[AnyEvent]) -> None:
@@ -34,6 +35,7 @@ class MemoryLog:
                 elif event.id not in self._calls:
                     new.setdefault(event.id, event)
             merge(self._totals, tally(new.values()))
+            merge(self._attempt_totals, tally_attempts(new.values()))
             for call in new.values():
                 self._keep(call)
 
@@ -79,10 +81,15 @@ class MemoryLog:
         return self._calls[id][0]
 
     def totals(self, since_us: int | None = None) -> Sequence[Total]:
+        return [total(key[1:], sums) for key, sums in self._since(self._totals, since_us)]
+
+    def attempt_totals(self, since_us: int | None = None) -> Sequence[AttemptTotal]:
+        return [attempt_total(key[1:], sums) for key, sums in self._since(self._attempt_totals, since_us)]
+
+    def _since(self, totals: dict[Key, list[int]], since_us: int | None) -> list[tuple[Key, list[int]]]:
         with self._lock:
             since = 0 if since_us is None else since_us // MINUTE_US
-            summed = all_time({key: sums for key, sums in self._totals.items() if key[0] >= since})
-        return [total(key[1:], sums) for key, sums in sorted(summed.items())]
+            return sorted(all_time({key: sums for key, sums in totals.items() if key[0] >= since}).items())
 
     def erase(self, subject: str) -> int:
         with self._lock:

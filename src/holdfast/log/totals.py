@@ -4,10 +4,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from holdfast.events import Call
-from holdfast.log.base import DURATION_BOUNDS_S, Total
+from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Total
 
-Key = tuple[int, str, str, str, str]
-"""Minute since 1970 UTC, name, model, outcome, error. Minute 0 stands for all time."""
+Key = tuple[int, *tuple[str, ...]]
+"""Minute since 1970 UTC, then name, model, outcome, error of calls, or model, error of attempts. 0 is all time."""
 
 SUMS = (
     "calls",
@@ -20,6 +20,9 @@ SUMS = (
     "duration_us",
 )
 """What is summed, in this order; the counts by duration follow."""
+
+ATTEMPT_SUMS = ("attempts", "input_tokens", "output_tokens", "cost_nanousd", "unpriced", "duration_us")
+"""What is summed over attempts, in this order."""
 
 WIDTH = len(SUMS) + len(DURATION_BOUNDS_S) + 1
 MINUTE_US = 60_000_000
@@ -50,6 +53,28 @@ def tally(calls: Iterable[Call]) -> dict[Key, list[int]]:
     return tallies
 
 
+def tally_attempts(calls: Iterable[Call]) -> dict[Key, list[int]]:
+    """Sum the attempts of calls up, each under the minute its call arrived in."""
+    tallies: dict[Key, list[int]] = {}
+    for call in calls:
+        minute = call.at_us // MINUTE_US
+        for attempt in call.attempts:
+            key = (minute, attempt.model, attempt.error or "")
+            sums = tallies.get(key)
+            if sums is None:
+                sums = tallies[key] = [0] * len(ATTEMPT_SUMS)
+            sums[0] += 1
+            if (usage := attempt.usage) is not None:
+                sums[1] += usage.input_tokens
+                sums[2] += usage.output_tokens
+            if (cost := attempt.cost_nanousd) is None:
+                sums[4] += 1
+            else:
+                sums[3] += cost
+            sums[5] += attempt.duration_us
+    return tallies
+
+
 def merge(into: dict[Key, list[int]], tallies: Mapping[Key, Sequence[int]]) -> None:
     """Add `tallies` to those in `into`."""
     for key, sums in tallies.items():
@@ -69,3 +94,9 @@ def total(key: Sequence[str], sums: Sequence[int]) -> Total:
     name, model, outcome, error = key
     named = dict(zip(SUMS, sums, strict=False))
     return Total(name=name, model=model, outcome=outcome, error=error, buckets=tuple(sums[len(SUMS) :]), **named)
+
+
+def attempt_total(key: Sequence[str], sums: Sequence[int]) -> AttemptTotal:
+    """Return the value of sums under (model, error)."""
+    model, error = key
+    return AttemptTotal(model=model, error=error, **dict(zip(ATTEMPT_SUMS, sums, strict=True)))

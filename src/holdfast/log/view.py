@@ -8,7 +8,7 @@ import msgspec
 from holdfast.chat import Usage
 from holdfast.errors import InvalidRequest
 from holdfast.events import Attempt, Call
-from holdfast.log.base import Filter, Log, Total, UnknownCall
+from holdfast.log.base import AttemptTotal, Filter, Log, Total, UnknownCall
 
 PAGE = 50
 
@@ -72,6 +72,11 @@ def call_json(call: Call) -> dict[str, Any]:
 def total_json(total: Total) -> dict[str, Any]:
     """Return sums as plain JSON values."""
     return {**msgspec.structs.asdict(total), "cost_usd": usd(total.cost_nanousd), "buckets": list(total.buckets)}
+
+
+def attempt_total_json(total: AttemptTotal) -> dict[str, Any]:
+    """Return sums over attempts as plain JSON values."""
+    return {**msgspec.structs.asdict(total), "cost_usd": usd(total.cost_nanousd)}
 
 
 def iso(at_us: int) -> str:

@@ -1,9 +1,13 @@
+import fcntl
 import json
 import os
+import re
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,14 +16,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec import structs
 
 from holdfast.chat import Choice, EmbeddingRequest, Image, Message, Reply, Request, Text, ToolCall, ToolResult
 from holdfast.cli import main
 from holdfast.cli.timeline import bar
-from holdfast.events import Attempt
+from holdfast.events import Attempt, Call, Snapshot
 from holdfast.log.sqlite import SqliteLog
 from holdfast.privacy.subjects import SubjectHasher
-from log_samples import ATTEMPT, START_US, make_call
+from log_samples import ATTEMPT, FAILED, REQUEST, START_US, make_call
 
 Run = Callable[..., Result]
 
@@ -58,7 +63,7 @@ def id_of(n: int) -> str:
 
 def test_a_missing_log_is_said_to_be_missing_and_not_made(home: Path) -> None:
     result = run(code=2)
-    assert "There is no log at .holdfast/log.db" in result.stderr
+    assert f"There is no log at {home}/.holdfast/log.db (started in another folder?)" in result.stderr
     assert list(home.iterdir()) == []
 
 
@@ -100,12 +105,24 @@ def test_a_damaged_call_is_an_error_and_no_traceback(log: SqliteLog) -> None:
 
 
 def test_the_list_is_newest_first_with_what_a_person_looks_for(log: SqliteLog) -> None:
-    log.append([make_call(1), make_call(2, outcome="last_resort", error="timeout", cost_nanousd=None, usage=None)])
-    lines = run().stdout.splitlines()
-    assert lines[0].split() == ["time", "id", "name", "model", "outcome", "tokens", "cost", "$", "took", "attempts"]
-    assert "2025-10-09 08:53:22" in lines[2]
-    assert lines[2].split()[2:] == [id_of(2), "answer", "gpt", "last_resort:", "timeout", "?", "?", "812", "ms", "2"]
-    assert lines[3].split()[2:] == [id_of(1), "answer", "gpt", "answered", "500+300", "0.000123", "812", "ms", "2"]
+    late = make_call(2, outcome="last_resort", error="timeout", cost_nanousd=None, usage=None)
+    log.append([make_call(1, tags={"a": "1", "b": "2"}), late])
+    assert [line.split("\t") for line in run().stdout.splitlines()] == [
+        ["time", "id", "name", "model", "outcome", "took", "attempts", "tokens", "cost $", "tags"],
+        ["2025-10-09 08:53:22", id_of(2), "answer", "gpt", "last_resort timeout", "812 ms", "2", "?", "?", "-"],
+        [
+            "2025-10-09 08:53:21",
+            id_of(1),
+            "answer",
+            "gpt",
+            "answered",
+            "812 ms",
+            "2",
+            "500+300",
+            "0.000123",
+            "a=1, b=2",
+        ],
+    ]
 
 
 def test_an_empty_log_says_so_beside_the_output(log: SqliteLog) -> None:
@@ -181,13 +198,148 @@ def test_names_can_neither_colour_nor_control_the_terminal(log: SqliteLog) -> No
         assert "\x07" not in output
 
 
+# --- terminals --------------------------------------------------------------------------------------------------------
+
+
+def seen(width: int, *arguments: str) -> list[str]:
+    """Return the lines on a terminal of this width, without colours."""
+    env = {"TTY_COMPATIBLE": "1", "COLUMNS": str(width), "LINES": "50", "TERM": "xterm"}
+    result = CliRunner().invoke(main, ["calls", *arguments], env=env)
+    assert result.exit_code == 0, result.output
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout).splitlines()
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def a_day() -> list[Call]:
+    """Calls of today that ended in each way, as the gateway records them."""
+    now = round(time.time() * 1e6)
+    failed = {"model": None, "provider": None, "usage": None, "reply": None}
+    return [
+        make_call(1, at_us=now - 3, id="01M7Z4CA2ZABWJD1EYT3JPRTE8", tags={"page": "help"}),
+        make_call(
+            2, at_us=now - 2, id="01M7Z4CA31HR97AQYVFS739GH8", outcome="error", error="broken_stream",
+            message="The stream ended before its end was announced. " * 3, cost_nanousd=None, **failed,
+        ),
+        make_call(
+            3, at_us=now - 1, id="01M7Z4DA31NVPFWPF1ZNHZA8XQ", name="", outcome="error", error="model_not_found",
+            cost_nanousd=0, attempts=(), **failed,
+        ),
+        make_call(4, at_us=now, id="01M7Z4EA31D1NZSS1CEVVWBYCA", duration_us=12_345_678),
+    ]  # fmt: skip
+
+
+def test_eighty_columns_show_what_happened_in_one_line_a_call(log: SqliteLog) -> None:
+    log.append(a_day())
+    head, rule, *lines = seen(80)
+    assert head.split() == ["time", "id", "name", "model", "outcome", "took", "attempts"]
+    assert set(rule) == {"─"}
+    cells = [re.split("  +", line)[1:] for line in lines]
+    assert cells == [
+        ["01M7Z4EA31", "answer", "gpt", "answered", "12.3 s", "2"],
+        ["01M7Z4DA31", "(unknown)", "-", "error model_not_found", "812 ms", "0"],
+        ["01M7Z4CA31", "answer", "-", "error broken_stream", "812 ms", "2"],
+        ["01M7Z4CA2Z", "answer", "gpt", "answered", "812 ms", "2"],
+    ]
+    assert all(re.match(r"\d\d:\d\d:\d\d  ", line) for line in lines)
+    assert "error broken_stream" in "\n".join(seen(80, "show", "01m7z4ca31"))
+
+
+@pytest.mark.parametrize(
+    ("width", "more"),
+    [(90, "tokens"), (100, "cost $"), (132, "01M7Z4EA31D1NZSS1CEVVWBYCA"), (160, f"{datetime.now(UTC):%Y}-")],
+)
+def test_wider_terminals_show_more(log: SqliteLog, width: int, more: str) -> None:
+    log.append(a_day())
+    assert more in "\n".join(seen(width))
+    assert more not in "\n".join(seen(80))
+    assert ("page=help" in "\n".join(seen(width))) is (width == 160)
+
+
+@pytest.mark.parametrize("width", [30, 40, 50, 60, 70])
+def test_narrow_terminals_leave_out_much_but_never_what_was_asked_for_and_how_it_ended(
+    log: SqliteLog, width: int
+) -> None:
+    log.append(a_day())
+    lines = seen(width)
+    assert len(lines) == 6
+    assert all("answer" in lines[n] for n in (2, 4, 5))
+    assert "error broken" in lines[4]
+
+
+def test_long_names_are_cut_and_errors_are_not(log: SqliteLog) -> None:
+    log.append([make_call(1, name="n" * 60, model="m" * 60, outcome="error", error="provider_authentication")])
+    (line,) = seen(80)[2:]
+    assert "nn…" in line
+    assert "mm…" in line
+    assert "error provider_authentication" in line
+
+
+def test_calls_of_other_days_show_their_date(log: SqliteLog) -> None:
+    log.append([make_call(1)])
+    assert seen(80)[2].startswith("10-09 08:53  ")
+
+
+def test_ids_are_cut_where_they_still_differ(log: SqliteLog) -> None:
+    log.append([make_call(n, id=f"01M7Z4CA2ZAB{n}JD1EYT3JPRTE8") for n in range(3)])
+    assert [re.split("  +", line)[1] for line in seen(80)[2:]] == ["01M7Z4CA2ZAB2", "01M7Z4CA2ZAB1", "01M7Z4CA2ZAB0"]
+
+
+def test_a_name_of_many_lines_takes_one_in_the_list(log: SqliteLog) -> None:
+    log.append([make_call(1, name="a\nb\tc")])
+    assert "a b c" in run().stdout.splitlines()[1].split("\t")
+    assert len(seen(80)) == 3
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 132])
+def test_the_timeline_fits_the_terminal_with_its_messages_below(log: SqliteLog, width: int) -> None:
+    log.append([make_call(1, attempts=(structs.replace(FAILED, message="It was " + "very " * 20 + "busy."), ATTEMPT))])
+    lines = seen(width, "show", id_of(1))
+    (head,) = [line for line in lines if line.startswith("attempt ")]
+    assert head.split() == ["attempt", "0", "time", "812", "ms", "took", "result", "cost", "$"]
+    failed = next(n for n, line in enumerate(lines) if line.startswith("house "))
+    assert "overloaded" in lines[failed]
+    assert lines[failed + 1].startswith("  It was very")
+    bars = [len(re.findall("[─●━]", line)) for line in lines if line.startswith("gpt ")]
+    assert bars == [min(40, width - len("gpt      811 ms  overloaded  0.000123") - 2)]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 132])
+def test_totals_fit_the_terminal(log: SqliteLog, width: int) -> None:
+    log.append(a_day())
+    lines = seen(width, "totals")
+    assert lines[0].split()[:4] == ["name", "model", "outcome", "calls"]
+    assert any(line.startswith("(unknown)") and "error model_not_found" in line for line in lines)
+    below = lines[lines.index("attempts by model") + 1 :]
+    assert below[0].split()[:5] == ["model", "result", "attempts", "of", "model"]
+    assert [line.split()[:4] for line in below[2:]] == [
+        ["gpt", "answered", "3", "100.0"],
+        ["house", "overloaded", "3", "100.0"],
+    ]
+
+
+def test_a_real_terminal_has_its_width_and_a_pipe_has_none(log: SqliteLog) -> None:
+    log.append(a_day())
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "holdfast", "calls"]
+    subprocess.run(command, stdout=theirs, env=env | {"TERM": "xterm", "NO_COLOR": "1"}, check=True)
+    os.close(theirs)
+    shown = re.sub(rb"\x1b\[[0-9;]*m", b"", os.read(ours, 65536)).decode().splitlines()
+    os.close(ours)
+    assert shown[0].split() == ["time", "id", "name", "model", "outcome", "took", "attempts"]
+    piped = subprocess.run(command, stdout=subprocess.PIPE, env=env | {"COLUMNS": "80"}, check=True, text=True).stdout
+    assert [line.count("\t") for line in piped.splitlines()] == [9] * 5
+
+
 # --- one call ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_call_is_shown_as_a_timeline_with_its_bodies(log: SqliteLog) -> None:
     log.append([make_call(cost_nanousd=None, session="s1", tags={"team": "kelp"})])
     output = run("show", id_of(0)).stdout
-    for text in ("answered", "unknown", "s1", "team=kelp", "overloaded: busy", "first token after 299 ms"):
+    for text in ("answered", "unknown", "s1", "team=kelp", "overloaded", "\n  busy\n", "first token after 299 ms"):
         assert text in output
     assert "─●━" in output
     assert output.index("Where is the kelp?") < output.index("On the rock.")
@@ -265,11 +417,92 @@ def test_a_call_that_took_no_time_has_a_bar_all_the_same() -> None:
 def test_totals_are_sums_since_the_log_began_or_a_moment(log: SqliteLog) -> None:
     now = round(time.time() * 1e6)
     log.append([make_call(1), make_call(2, at_us=now, cost_nanousd=None, attempts=(ATTEMPT,))])
-    (total,) = [json.loads(line) for line in run("totals", "--json").stdout.splitlines()]
+    total, *attempts = [json.loads(line) for line in run("totals", "--json").stdout.splitlines()]
     assert (total["calls"], total["unpriced"], total["cost_usd"]) == (2, 1, "0.000123456")
-    (recent,) = [json.loads(line) for line in run("totals", "--since", "1h", "--json").stdout.splitlines()]
-    assert (recent["calls"], recent["attempts"]) == (1, 1)
+    assert [(sums["of"], sums["model"], sums["error"], sums["attempts"]) for sums in attempts] == [
+        ("attempts", "gpt", "", 2),
+        ("attempts", "house", "overloaded", 1),
+    ]
+    recent, tried = [json.loads(line) for line in run("totals", "--since", "1h", "--json").stdout.splitlines()]
+    assert (recent["calls"], recent["attempts"], tried["attempts"]) == (1, 1, 1)
     assert "1000+600" in run("totals").stdout
+
+
+# --- what is not there ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (["--error", "timout"], "No call in the log has the error 'timout'. Did you mean timeout?"),
+        (["--model", "gtp"], "No call in the log has the model 'gtp'. Did you mean gpt?"),
+        (["--name", "zzz"], "No call in the log has the name 'zzz'. There are: answer, other."),
+        (["--error", "overloaded"], "Attempts have it, though"),
+    ],
+)
+def test_a_value_that_never_occurs_is_told_with_the_nearest_that_does(
+    log: SqliteLog, options: list[str], hint: str
+) -> None:
+    log.append([make_call(1, name="other"), make_call(2, outcome="error", error="timeout")])
+    result = run(*options)
+    assert result.stdout == ""
+    assert result.stderr.startswith("No calls.\n")
+    assert hint in result.stderr
+
+
+def test_a_value_that_occurs_elsewhere_is_no_mistake(log: SqliteLog) -> None:
+    log.append([make_call(1, error="timeout", outcome="error")])
+    assert run("--error", "timeout", "--since", "1h").stderr == "No calls.\n"
+
+
+# --- the configuration of a call --------------------------------------------------------------------------------------
+
+TOML = '[features.answer]\nprompt = "prompts/answer.md"\n'
+FILES = {"holdfast.toml": TOML, "prompts/answer.md": "You work at {{ shop }}."}
+
+
+@pytest.fixture
+def configured(log: SqliteLog) -> SqliteLog:
+    request = structs.replace(REQUEST, extra={"holdfast": {"variables": {"shop": "Kelp & Co"}}})
+    log.append([Snapshot(hash="0123456789abcdef", at_us=START_US, files=FILES), make_call(1, request=request)])
+    return log
+
+
+def test_the_configuration_of_a_call_is_printed_file_by_file(configured: SqliteLog) -> None:
+    output = run("show", id_of(1), "--config").stdout
+    assert output == f"# --- holdfast.toml ---\n{TOML}\n# --- prompts/answer.md ---\nYou work at {{{{ shop }}}}.\n\n"
+    shown = json.loads(run("show", id_of(1), "--config", "--json").stdout)
+    assert shown == {"hash": "0123456789abcdef", "at": "2025-10-09T08:53:20.000000Z", "files": FILES}
+
+
+def test_a_configuration_that_the_log_has_not_is_an_error(log: SqliteLog) -> None:
+    log.append([make_call(1)])
+    assert "no configuration 0123456789abcdef" in run("show", id_of(1), "--config", code=2).stderr
+
+
+def test_a_call_shows_its_variables_and_the_prompt_that_they_made(configured: SqliteLog) -> None:
+    output = run("show", id_of(1)).stdout
+    assert "shop = Kelp & Co" in output
+    assert "prompt: prompts/answer.md\n  You work at Kelp & Co.\n" in output
+
+
+@pytest.mark.parametrize("extra", [{}, {"holdfast": 1}, {"holdfast": {"variables": {"other": "x"}}}])
+def test_a_prompt_that_can_not_be_made_again_is_left_out(configured: SqliteLog, extra: dict[str, Any]) -> None:
+    configured.append([make_call(2, request=structs.replace(REQUEST, extra=extra))])
+    assert "prompt: " not in run("show", id_of(2)).stdout
+
+
+def test_tokens_that_are_surely_none_are_zero(log: SqliteLog) -> None:
+    log.append([make_call(1, usage=None, cost_nanousd=0), make_call(2, usage=None, cost_nanousd=None)])
+    assert [line.split("\t")[7:9] for line in run().stdout.splitlines()[1:]] == [["?", "?"], ["0", "0.000000"]]
+    assert re.search(r"tokens +0\n", run("show", id_of(1)).stdout)
+    assert re.search(r"tokens +unknown\n", run("show", id_of(2)).stdout)
+
+
+def test_what_is_piped_ends_without_spaces(log: SqliteLog) -> None:
+    log.append(a_day())
+    output = run("show", "01M7Z4CA31").stdout + run().stdout + run("totals").stdout
+    assert [line for line in output.splitlines() if line.endswith(" ")] == []
 
 
 # --- tail -------------------------------------------------------------------------------------------------------------

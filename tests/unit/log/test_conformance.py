@@ -242,6 +242,33 @@ def test_a_duration_on_a_bound_counts_below_it_and_the_longest_beyond_all(log: L
     assert total.buckets == (2, *[1] * len(DURATION_BOUNDS_S))
 
 
+def test_attempt_totals_are_the_sums_over_the_attempts_by_the_model_tried(log: Log) -> None:
+    unpriced = msgspec.structs.replace(ATTEMPT, usage=None, cost_nanousd=None)
+    log.append([make_call(1), make_call(2, attempts=(unpriced,), store="none"), make_call(3, attempts=())])
+    log.append([make_call(4, outcome="error", model=None, attempts=(FAILED,))])
+    worked, failed = sorted(log.attempt_totals(), key=lambda total: total.error)
+    assert (worked.model, worked.error, worked.attempts, worked.unpriced) == ("gpt", "", 2, 1)
+    assert (worked.input_tokens, worked.output_tokens, worked.cost_nanousd) == (500, 300, 123_456)
+    assert (failed.model, failed.error, failed.attempts) == ("house", "overloaded", 2)
+    assert (worked.duration_us, failed.duration_us) == (2 * 811_000, 2 * 5_000)
+
+
+def test_attempt_totals_since_a_minute_leave_out_calls_that_arrived_before(log: Log) -> None:
+    minute = 60_000_000
+    start = START_US // minute * minute
+    log.append([make_call(n, at_us=start + n * minute // 2, attempts=(ATTEMPT,)) for n in range(10)])
+    assert [total.attempts for total in log.attempt_totals()] == [10]
+    assert [total.attempts for total in log.attempt_totals(since_us=start + 4 * minute + 1)] == [2]
+    assert list(log.attempt_totals(since_us=start + 60 * minute)) == []
+
+
+def test_a_call_counts_once_in_the_attempt_totals_and_stays_there_when_erased(log: Log) -> None:
+    log.append([make_call(1, subject="feed")])
+    log.append([make_call(1, subject="feed"), make_call(2)])
+    log.erase("feed")
+    assert {total.model: total.attempts for total in log.attempt_totals()} == {"gpt": 2, "house": 2}
+
+
 call_changes = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["a", "b"]),
@@ -251,6 +278,7 @@ call_changes = st.fixed_dictionaries(
         "duration_us": st.integers(0, 200_000_000),
         "usage": st.none() | st.just(USAGE),
         "store": st.sampled_from(["all", "metadata", "none"]),
+        "attempts": st.lists(st.sampled_from([ATTEMPT, FAILED]), max_size=3).map(tuple),
     }
 )
 
@@ -269,6 +297,8 @@ def test_both_logs_agree_on_every_total(
     for since_us in (None, START_US + since):
         first, second = [sorted(log.totals(since_us), key=key) for log in logs]
         assert first == second
+        first_attempts, second_attempts = [sorted(log.attempt_totals(since_us), key=key) for log in logs]
+        assert first_attempts == second_attempts
     assert ids(logs[0]) == ids(logs[1])
     logs[0].close()
 

@@ -1,0 +1,112 @@
+"""Tables of one line a row that fit the terminal: columns are left out or cut. Elsewhere, tabs separate the cells."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rich.console import Console
+from rich.text import Text as Line
+
+T = TypeVar("T")
+GAP = "  "
+
+
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    """One column. Its texts may be cut to `floor`, and to `enough` to make room for more columns; None never cuts."""
+
+    name: str
+    cell: Callable[[T], str | Line]
+    right: bool = False
+    floor: int | None = None
+    enough: int | None = None
+
+
+class Table(Generic[T]):
+    """Rows in the first of `layouts` that fits the terminal, richest first.
+
+    The layout of the index `least` has what should be seen: it is cut before it gives way to those behind it. Widths
+    only ever grow, so that rows printed later stand below the earlier ones.
+    """
+
+    def __init__(self, layouts: Sequence[Sequence[Column[T]]], least: int = 0) -> None:
+        self._layouts = layouts
+        self._least = least
+        self._widths: dict[Column[T], int] = {}
+
+    def print(self, console: Console, rows: Sequence[T], *, header: bool = True) -> None:
+        """Print rows: for a terminal as wide as it is, else every column, as it is."""
+        if not console.is_terminal:
+            _print_tabs(self._layouts[0], rows, header=header)
+            return
+        for line in self.lines(console.width, rows, header=header):
+            console.print(line)
+
+    def lines(self, width: int, rows: Sequence[T], *, header: bool = True) -> Iterator[Line]:
+        """Return the rows as lines of at most `width`, after the two lines of the head."""
+        self.measure(rows)
+        widths = self._fit(width)
+        if header:
+            yield _joined({column: Line(column.name, style="bold") for column in widths}, widths)
+            yield Line("─" * min(_total(widths), width), style="dim", no_wrap=True)
+        for row in rows:
+            yield _joined({column: _line(column.cell(row)) for column in widths}, widths)
+
+    def measure(self, rows: Sequence[T]) -> None:
+        """Widen the columns to what the rows need."""
+        for column in {column for layout in self._layouts for column in layout}:
+            found = [_line(column.cell(row)).cell_len for row in rows]
+            self._widths[column] = max([*found, self._widths.get(column, len(column.name))])
+
+    @property
+    def width(self) -> int:
+        """How wide the richest layout is."""
+        return _total({column: self._widths[column] for column in self._layouts[0]})
+
+    def _fit(self, width: int) -> dict[Column[T], int]:
+        """Return the columns that fit, with their widths."""
+        layouts = [{column: self._widths[column] for column in layout} for layout in self._layouts]
+        for widths in layouts[: self._least + 1]:
+            if _total({column: min(size, column.enough or size) for column, size in widths.items()}) <= width:
+                return _cut(widths, width)
+        cut = [_cut(widths, width) for widths in layouts[self._least :]]
+        return next((widths for widths in cut if _total(widths) <= width), cut[-1])
+
+
+def _cut(widths: dict[Column[T], int], width: int) -> dict[Column[T], int]:
+    """Take from the widest column that may be cut until all fit, or none may be cut any more."""
+    widths = dict(widths)
+    while _total(widths) > width:
+        left = {column: size for column, size in widths.items() if column.floor is not None and size > column.floor}
+        if not left:
+            break
+        widths[max(left, key=lambda column: left[column])] -= 1
+    return widths
+
+
+def _total(widths: dict[Column[T], int]) -> int:
+    return sum(widths.values()) + len(GAP) * (len(widths) - 1)
+
+
+def _line(cell: str | Line) -> Line:
+    return Line(cell) if isinstance(cell, str) else cell
+
+
+def _joined(cells: dict[Column[T], Line], widths: dict[Column[T], int]) -> Line:
+    aligned = []
+    for column, width in widths.items():
+        cell = cells[column].copy()
+        cell.truncate(width, overflow="ellipsis")
+        cell.align("right" if column.right else "left", width)
+        aligned.append(cell)
+    line = Line(GAP, no_wrap=True, overflow="ellipsis").join(aligned)
+    line.rstrip()
+    return line
+
+
+def _print_tabs(columns: Sequence[Column[T]], rows: Sequence[T], *, header: bool) -> None:
+    lines = [[_line(column.cell(row)).plain for column in columns] for row in rows]
+    if header:
+        lines.insert(0, [column.name for column in columns])
+    for line in lines:
+        print("\t".join(line), flush=True)
