@@ -6,38 +6,42 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PORT   ?= 8080
 
-.PHONY: up test unit lint types docs bench lock clean
+.PHONY: help up test unit lint types docs bench lock clean
 
-up: $(VENV)/.base
+up: $(VENV)/.base  # start the gateway, with ./holdfast.toml or as a demo
 	$(BIN)/holdfast up --port $(PORT)
 
-test: $(VENV)/.dev tests/javascript/node_modules/.installed
+help:  # list the targets
+	@sed -n 's/^\([a-z]*\):.*  # \(.*\)/  make \1\t\2/p' Makefile
+	@echo '  make up PORT=9000 takes another port than 8080.'
+
+test: $(VENV)/.dev tests/javascript/node_modules/.installed  # run every test
 	$(BIN)/python -m pytest
 
-unit: $(VENV)/.dev
+unit: $(VENV)/.dev  # run the unit tests
 	$(BIN)/python -m pytest tests/unit
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev  # check style and imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 
-types: $(VENV)/.dev
+types: $(VENV)/.dev  # check types
 	$(BIN)/mypy
 
-docs: $(VENV)/.dev
+docs: $(VENV)/.dev  # build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev  # measure speed beside other gateways
 	$(BIN)/python benchmarks/run.py
 
-lock:                                  # after a change of the dependencies in pyproject.toml
+lock:  # lock the dependencies anew, after a change of them in pyproject.toml
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --upgrade \
 	    pyproject.toml -o requirements/base.txt
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --upgrade \
 	    --all-extras --group test --group lint --group docs -c requirements/base.txt pyproject.toml -o requirements/dev.txt
 
-clean:
+clean:  # remove what the others made
 	rm -rf $(VENV) tests/javascript/node_modules site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:

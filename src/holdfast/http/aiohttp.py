@@ -264,7 +264,7 @@ def _load() -> Any:
     try:
         import aiohttp
     except ImportError as error:
-        raise HoldfastError('An HTTP proxy needs aiohttp: pip install "holdfast[aiohttp]".') from error
+        raise HoldfastError('An HTTP proxy needs aiohttp: pip install ".[aiohttp]" in the checkout of Holdfast.') from error
     return aiohttp
 
 
