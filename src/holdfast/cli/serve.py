@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
