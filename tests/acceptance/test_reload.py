@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import time
+import urllib.request
 
 import aiohttp
 import pytest
@@ -154,6 +155,39 @@ def test_a_wrong_file_changes_nothing_is_told_once_and_takes_effect_when_repaire
     assert _ask(gateway, "answer") == QUESTION[0]["content"]
     assert [call["config"] for call in soon(lambda: _calls(gateway, "answer", 2))] == [new, old]
     assert gateway.stderr.count("not reloaded") == 2
+
+
+def _failed(gateway, times=24):
+    """What new connections hear of a reload that failed: enough of them to meet every worker."""
+    return {gateway.get("/readyz").get("reload") for _ in range(times)}
+
+
+@either
+def test_that_an_old_configuration_is_in_force_is_told_until_the_files_are_right_again(serve, providers, workers):
+    config = configuration(providers)
+    gateway = serve(config, "--workers", workers, files=PROMPT)
+    (old,) = _configs(gateway)
+    assert _failed(gateway) == {None}
+    _change(gateway, "holdfast.toml", config.replace("[features.answer]", "[features.answer]\nmdels = []"))
+    soon(lambda: _failed(gateway) == {"failed"})
+    told = gateway.get("/readyz")
+    assert (told["status"], told["config"]) == ("ready", old)
+    assert "mdels" in told["error"]
+    assert _gauge(gateway) == "1"
+    if workers != "1":  # one that comes later knows it too
+        for worker in workers_of(gateway):
+            worker.kill()
+        soon(lambda: len(workers_of(gateway)) == int(workers) and _failed(gateway) == {"failed"})
+    _change(gateway, "holdfast.toml", config)
+    soon(lambda: _failed(gateway) == {None})
+    assert _gauge(gateway) == "0"
+    assert gateway.stderr.count("The configuration files are right again") == 1
+    assert "INFO The configuration files" in gateway.stderr
+
+
+def _gauge(gateway):
+    with urllib.request.urlopen(f"{gateway.url}/metrics") as page:
+        return re.search(r"^holdfast_config_reload_failed (\d)$", page.read().decode(), re.MULTILINE)[1]
 
 
 @either
