@@ -15,9 +15,7 @@ from holdfast.events import Attempt, Call, Snapshot
 Row = tuple[object, ...]
 
 USAGE = Usage.__struct_fields__
-_COMMON = (
-    "id",
-    "at_us",
+PROFILE = (
     "kind",
     "wire",
     "name",
@@ -30,13 +28,13 @@ _COMMON = (
     "outcome",
     "status",
     "finish",
+    "stream",
     "store",
-    "duration_us",
-    "first_token_us",
-    "cost_nanousd",
 )
+"""What many calls have in common: it is stored once, and a call holds its number."""
+_COMMON = ("id", "at_us", "duration_us", "first_token_us", "cost_nanousd")
 _RARE = ("error", "message", "session", "subject")
-CALL = (*_COMMON, *_RARE)
+CALL = (*PROFILE, *_COMMON, *_RARE)
 ATTEMPT = (
     "model",
     "provider",
@@ -52,7 +50,7 @@ ATTEMPT = (
 _ONLY = ("started_us", "duration_us", "first_token_us", "provider_status")
 """What the only attempt of a call knows beyond its call."""
 _SHARED = ("model", "provider", "served_model", "cost_nanousd")
-COMMON = ("seq", *_COMMON, "stream", *USAGE, *[f"only_{name}" for name in _ONLY])
+COMMON = ("seq", "profile", *_COMMON, *USAGE, *[f"only_{name}" for name in _ONLY])
 RARE = (*_RARE, "tags")
 OTHERS = ("call", "n", *ATTEMPT, *USAGE)
 BODIES = ("call", "request", "reply")
@@ -63,7 +61,9 @@ NO_RARE = (None,) * len(RARE)
 _NO_USAGE = (None,) * len(USAGE)
 _NO_ONLY = (None,) * len(_ONLY)
 _INT64 = range(-(2**63), 2**63)
-_common, _rare, _attempt, _usage, _only = [attrgetter(*names) for names in (_COMMON, _RARE, ATTEMPT, USAGE, _ONLY)]
+_profile, _common, _rare, _attempt, _usage, _only = [
+    attrgetter(*names) for names in (PROFILE, _COMMON, _RARE, ATTEMPT, USAGE, _ONLY)
+]
 _shared = attrgetter(*_SHARED, "usage")
 _encode_into = msgspec.json.Encoder().encode_into
 _texts = msgspec.json.Decoder(dict[str, str]).decode
@@ -72,11 +72,16 @@ _texts = msgspec.json.Decoder(dict[str, str]).decode
 # --- to rows ----------------------------------------------------------------------------------------------------------
 
 
-def common_row(seq: int, call: Call) -> Row:
-    """Return the columns that most calls fill."""
+def profile_row(call: Call) -> Row:
+    row: Row = _profile(call)
+    return row
+
+
+def common_row(seq: int, profile: int, call: Call, told: bool) -> Row:
+    """Return the columns that most calls fill. `profile` is the number of theirs, `told` what `is_told` says."""
     usage = _NO_USAGE if call.usage is None else _usage(call.usage)
-    only = _only(call.attempts[0]) if is_told(call) else _NO_ONLY
-    return (seq, *_common(call), 1 if call.stream else 0, *usage, *only)
+    only = _only(call.attempts[0]) if told else _NO_ONLY
+    return (seq, profile, *_common(call), *usage, *only)
 
 
 def rare_row(call: Call) -> Row:

@@ -8,52 +8,32 @@ from functools import cache
 from itertools import chain
 from operator import add
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call, Snapshot
 from holdfast.log import rows
-from holdfast.log.base import AttemptTotal, Filter, Total, UnknownCall
+from holdfast.log.base import Filter, Total, UnknownCall
 from holdfast.log.connection import Durability, open_reader, open_writer, transaction, translated
+from holdfast.log.profiles import Profiles
 from holdfast.log.rows import Row
-from holdfast.log.totals import (
-    ATTEMPT_SUMS,
-    MINUTE_US,
-    SUMS,
-    WIDTH,
-    all_time,
-    attempt_total,
-    tally,
-    tally_attempts,
-    total,
-)
+from holdfast.log.totals import MINUTE_US, SUMS, WIDTH, all_time, tally, total
 
 _PAGE = 500
 _CHUNK = 32
 """Rows a statement. A statement runs without the interpreter's lock, what is between two holds it: many rows make few
 hand-overs, few rows keep the event loop from waiting long."""
 
+_KEYS = ("minute", "name", "model", "outcome", "error")
 _SUMS = (*SUMS, *(f"bucket_{n}" for n in range(WIDTH - len(SUMS))))
-
-
-def _upsert(table: str, keys: int, sums: Sequence[str]) -> str:
-    return (
-        f"INSERT INTO {table} VALUES ({', '.join('?' * (1 + keys + len(sums)))}) ON CONFLICT DO UPDATE SET "  # noqa: S608 names
-        + ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
-    )
-
-
-def _sums(table: str, keys: str, sums: Sequence[str]) -> str:
-    return (
-        f"SELECT {keys}, {', '.join(f'sum({column})' for column in sums)} FROM {table}"  # noqa: S608 names
-        f" WHERE minute >= ? AND minute <= ? GROUP BY {keys}"
-    )
-
-
-_UPSERT = _upsert("totals", 4, _SUMS)
-_TOTALS = _sums("totals", "name, model, outcome, error", _SUMS)
-_ATTEMPTS_UPSERT = _upsert("attempt_totals", 2, ATTEMPT_SUMS)
-_ATTEMPT_TOTALS = _sums("attempt_totals", "model, error", ATTEMPT_SUMS)
+_UPSERT = (
+    f"INSERT INTO totals VALUES ({', '.join('?' * (len(_KEYS) + WIDTH))}) ON CONFLICT DO UPDATE SET "  # noqa: S608 names
+    + ", ".join(f"{column} = {column} + excluded.{column}" for column in _SUMS)
+)
+_TOTALS = (
+    f"SELECT name, model, outcome, error, {', '.join(f'sum({column})' for column in _SUMS)} FROM totals"  # noqa: S608 names
+    " WHERE minute >= ? AND minute <= ? GROUP BY name, model, outcome, error"
+)
 
 
 class SqliteLog:
@@ -72,6 +52,7 @@ class SqliteLog:
         self._writer = None if read_only else open_writer(self.path, durability)
         self._lock = threading.Lock()
         self._closed = False
+        self._profiles = Profiles()
         self._readers.append(open_reader(self.path))
 
     @classmethod
@@ -86,7 +67,7 @@ class SqliteLog:
         snapshots = [event for event in batch if isinstance(event, Snapshot)]
         try:
             with self._writing() as db:
-                _record(db, calls)
+                _record(db, calls, self._profiles)
                 _insert(db, "snapshots", rows.SNAPSHOTS, map(rows.snapshot_row, snapshots), "OR IGNORE")
         except LogError as error:
             if not isinstance(error.__cause__, sqlite3.IntegrityError):
@@ -100,7 +81,7 @@ class SqliteLog:
         with self._writing() as db:
             known = {row["id"] for row in db.execute(_IDS, (rows.json_text([call.id for call in calls]),))}
             new = {call.id: call for call in reversed(calls) if call.id not in known}
-            _record(db, list(reversed(new.values())), storable=True)
+            _record(db, list(reversed(new.values())), self._profiles, rows.storable)
             files = [rows.storable(rows.snapshot_row(snapshot)) for snapshot in snapshots]
             _insert(db, "snapshots", rows.SNAPSHOTS, files, "OR IGNORE")
 
@@ -110,11 +91,11 @@ class SqliteLog:
         Raises:
             LogError: as every method; also when a reader held on to the deleted pages. Erase again then.
         """
-        calls = "(SELECT seq FROM calls WHERE subject = ?)"
+        calls = "(SELECT seq FROM call_rows WHERE subject = ?)"
         with self._writing() as db:
             db.execute(f"DELETE FROM bodies WHERE call IN {calls}", (subject,))  # noqa: S608 a constant
             db.execute(f"DELETE FROM other_attempts WHERE call IN {calls}", (subject,))  # noqa: S608 a constant
-            erased = db.execute("DELETE FROM calls WHERE subject = ?", (subject,)).rowcount
+            erased = db.execute("DELETE FROM call_rows WHERE subject = ?", (subject,)).rowcount
         with self._lock, translated(self.path):
             busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
@@ -176,15 +157,10 @@ class SqliteLog:
             left = None if left is None else left - len(found)
 
     def totals(self, since_us: int | None = None) -> Sequence[Total]:
-        return [total(row[:4], row[4:]) for row in self._summed(_TOTALS, since_us)]
-
-    def attempt_totals(self, since_us: int | None = None) -> Sequence[AttemptTotal]:
-        return [attempt_total(row[:2], row[2:]) for row in self._summed(_ATTEMPT_TOTALS, since_us)]
-
-    def _summed(self, query: str, since_us: int | None) -> list[tuple[Any, ...]]:
         bounds = (0, 0) if since_us is None else (max(1, since_us // MINUTE_US), 2**62)
         with self._reading() as db:
-            return [tuple(row) for row in db.execute(query, bounds)]
+            found = db.execute(_TOTALS, bounds).fetchall()
+        return [total(tuple(row)[:4], tuple(row)[4:]) for row in found]
 
     def close(self) -> None:
         with self._lock, translated(self.path):
@@ -200,8 +176,12 @@ class SqliteLog:
             self._check_open()
             if self._writer is None:
                 raise LogError(f"{self.path}: the log is open for reading alone.")
-            with transaction(self._writer):
-                yield self._writer
+            try:
+                with transaction(self._writer):
+                    yield self._writer
+            except BaseException:
+                self._profiles.forget()
+                raise
 
     def _check_open(self) -> None:
         if self._closed:
@@ -227,32 +207,43 @@ _UTF8 = ("request", "reply")
 """Columns of text that is given as bytes."""
 _IDS = "SELECT id FROM calls WHERE id IN (SELECT value FROM json_each(?))"
 _ATTEMPTS = "SELECT * FROM other_attempts WHERE call IN (SELECT value FROM json_each(?)) ORDER BY call, n"
-_NEXT = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'calls'"
+_NEXT = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'call_rows'"
 
 
-def _record(db: sqlite3.Connection, calls: Sequence[Call], *, storable: bool = False) -> None:
+def _same(row: Row) -> Row:
+    return row
+
+
+def _record(
+    db: sqlite3.Connection, calls: Sequence[Call], profiles: Profiles, storable: Callable[[Row], Row] = _same
+) -> None:
     """Insert calls and add them to the totals, within a transaction."""
     if not calls:
         return
     first = next(iter(db.execute(_NEXT)), (1,))[0]
     kept = list(enumerate([call for call in calls if call.store != "none"], first))
     for start in range(0, len(kept), _CHUNK):
-        _record_rows(db, kept[start : start + _CHUNK], rows.storable if storable else None)
-    for statement, by_minute in ((_UPSERT, tally(calls)), (_ATTEMPTS_UPSERT, tally_attempts(calls))):
-        sums: list[Row] = [(*key, *values) for key, values in chain(by_minute.items(), all_time(by_minute).items())]
-        db.executemany(statement, map(rows.storable, sums) if storable else sums)
+        _record_rows(db, kept[start : start + _CHUNK], profiles, storable)
+    by_minute = tally(calls)
+    sums: list[Row] = [(*key, *values) for key, values in chain(by_minute.items(), all_time(by_minute).items())]
+    db.executemany(_UPSERT, map(storable, sums))
 
 
 def _record_rows(
-    db: sqlite3.Connection, calls: Sequence[tuple[int, Call]], storable: Callable[[Row], Row] | None
+    db: sqlite3.Connection, calls: Sequence[tuple[int, Call]], profiles: Profiles, storable: Callable[[Row], Row]
 ) -> None:
     """Insert calls, by their numbers, with their attempts and bodies."""
-    common = [rows.common_row(seq, call) for seq, call in calls]
+    told = [rows.is_told(call) for _, call in calls]
+    numbers = [profiles.number(db, storable(rows.profile_row(call))) for _, call in calls]
+    common = [
+        rows.common_row(seq, number, call, is_told)
+        for (seq, call), number, is_told in zip(calls, numbers, told, strict=True)
+    ]
     rare = [rows.rare_row(call) for _, call in calls]
     others = [
         rows.attempt_row(seq, n, attempt)
-        for seq, call in calls
-        if not rows.is_told(call)
+        for (seq, call), is_told in zip(calls, told, strict=True)
+        if not is_told
         for n, attempt in enumerate(call.attempts)
     ]
     bodies = [
@@ -264,9 +255,9 @@ def _record_rows(
         call_rows, columns = common, rows.COMMON
     else:
         call_rows, columns = list(map(add, common, rare)), rows.COMMON + rows.RARE
-    tables = (("calls", columns, call_rows), ("other_attempts", rows.OTHERS, others), ("bodies", rows.BODIES, bodies))
-    for table, names, values in tables:
-        _insert(db, table, names, values if storable is None else map(storable, values))
+    _insert(db, "call_rows", columns, map(storable, call_rows))
+    _insert(db, "other_attempts", rows.OTHERS, map(storable, others))
+    _insert(db, "bodies", rows.BODIES, map(storable, bodies))
 
 
 def _insert(

@@ -267,6 +267,41 @@ def test_threads_append_and_read_at_once(log: SqliteLog) -> None:
     assert total.calls == 80
 
 
+# --- what calls have in common ----------------------------------------------------------------------------------------
+
+
+def profiles(path: Path) -> int:
+    return sql(path, "SELECT count(*) FROM profiles")[0][0]
+
+
+def test_what_calls_have_in_common_is_stored_once_by_all_writers(log: SqliteLog, path: Path) -> None:
+    other = SqliteLog(path)
+    calls = [make_call(n, feature=None, stream=n > 3) for n in range(6)]
+    log.append(calls[:3])
+    other.append(calls[3:])
+    assert profiles(path) == 2
+    assert [log.get(call.id) for call in calls] == calls
+    other.close()
+
+
+def test_what_a_failed_batch_had_in_common_is_stored_with_the_next(log: SqliteLog, path: Path) -> None:
+    log.append([make_call(1)])
+    new = make_call(2, name="new")
+    log.append([new, make_call(1)])  # refused for the second, then recorded without it
+    assert log.get(new.id) == new
+    assert profiles(path) == 2
+
+
+def test_more_profiles_than_are_remembered_are_still_stored_once(
+    log: SqliteLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.log.profiles._LIMIT", 2)
+    calls = [make_call(n, name=f"name-{n % 5}") for n in range(20)]
+    log.append(calls)
+    assert profiles(path) == 5
+    assert [log.get(call.id) for call in calls] == calls
+
+
 # --- what SQL sees ----------------------------------------------------------------------------------------------------
 
 
@@ -317,6 +352,7 @@ def test_bodies_are_json_that_sql_can_read(log: SqliteLog, path: Path) -> None:
     ("condition", "index"),
     [
         ("at_us >= 1 AND (at_us, seq) < (5, 5) ORDER BY at_us DESC, seq DESC", "calls_at"),
+        ("name = 'x' ORDER BY at_us DESC, seq DESC", "calls_at"),
         ("error = 'x' ORDER BY at_us DESC, seq DESC", "calls_error"),
         ("session = 'x' ORDER BY at_us DESC, seq DESC", "calls_session"),
         ("subject = 'x'", "calls_subject"),

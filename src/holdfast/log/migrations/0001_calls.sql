@@ -1,9 +1,7 @@
 -- Times are microseconds since 1970 UTC or durations in microseconds, money is in billionths of a US dollar.
 
-CREATE TABLE calls (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order of recording; never used again after an erasure
-    id TEXT NOT NULL,
-    at_us INTEGER NOT NULL,
+CREATE TABLE profiles (  -- what many calls have in common
+    number INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     wire TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -17,7 +15,15 @@ CREATE TABLE calls (
     status INTEGER NOT NULL,
     finish TEXT,
     stream INTEGER NOT NULL,
-    store TEXT NOT NULL,
+    store TEXT NOT NULL
+);
+CREATE INDEX profiles_name ON profiles (name, config);
+
+CREATE TABLE call_rows (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order of recording; never used again after an erasure
+    profile INTEGER NOT NULL,  -- profiles.number
+    id TEXT NOT NULL,
+    at_us INTEGER NOT NULL,
     duration_us INTEGER NOT NULL,
     first_token_us INTEGER,
     cost_nanousd INTEGER,
@@ -28,7 +34,7 @@ CREATE TABLE calls (
     reasoning_tokens INTEGER,
     input_audio_tokens INTEGER,
     output_audio_tokens INTEGER,
-    only_started_us INTEGER,  -- of the only attempt, where everything else about it stands above
+    only_started_us INTEGER,  -- of the only attempt, where the call tells everything else about it
     only_duration_us INTEGER,
     only_first_token_us INTEGER,
     only_provider_status INTEGER,
@@ -38,11 +44,21 @@ CREATE TABLE calls (
     subject TEXT,
     tags TEXT  -- a JSON object
 );
-CREATE UNIQUE INDEX calls_id ON calls (id);
-CREATE INDEX calls_at ON calls (at_us);
-CREATE INDEX calls_error ON calls (error, at_us) WHERE error IS NOT NULL;
-CREATE INDEX calls_session ON calls (session, at_us) WHERE session IS NOT NULL;
-CREATE INDEX calls_subject ON calls (subject, at_us) WHERE subject IS NOT NULL;
+CREATE UNIQUE INDEX calls_id ON call_rows (id);
+CREATE INDEX calls_at ON call_rows (at_us);
+CREATE INDEX calls_error ON call_rows (error, at_us) WHERE error IS NOT NULL;
+CREATE INDEX calls_session ON call_rows (session, at_us) WHERE session IS NOT NULL;
+CREATE INDEX calls_subject ON call_rows (subject, at_us) WHERE subject IS NOT NULL;
+
+CREATE VIEW calls AS  -- LEFT JOIN: profiles are looked up after all else, and not at all where no column needs them
+SELECT
+    r.seq, r.id, r.at_us, p.kind, p.wire, p.name, p.feature, p.model, p.provider, p.served_model, p.fingerprint,
+    p.config, p.outcome, p.status, r.error, r.message, p.finish, p.stream, p.store, r.duration_us, r.first_token_us,
+    r.session, r.subject, r.tags, r.cost_nanousd, r.input_tokens, r.output_tokens, r.cache_read_tokens,
+    r.cache_write_tokens, r.reasoning_tokens, r.input_audio_tokens, r.output_audio_tokens, r.only_started_us,
+    r.only_duration_us, r.only_first_token_us, r.only_provider_status
+FROM call_rows AS r
+LEFT JOIN profiles AS p ON p.number = r.profile;
 
 CREATE TABLE other_attempts (  -- those that the row of their call does not tell
     call INTEGER NOT NULL,  -- calls.seq
@@ -82,7 +98,7 @@ SELECT
     o.message, o.cost_nanousd, o.input_tokens, o.output_tokens, o.cache_read_tokens, o.cache_write_tokens,
     o.reasoning_tokens, o.input_audio_tokens, o.output_audio_tokens
 FROM other_attempts AS o
-JOIN calls AS c ON c.seq = o.call;
+JOIN call_rows AS c ON c.seq = o.call;
 
 CREATE TABLE bodies (
     call INTEGER PRIMARY KEY,  -- calls.seq
@@ -125,17 +141,4 @@ CREATE TABLE totals (
     bucket_12 INTEGER NOT NULL,
     bucket_13 INTEGER NOT NULL,
     PRIMARY KEY (minute, name, model, outcome, error)
-) WITHOUT ROWID;
-
-CREATE TABLE attempt_totals (
-    minute INTEGER NOT NULL,  -- of the arrival of the call; 0 holds the sums since the log began
-    model TEXT NOT NULL,
-    error TEXT NOT NULL,  -- empty where the attempts worked
-    attempts INTEGER NOT NULL,
-    input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    cost_nanousd INTEGER NOT NULL,
-    unpriced INTEGER NOT NULL,
-    duration_us INTEGER NOT NULL,
-    PRIMARY KEY (minute, model, error)
 ) WITHOUT ROWID;
