@@ -62,7 +62,8 @@ async def test_failures_are_the_sdks_own_exceptions(gpt, gateway, providers, mod
         await _ask(gpt, model, streamed)
     assert (caught.value.status_code, caught.value.code) == (status, code)
     assert caught.value.response.headers["x-holdfast-outcome"] == "error"
-    assert caught.value.response.headers["x-holdfast-cost"] == "0.000000000"
+    cost = None if how == "cut=0" else "0.000000000"  # nobody knows what is charged for an answer that has begun
+    assert caught.value.response.headers.get("x-holdfast-cost") == cost
     call = gateway.call(caught.value.response.headers["x-holdfast-call"])
     assert caught.value.body["call"] == call["id"]
     assert (call["outcome"], call["status"], call["cost_usd"]) == ("error", status, "0.000000000")
@@ -97,7 +98,7 @@ async def test_a_refused_prompt_is_told_as_this_wire_tells_it(gpt, providers, mo
         ({"max_tokens": -1}, "max_tokens"),
         ({"stream": "yes"}, "stream"),
         ({"holdfast": {"deadline_ms": "soon"}}, "holdfast.deadline_ms"),
-        ({"holdfast": {"colour": "blue"}}, "holdfast"),
+        ({"holdfast": {"colour": "blue"}}, "holdfast.colour"),
         ({"holdfast": "blue"}, "holdfast"),
         ({"model": ""}, "model"),
     ],
