@@ -126,8 +126,8 @@ def print_totals(console: Console, calls: Sequence[Total], attempts: Sequence[At
 
 
 def _call_layouts() -> Sequence[Sequence[Column[Total]]]:
-    name = Column[Total]("name", lambda total: one_line(total.name) or UNKNOWN, floor=8, enough=16)
-    model = Column[Total]("model", lambda total: one_line(total.model) or NONE, floor=6, enough=16)
+    name = Column[Total]("name", lambda total: one_line(total.name) or UNKNOWN, floor=9, enough=16)
+    model = Column[Total]("model", lambda total: one_line(total.model) or NONE, floor=8, enough=16)
     end = Column[Total]("outcome", _total_outcome)
     count = Column[Total]("calls", lambda total: str(total.calls), right=True)
     attempts = Column[Total]("attempts", lambda total: str(total.attempts), right=True)

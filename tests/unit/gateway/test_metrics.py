@@ -1,0 +1,27 @@
+from holdfast.gateway.metrics import render
+from holdfast.log.memory import MemoryLog
+from log_samples import ATTEMPT, FAILED, make_call
+
+
+def lines(log: MemoryLog) -> list[str]:
+    return render(log.totals(), log.attempt_totals(), 0).decode().splitlines()
+
+
+def test_attempts_are_told_by_the_model_that_was_tried_and_not_by_the_one_that_answered():
+    log = MemoryLog()
+    log.append([make_call(n, attempts=(FAILED, ATTEMPT)) for n in range(3)])
+    log.append([make_call(3, outcome="last_resort", model=None, attempts=(FAILED,))])
+    assert [line for line in lines(log) if line.startswith("holdfast_attempt")] == [
+        'holdfast_attempts_total{model="gpt",error=""} 3',
+        'holdfast_attempts_total{model="house",error="overloaded"} 4',
+        'holdfast_attempt_duration_seconds_sum{model="gpt",error=""} 2.433',
+        'holdfast_attempt_duration_seconds_count{model="gpt",error=""} 3',
+        'holdfast_attempt_duration_seconds_sum{model="house",error="overloaded"} 0.02',
+        'holdfast_attempt_duration_seconds_count{model="house",error="overloaded"} 4',
+    ]
+
+
+def test_a_name_can_not_end_its_label():
+    log = MemoryLog()
+    log.append([make_call(1, name='a"} 1\n\\')])
+    assert 'holdfast_calls_total{name="a\\"} 1\\n\\\\",model="gpt",outcome="answered",error=""} 1' in lines(log)
