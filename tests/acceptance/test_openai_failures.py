@@ -66,7 +66,7 @@ async def test_failures_are_the_sdks_own_exceptions(gpt, gateway, providers, mod
     assert caught.value.response.headers.get("x-holdfast-cost") == cost
     call = gateway.call(caught.value.response.headers["x-holdfast-call"])
     assert caught.value.body["call"] == call["id"]
-    assert (call["outcome"], call["status"], call["cost_usd"]) == ("error", status, "0.000000000")
+    assert (call["outcome"], call["status"], call["cost_usd"]) == ("error", status, cost)
     assert call["message"] == caught.value.body["message"]
     assert caught.value.response.headers.get("retry-after") == ("7" if status == 429 else None)
 
