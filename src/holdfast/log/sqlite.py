@@ -8,32 +8,53 @@ from functools import cache
 from itertools import chain
 from operator import add
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call, Snapshot
 from holdfast.log import rows
-from holdfast.log.base import Filter, Total, UnknownCall
+from holdfast.log.base import AttemptTotal, Filter, Total, UnknownCall
 from holdfast.log.connection import Durability, open_reader, open_writer, transaction, translated
 from holdfast.log.profiles import Profiles
 from holdfast.log.rows import Row
-from holdfast.log.totals import MINUTE_US, SUMS, WIDTH, all_time, tally, total
+from holdfast.log.totals import (
+    ATTEMPT_SUMS,
+    MINUTE_US,
+    SUMS,
+    WIDTH,
+    all_time,
+    attempt_total,
+    tally,
+    tally_attempts,
+    total,
+)
 
 _PAGE = 500
 _CHUNK = 32
 """Rows a statement. A statement runs without the interpreter's lock, what is between two holds it: many rows make few
 hand-overs, few rows keep the event loop from waiting long."""
 
-_KEYS = ("minute", "name", "model", "outcome", "error")
 _SUMS = (*SUMS, *(f"bucket_{n}" for n in range(WIDTH - len(SUMS))))
-_UPSERT = (
-    f"INSERT INTO totals VALUES ({', '.join('?' * (len(_KEYS) + WIDTH))}) ON CONFLICT DO UPDATE SET "  # noqa: S608 names
-    + ", ".join(f"{column} = {column} + excluded.{column}" for column in _SUMS)
-)
-_TOTALS = (
-    f"SELECT name, model, outcome, error, {', '.join(f'sum({column})' for column in _SUMS)} FROM totals"  # noqa: S608 names
-    " WHERE minute >= ? AND minute <= ? GROUP BY name, model, outcome, error"
-)
+
+
+def _upsert(table: str, keys: int, sums: Sequence[str]) -> str:
+    return (
+        f"INSERT INTO {table} VALUES ({', '.join('?' * (1 + keys + len(sums)))}) ON CONFLICT DO UPDATE SET "  # noqa: S608 names
+        + ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
+    )
+
+
+def _sums(table: str, keys: str, sums: Sequence[str]) -> str:
+    return (
+        f"SELECT {keys}, {', '.join(f'sum({column})' for column in sums)} FROM {table}"  # noqa: S608 names
+        f" WHERE minute >= ? AND minute <= ? GROUP BY {keys}"
+    )
+
+
+_UPSERT = _upsert("totals", 4, _SUMS)
+_TOTALS = _sums("totals", "name, model, outcome, error", _SUMS)
+_ATTEMPTS_UPSERT = _upsert("attempt_totals", 2, ATTEMPT_SUMS)
+_ATTEMPT_TOTALS = _sums("attempt_totals", "model, error", ATTEMPT_SUMS)
 
 
 class SqliteLog:
@@ -157,10 +178,15 @@ class SqliteLog:
             left = None if left is None else left - len(found)
 
     def totals(self, since_us: int | None = None) -> Sequence[Total]:
+        return [total(row[:4], row[4:]) for row in self._summed(_TOTALS, since_us)]
+
+    def attempt_totals(self, since_us: int | None = None) -> Sequence[AttemptTotal]:
+        return [attempt_total(row[:2], row[2:]) for row in self._summed(_ATTEMPT_TOTALS, since_us)]
+
+    def _summed(self, query: str, since_us: int | None) -> list[tuple[Any, ...]]:
         bounds = (0, 0) if since_us is None else (max(1, since_us // MINUTE_US), 2**62)
         with self._reading() as db:
-            found = db.execute(_TOTALS, bounds).fetchall()
-        return [total(tuple(row)[:4], tuple(row)[4:]) for row in found]
+            return [tuple(row) for row in db.execute(query, bounds)]
 
     def close(self) -> None:
         with self._lock, translated(self.path):
@@ -224,9 +250,9 @@ def _record(
     kept = list(enumerate([call for call in calls if call.store != "none"], first))
     for start in range(0, len(kept), _CHUNK):
         _record_rows(db, kept[start : start + _CHUNK], profiles, storable)
-    by_minute = tally(calls)
-    sums: list[Row] = [(*key, *values) for key, values in chain(by_minute.items(), all_time(by_minute).items())]
-    db.executemany(_UPSERT, map(storable, sums))
+    for statement, by_minute in ((_UPSERT, tally(calls)), (_ATTEMPTS_UPSERT, tally_attempts(calls))):
+        sums = chain(by_minute.items(), all_time(by_minute).items())
+        db.executemany(statement, [storable((*key, *values)) for key, values in sums])
 
 
 def _record_rows(

@@ -142,3 +142,16 @@ CREATE TABLE totals (
     bucket_13 INTEGER NOT NULL,
     PRIMARY KEY (minute, name, model, outcome, error)
 ) WITHOUT ROWID;
+
+CREATE TABLE attempt_totals (
+    minute INTEGER NOT NULL,  -- of the arrival of the call; 0 holds the sums since the log began
+    model TEXT NOT NULL,
+    error TEXT NOT NULL,  -- empty where the attempts worked
+    attempts INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,
+    duration_us INTEGER NOT NULL,
+    PRIMARY KEY (minute, model, error)
+) WITHOUT ROWID;
