@@ -126,7 +126,7 @@ def _report(running: Configuration, new: Configuration) -> None:
 def _stop(server: Server) -> None:
     """Begin to drain, and say for whom."""
     if (calls := sum(not connection.idle for connection in server.connections)) and not server.stopping:
-        logger.info("Stopping: %d calls under way", calls)
+        logger.info("Stopping: %s under way", "1 call" if calls == 1 else f"{calls} calls")
     server.stop()
 
 

@@ -144,7 +144,7 @@ async def test_a_signal_drains_every_worker(serve, providers, workers, number, e
     assert await asyncio.to_thread(gateway.process.wait, 10) == 0
     gone(processes)
     *stopping, stopped = gateway.stderr.splitlines()
-    under_way = [int(re.fullmatch(r"INFO (?:\[\d+\] )?Stopping: (\d+) calls under way", line)[1]) for line in stopping]
+    under_way = [int(re.fullmatch(r"INFO (?:\[\d+\] )?Stopping: (\d+) calls? under way", line)[1]) for line in stopping]
     assert sum(under_way) == 6
     assert stopped == "Stopped."
 
