@@ -10,8 +10,8 @@ import msgspec
 
 Role = Literal["system", "user", "assistant", "tool"]
 Finish = Literal["stop", "length", "tool_calls", "refused", "cut"]
-"""Why an answer ended: the model was done (or met a stop sequence), `max_tokens`, it calls tools, it was refused. "cut" is
-no end: the answer broke off. Only the log knows such an answer."""
+"""Why an answer ended: the model was done (or met a stop sequence), `max_tokens`, it calls tools, it was refused.
+"cut" is no end: the answer broke off. Only the log knows such an answer."""
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 

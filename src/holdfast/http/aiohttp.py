@@ -264,7 +264,8 @@ def _load() -> Any:
     try:
         import aiohttp
     except ImportError as error:
-        raise HoldfastError('An HTTP proxy needs aiohttp: pip install ".[aiohttp]" in the checkout of Holdfast.') from error
+        message = 'An HTTP proxy needs aiohttp: pip install ".[aiohttp]" in the checkout of Holdfast.'
+        raise HoldfastError(message) from error
     return aiohttp
 
 
