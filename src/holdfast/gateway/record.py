@@ -18,6 +18,7 @@ from holdfast.errors import (
 )
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
+from holdfast.log.view import usd
 from holdfast.providers.base import Source
 
 Kind = Literal["chat", "embeddings"]
@@ -168,13 +169,12 @@ class CallRecord:
 
     def summary(self) -> Summary:
         """Return what the caller is told."""
-        cost = self.cost_nanousd
         return Summary(
             call=self.arrival.id,
             outcome=self.outcome,
             model=None if self.answered_by is None else self.answered_by.model.name,
             attempts=len(self.attempts),
-            cost=None if cost is None else f"{cost // 10**9}.{cost % 10**9:09d}",
+            cost=usd(self.cost_nanousd),
         )
 
     def event(self) -> events.Call:

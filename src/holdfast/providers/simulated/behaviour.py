@@ -185,7 +185,7 @@ def read_value(type_: type, value: object) -> object:
     """Decode the types of settings that JSON doesn't have, for `msgspec.convert`."""
     if issubclass(type_, Duration | Position):
         return type_.parse(value)
-    raise NotImplementedError(f"no setting is a {type_.__name__}")
+    raise TypeError(f"no setting is a {type_.__name__}")
 
 
 def write_value(value: object) -> object:
