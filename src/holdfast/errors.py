@@ -21,6 +21,8 @@ HoldfastError
     └── ProviderError            ...because of the model's provider; also the outcome of one attempt
         ├── RateLimited              429  rate_limited (with retry_after)
         ├── Overloaded               503  overloaded (with retry_after)
+        ├── ModelDown                503  model_down (with retry_after): known to be down, nothing was sent
+        ├── ModelBusy                503  model_busy (with retry_after): at its limit of calls, nothing was sent
         ├── ProviderFailed           502  provider_failed: any other 5xx
         ├── ContextTooLong           400  context_too_long
         ├── ContentRefused           400  content_refused
@@ -219,6 +221,20 @@ class Overloaded(ProviderError):
     status = 503
     code = "overloaded"
     same_model_again = True
+
+
+class ModelDown(ProviderError):
+    """The model is known to be down, so nothing was sent to it."""
+
+    status = 503
+    code = "model_down"
+
+
+class ModelBusy(ProviderError):
+    """The model has as many calls as it may have, so nothing was sent to it."""
+
+    status = 503
+    code = "model_busy"
 
 
 class ProviderFailed(ProviderError):
