@@ -43,6 +43,12 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     proxy: str | None = None
     """The HTTP proxy to reach it through."""
+    prefill: bool | None = None
+    """Whether it continues an answer that it is given the beginning of. Default: what the provider is known for."""
+    context: int | None = None
+    """The tokens that it takes, prompt and answer together. Default: what the price list tells of it."""
+    concurrency: int | None = None
+    """The most calls that it gets at once, from all workers together. Default: no limit."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
