@@ -7,6 +7,9 @@ import msgspec
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
 
 Outcome = Literal["answered", "last_resort", "error", "cancelled"]
+Reason = Literal["first", "retry", "fallback", "hedge", "continue", "restart"]
+"""Why an attempt was made: the call's first; the same model again; the next model; beside one that was late; to go on
+with an answer that broke off, or to say it again from its start."""
 Store = Literal["all", "metadata", "none"]
 """What the log keeps of a call: everything, all but the bodies, or nothing (it still counts in the totals)."""
 
@@ -19,7 +22,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request to one model, within a call. `started_us` counts from the start of the call.
 
     `error` is the code of a failed attempt; "cancelled" when the caller hung up or another answer made it needless.
-    `cost_nanousd` is None where the price or the usage is unknown.
+    `cost_nanousd` is None where the price or the usage is unknown. `estimated` is a usage that was counted here, because
+    the answer broke off before its provider told it.
     """
 
     model: str
@@ -33,6 +37,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     message: str | None = None
     usage: Usage | None = None
     cost_nanousd: int | None = None
+    reason: Reason = "first"
+    estimated: bool = False
 
 
 class Call(Event, tag="call", frozen=True, kw_only=True):
