@@ -187,8 +187,10 @@ class ProviderError(CallError):
 
     status = 502
     code = "provider_failed"
-    same_model_again: ClassVar[bool] = False
+    same_model_again: bool = False
     """Whether the same request to the same model could succeed."""
+    backoff: ClassVar[float] = 0.2
+    """The longest pause, in seconds, before that is tried where the provider names none; it doubles with each try."""
     next_model: ClassVar[bool] = True
     """Whether the same request to another model could succeed."""
     callers_fault: ClassVar[bool] = False
@@ -299,8 +301,13 @@ class ConnectionFailed(ProviderError):
 
     code = "connection_failed"
 
-    def __init__(self, message: str = "", *, before_headers: bool = True, reused: bool = False) -> None:
+    backoff = 0.0
+
+    def __init__(
+        self, message: str = "", *, before_headers: bool = True, reused: bool = False, reached: bool = True
+    ) -> None:
         super().__init__(message)
+        self.same_model_again = before_headers and reached
         self.before_headers = before_headers
         """Whether it failed before the provider had begun to answer."""
         self.reused = reused

@@ -5,6 +5,9 @@ from socket import gaierror
 
 from holdfast.errors import ConnectionFailed
 
+UNREACHABLE = (ssl.SSLCertVerificationError, gaierror, ConnectionRefusedError)
+"""What another connection at once would meet again."""
+
 # The first type that fits says why.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLCertVerificationError, "its TLS certificate is not accepted: {detail}"),
@@ -26,7 +29,8 @@ def connection_failed(
     reason = next((text for type_, text in _REASONS if isinstance(error, type_)), "it closed the connection")
     when = "" if before_headers else " in the middle of a response"
     message = f"The connection to {place} failed{when}: {reason.format(detail=_detail(error))}."
-    failure = ConnectionFailed(message, before_headers=before_headers, reused=reused)
+    reached = not isinstance(error, UNREACHABLE)
+    failure = ConnectionFailed(message, before_headers=before_headers, reused=reused, reached=reached)
     failure.__cause__ = error
     return failure
 
