@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Tool
+from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Text, Tool
 from holdfast.errors import BadRequest, CallError, InvalidRequest, ProviderError
 from holdfast.http.base import Headers, HttpRequest, Timeouts
 from holdfast.http.sse import ServerSentEvent
@@ -64,6 +64,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any] = {}
     quirks: frozenset[str] = frozenset()
     """Departures from the wire format that the provider is known for, by the names in `known.py`."""
+    prefill: bool | None = None
+    """Whether the model continues an answer that it is given the beginning of; None where nothing is known of it."""
 
     def __repr__(self) -> str:
         return f"Endpoint(model={self.model!r}, base_url={self.base_url!r})"
@@ -126,6 +128,31 @@ class Upstream(ABC):
             BadRequest: the request asks for something that this wire can't say.
         """
 
+    @property
+    def continues(self) -> bool:
+        """Whether the model goes on with an answer that it is given the beginning of, instead of beginning anew."""
+        return self.endpoint.prefill is True
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the continued answer begins with the beginning that was given."""
+        return False
+
+    def continues_request(self, request: Request) -> bool:
+        """Whether the answer to this request can be continued: one answer, in plain text, without thinking."""
+        forced = request.tool_choice is not None and request.tool_choice.mode in ("required", "named")
+        plain = request.response_format is None or request.response_format.type == "text"
+        thinks = request.reasoning_effort not in (None, "none") or bool(request.reasoning_tokens)
+        one = request.n == 1 and request.top_logprobs is None
+        return self.continues and one and plain and not forced and not thinks
+
+    def encode_continued(self, request: Request, said: str, source: Source | None = None) -> HttpRequest:
+        """Return what to send so that the model goes on after `said`, which has no white space at its end.
+
+        Only for requests that `continues_request`. Raises BadRequest as `encode` does.
+        """
+        return self.encode(continued(request, said), source)
+
     @abstractmethod
     def decode(self, body: bytes) -> Reply:
         """Decode a whole answer.
@@ -152,6 +179,23 @@ class Upstream(ABC):
         raise BadRequest(f"The {self.wire} wire has no embeddings.", param="model")
 
 
+def continued(request: Request, said: str) -> Request:
+    """Return a request that ends with what the assistant has said so far, after the caller's own beginning, if any."""
+    messages = request.messages
+    if not said:
+        return request
+    if messages and messages[-1].role == "assistant" and messages[-1].parts:
+        *parts, last = messages[-1].parts
+        if isinstance(last, Text):  # a model that is given "a " may go on with " b"
+            said = (last.text.rstrip() if said[0].isspace() else last.text) + said
+        else:
+            parts.append(last)
+        turn = msgspec.structs.replace(messages[-1], parts=(*parts, Text(text=said)))
+        return msgspec.structs.replace(request, messages=(*messages[:-1], turn))
+    turn = Message(role="assistant", parts=(Text(text=said),))
+    return msgspec.structs.replace(request, messages=(*messages, turn))
+
+
 # --- towards a caller -------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +208,10 @@ class StreamEncoder(Protocol):
 
     def end(self, summary: Mapping[str, Any]) -> bytes:
         """Return the last events; the last JSON payload has `summary` as its `holdfast` object, unless it is empty."""
+        ...
+
+    def reset(self) -> bytes:
+        """Return an event that takes back all that was sent. What follows is another answer, from its start."""
         ...
 
     def error(self, error: CallError, call: str, summary: Mapping[str, Any]) -> bytes:

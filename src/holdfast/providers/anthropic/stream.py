@@ -196,6 +196,9 @@ class MessagesEncoder:
 
     def __init__(self, *, id: str, model: str) -> None:
         self._id, self._model = id, model
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._started = False
         self._verbatim = True
         self._next = 0  # index of the next block
@@ -239,6 +242,11 @@ class MessagesEncoder:
         payload: Json = _OBJECT.decode(stop) if stop is not None else {"type": "message_stop"}
         out.append(event(payload | ({"holdfast": summary} if summary else {})))
         return b"".join(out)
+
+    def reset(self) -> bytes:
+        """Take back all that was sent; a second `message_start` begins the other answer."""
+        self._begin_anew()
+        return event({"type": "holdfast.reset", "holdfast": {"event": "reset"}})
 
     def error(self, error: CallError, call: str, summary: Mapping[str, Any]) -> bytes:
         payload: Json = {"type": "error", "error": encode_error(error), "request_id": call}

@@ -146,6 +146,12 @@ class GenerateEncoder:
         usage = {"usageMetadata": encode_usage(self._usage)} if self._usage is not None else {}
         return self._event({"candidates": candidates} | usage, summary)
 
+    def reset(self) -> bytes:
+        self._usage = None
+        self._endings.clear()
+        self._calls.clear()
+        return b"event: holdfast.reset\r\n" + self._event({}, {"event": "reset"})
+
     def error(self, error: CallError, call: str, summary: Mapping[str, Any]) -> bytes:
         payload: Json = {"error": encode_error(error, call)}
         return _event(payload | ({"holdfast": summary} if summary else {}))

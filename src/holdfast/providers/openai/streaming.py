@@ -95,6 +95,14 @@ class OpenAIStreamEncoder:
             payloads[-1]["holdfast"] = dict(summary)
         return b"".join([_event(_ENCODER.encode(payload)) for payload in payloads]) + _DONE
 
+    def reset(self) -> bytes:
+        """Return a `holdfast.reset` event. See `StreamEncoder.reset`."""
+        payload = self._base | {"choices": [], "holdfast": {"event": "reset"}}
+        self._opened.clear()
+        self._ends.clear()
+        self._usage = None
+        return b"event: holdfast.reset\n" + _event(_ENCODER.encode(payload))
+
     def error(self, error: CallError, call: str, summary: Mapping[str, Any]) -> bytes:
         """Return an error event, on which the SDKs raise APIError. No [DONE] follows."""
         envelope = write_error(error, call)
