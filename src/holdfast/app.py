@@ -189,7 +189,7 @@ def _feature(
     gateway = configuration.config.gateway
     return Feature(
         name=name,
-        models=tuple(models[model] for model in settings.models),
+        models=tuple(models[model] for model in settings.names),
         deadline=settings.deadline or gateway.deadline,
         max_answer=gateway.max_answer,
         prompt=None if settings.prompt is None else Prompt(configuration.text(settings.prompt)),

@@ -195,7 +195,7 @@ queue = 1.5
         "holdfast.toml:10: models.house.price.input: expected a number >= 0.0",
         "holdfast.toml:10: models.house.price.output: required, but missing",
         'holdfast.toml:13: features.answer.models[0]: there is no model "gtp" (did you mean "gpt"?)',
-        "holdfast.toml:15: features.answer.models[2]: expected a string, got an integer",
+        "holdfast.toml:15: features.answer.models[2]: expected a string or an array, got an integer",
         """holdfast.toml:16: features.answer.deadline: expected a duration such as "8s" or "250ms", got '8 secs'""",
         "holdfast.toml:17: features.answer.rollout: expected a number <= 1.0: 2 % is 0.02",
         """holdfast.toml:18: features.answer.store: expected "all" or "metadata" or "none", got 'some'""",
@@ -252,8 +252,8 @@ queue = 1.5
             "5: features.f.rollout: expected a number <= 1.0: 50 % is 0.5",
         ),
         (
-            MINIMAL + "[features.f]\nmodels = ['a']\nlast_resort = { text = 'Sorry.' }\n",
-            '5: features.f.last_resort.text: unknown key (did you mean "message"? It is required)',
+            MINIMAL + "[features.f]\nmodels = ['a']\nlast_resort = { mesage = 'Sorry.', file = 'a.md' }\n",
+            '5: features.f.last_resort.mesage: unknown key (did you mean "message"?)',
         ),
         (
             MINIMAL + "[features.f]\nmodels = ['a']\ndeadline = '11m'\n",

@@ -98,8 +98,8 @@ def _show(config: Config, models: dict[str, dict[str, Any]]) -> None:
     table = Table(
         "feature", "model", "provider", "name", "address", "USD/M in", "USD/M out", "key", box=None, pad_edge=False
     )
-    called = {model for feature in config.features.values() for model in feature.models}
-    rows = [(name, feature.models) for name, feature in config.features.items()]
+    called = {model for feature in config.features.values() for model in feature.names}
+    rows = [(name, feature.names) for name, feature in config.features.items()]
     for feature, names in [*rows, ("-", tuple(model for model in models if model not in called))]:
         for index, name in enumerate(names):
             table.add_row("" if index else feature, name, *_cells(models[name]))

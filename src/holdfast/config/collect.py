@@ -3,11 +3,14 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
+from functools import reduce
+from operator import or_
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from holdfast.gateway.settings import LastResort
 from holdfast.settings import Duration, Secret, Size
 
 Place = tuple[str | int, ...]
@@ -109,7 +112,7 @@ class Collector:
             expected = " or ".join(f'"{word}"' for word in words)
             return self._refuse(at, f"expected {expected}, got {value!r}{did_you_mean(value, words)}")
         try:
-            leaf = msgspec.convert(value, type, dec_hook=_scalar)
+            leaf = msgspec.convert(value, _as_leaf(type, value), dec_hook=_scalar)
         except msgspec.ValidationError as error:
             text, _, where = str(error).partition(" - at `$")
             return self._refuse((*at, *map(int, re.findall(r"\[(\d+)\]", where))), _in_words(text, value, at))
@@ -136,6 +139,17 @@ def is_struct(option: Any) -> bool:
     return isinstance(option, type) and issubclass(option, msgspec.Struct)
 
 
+def _as_leaf(type: Any, value: object) -> Any:
+    """Return what msgspec is to find a value to be that is no table. In a union, it takes no scalar of ours."""
+    options = alternatives(type)
+    tables = [option for option in options if is_struct(option) or get_origin(option) is dict]
+    if tables:
+        return reduce(or_, [dict, *(option for option in options if option not in tables)])
+    if len(options) > 1 and Duration in options:
+        return Duration if isinstance(value, str) else reduce(or_, [part for part in options if part is not Duration])
+    return type
+
+
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return a hint at the word that is meant, empty when none is near."""
     near = difflib.get_close_matches(word, list(words), n=1) or difflib.get_close_matches(
@@ -156,6 +170,8 @@ def _scalar(cls: Any, value: object) -> Any:
 
 def _example(cls: type[msgspec.Struct]) -> str:
     """Return an inline table of what is required, empty if nothing is."""
+    if cls is LastResort:
+        return '{ message = "..." }'
     required = [field for field in msgspec.structs.fields(cls) if field.required]
     pairs = [field.encode_name + (' = "..."' if field.type is str else " = ...") for field in required]
     return f"{{ {', '.join(pairs)} }}" if pairs else ""
@@ -167,12 +183,14 @@ def _advice(value: object, at: Place) -> str:
         return f": {value:g} % is {value / 100:g}"
     if at[-1] == "models" and isinstance(value, str):
         return f': write models = ["{value}"]'
+    if at[-1] == "hedge":
+        return ', or a duration such as "500ms"'
     return ""
 
 
 def _in_words(text: str, value: object, at: Place) -> str:
     """Translate what msgspec says of Python's and JSON's types into TOML's, and give advice where there is some."""
-    if value == [] and at[-1] == "models":
+    if at[-1] == "models" and (value == [] or (isinstance(value, list) and [] in value and "length" in text)):
         return "name at least one model"
 
     def translate(quoted: re.Match[str]) -> str:

@@ -4,17 +4,19 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
 from holdfast.errors import InvalidRequest
 
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Priority = Literal["live", "batch"]
+OnBreak = Literal["fail", "reset"]
 
 
 class Hints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose call it is, how long it may take, and what to file it under."""
+    """Whose call it is, how long it may take, how it is treated, and what to file it under."""
 
     session: Label | None = None
     subject: Label | None = None
@@ -22,9 +24,15 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tags: Annotated[dict[Label, Annotated[str, msgspec.Meta(max_length=256)]], msgspec.Meta(max_length=32)] = {}
     variables: dict[str, str] = {}
     """For the places in the feature's prompt."""
+    priority: Priority = "live"
+    """Who waits where there is not room for all: batch calls do, for live ones."""
+    on_break: OnBreak = "fail"
+    """What a stream does that breaks and can't be continued: end with an error, or send a `holdfast.reset` and begin
+    anew."""
 
 
 NO_HINTS = Hints()
+_CHOICES: Final = {"priority": get_args(Priority), "on_break": get_args(OnBreak)}
 _WORDS: Final = {
     "str": "a text",
     "int": "a number",
@@ -83,6 +91,8 @@ def _wrong(name: str, value: object) -> str | None:
         if name == "deadline_ms" and not (type(value) is int and value < 1):
             got = json.dumps(value)[:40] if isinstance(value, str | int | float) else "something else"
             return f"expected milliseconds as a whole number, got {got}"
+        if name in _CHOICES and isinstance(value, str):
+            return f"expected {' or '.join(_CHOICES[name])}, got {json.dumps(value[:40])}"
         text = str(error).partition(" - at `")[0]
         return re.sub("`([a-z]+)`", lambda found: _WORDS.get(found[1], found[1]), text[:1].lower() + text[1:])
     return None
@@ -93,8 +103,10 @@ def _from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     for name, value in headers.items():
         text = _text(value)
         match name:
-            case b"session" | b"subject":
+            case b"session" | b"subject" | b"priority":
                 found[name.decode()] = text
+            case b"on-break":
+                found["on_break"] = text
             case b"deadline-ms":
                 found["deadline_ms"] = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text
             case b"tags":

@@ -1,6 +1,6 @@
 """The gateway's part of `holdfast.toml`."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -8,26 +8,47 @@ from holdfast.events import Store
 from holdfast.http.base import Timeouts
 from holdfast.settings import Duration, Settings, Size
 
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
 
 class LastResort(Settings, frozen=True, kw_only=True):
-    """What a feature answers when no model can."""
+    """What a feature answers when no model can: exactly one of these."""
 
-    message: str
+    message: str | None = None
     """Sent as the answer."""
+    file: str | None = None
+    """A file whose text is the answer as it stands. One named `.json` must hold JSON."""
+    object: dict[str, Any] | None = None
+    """Sent as a JSON object."""
+    function: str | None = None
+    """A Python function, "package.module:name", installed or beside this file. It gets the request and the code of
+    what went wrong, and returns a text, or what is sent as JSON."""
+
+    def __post_init__(self) -> None:
+        if sum(form is not None for form in (self.message, self.file, self.object, self.function)) != 1:
+            raise ValueError("expected exactly one of message, file, object and function")
 
 
 class FeatureSettings(Settings, frozen=True, kw_only=True):
     """[features.NAME]: one job that an application gives to models."""
 
-    models: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """Tried in this order."""
+    models: Annotated[tuple[str | Annotated[tuple[str, ...], Meta(min_length=1)], ...], Meta(min_length=1)]
+    """Tried in this order. An array in it is a group of equal models, which share the calls."""
+    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    """The most tries again on one model in one call."""
+    hedge: bool | Duration = False
+    """When the first token is late, start the next model too, and take the answer of the one that speaks first. Late is
+    after this time, or with `true` beyond what 95 % of the model's recent first tokens took."""
+    on_refusal: Literal["fail", "next"] = "fail"
+    """What happens when a model refuses the content: its reason goes to the caller, or the next model is asked."""
     prompt: str | None = None
     """A file whose text becomes the system message."""
     deadline: Duration | None = None
     """For the whole call. Default: the gateway's."""
     last_resort: LastResort | None = None
     """What is answered when no model can. Default: an error."""
-    rollout: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    rollout: Share = 1.0
     """The share of sessions served by models; the others get the last resort."""
     enabled: bool = True
     """When false, every call gets the last resort."""
@@ -35,6 +56,16 @@ class FeatureSettings(Settings, frozen=True, kw_only=True):
     """What the log keeps of its calls."""
     timeouts: Timeouts | None = None
     """Overrides the timeouts of the models."""
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the models, a group of equals at a time, in their order."""
+        return tuple((entry,) if isinstance(entry, str) else entry for entry in self.models)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models in their order, without the groups."""
+        return tuple(name for group in self.groups for name in group)
 
 
 class GatewaySettings(Settings, frozen=True, kw_only=True):
@@ -54,3 +85,13 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     """What the log keeps of calls to a model by its own name; a feature says it for its own calls."""
     drain: Duration = Duration(30)
     """How long a stopping gateway waits for its calls."""
+    concurrency: Count | None = 4096
+    """The most calls that one worker carries at once."""
+    queue: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
+    """The most calls that wait for a place in one worker. What is beyond is turned away at once, with Retry-After."""
+    retry_share: Share = 0.2
+    """The most tries again, as a share of recent calls, so that an outage is not amplified."""
+    hedge_share: Share = 0.05
+    """The most models that are started by `hedge`, as a share of recent calls."""
+    caller_idle: Duration = Duration(30)
+    """How long a caller may take nothing of an answer that is ready for it."""

@@ -66,7 +66,7 @@ def test_a_wrong_hint_is_named(headers: dict[bytes, bytes], body: object, param:
         ({"tags": "page=help"}, "holdfast.tags: expected an object, got a text"),
         ({"tags": {str(n): "x" for n in range(33)}}, "holdfast: Expected `object` of length <= 32 - at `$.tags`"),
         ({"tag": {"page": "help"}}, "holdfast.tag: there is no such hint (did you mean 'tags'?)"),
-        ({"qqq": 1}, "holdfast.qqq: there is no such hint (known are session, subject, deadline_ms, tags, variables)"),
+        ({"qqq": 1}, "holdfast.qqq: there is no such hint (known are session, subject, deadline_ms, tags, variables, priority, on_break)"),
         ({"deadline_ms": "2s"}, 'holdfast.deadline_ms: expected milliseconds as a whole number, got "2s"'),
         ({"deadline_ms": 2.5}, "holdfast.deadline_ms: expected milliseconds as a whole number, got 2.5"),
         ({"deadline_ms": 0}, "holdfast.deadline_ms: expected a number >= 1"),

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
-from holdfast.gateway.hints import Hints
+from holdfast.gateway.hints import Hints, OnBreak, Priority
 from holdfast.gateway.openapi import anthropic, openai
 from holdfast.gateway.openapi.shapes import (
     BOOLEAN,
@@ -37,6 +37,10 @@ _REQUEST_HEADERS = {
     "x-holdfast-subject": described(_LABEL, "Whose data it is. The log keeps only a keyed hash."),
     "x-holdfast-deadline-ms": described(_MILLISECONDS, "How long the call may take, in milliseconds."),
     "x-holdfast-tags": described(_TAGS, "What to file the call under: `name=value, name=value`."),
+    "x-holdfast-priority": described(enum(get_args(Priority)), "Batch calls wait for live ones. Default: live."),
+    "x-holdfast-on-break": described(
+        enum(get_args(OnBreak)), "What a stream does that can't be continued: fail (default), or reset and begin anew."
+    ),
 }
 _RESPONSE_HEADERS = {
     "x-holdfast-call": described(STRING, "The call's id in the log."),
