@@ -133,7 +133,8 @@ class App:
 
     async def _model(self, name: str, settings: ModelSettings, price: Price | None, base: Path) -> Model:
         wire = PROVIDERS[settings.provider].wire
-        address = (await self._simulated()).url(wire) if settings.provider == "simulated" else None
+        started = settings.provider == "simulated" and settings.base_url is None
+        address = (await self._simulated()).url(wire) if started else None
         try:
             endpoint = resolve(name, settings, base, address)
         except ValueError as error:

@@ -1,0 +1,70 @@
+"""An event loop whose time leaps over the waits: a silence of half a minute is over in an instant, and is still half a
+minute to everything that runs on the loop.
+
+Time passes as usual while there is work. Only when nothing is ready, and no thread is at work, the clock moves on to
+the next timer. Deadlines, timeouts, back-off and the pace of the simulated providers all keep their true lengths.
+"""
+
+import asyncio
+import selectors
+import time
+from collections.abc import Callable
+from typing import Any
+
+SHARE_OF_WAIT = 0.01
+SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.0003, 0.03
+"""How long the sockets are really waited for before a leap, in seconds: a share of it, since what is on its way over
+loopback must not be overtaken, and a long leap overtakes more."""
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """See the module. `skipped` is how many seconds did not have to be waited for."""
+
+    def __init__(self) -> None:
+        self.skipped = 0.0
+        self._threads = 0
+        super().__init__(_Selector(self))
+
+    def time(self) -> float:
+        return time.monotonic() + self.skipped
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a thread is at work, whose end no leap may overtake."""
+        return self._threads > 0
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        future = super().run_in_executor(executor, func, *args)
+        self._threads += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, _: "asyncio.Future[Any]") -> None:
+        self._threads -= 1
+
+
+class _Selector(selectors.DefaultSelector):
+    def __init__(self, loop: SkippingLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout <= 0 or self._loop.at_work:
+            return super().select(timeout)
+        patience = min(max(timeout * SHARE_OF_WAIT, SHORTEST_PATIENCE), LONGEST_PATIENCE, timeout)
+        until = self._loop.time() + timeout
+        ready = super().select(patience)
+        if not ready:
+            self._loop.skipped += max(0.0, until - self._loop.time())
+        return ready
+
+
+class LoopClock:
+    """The clock of the running loop. Implements `clock.Clock`."""
+
+    def __init__(self, loop: SkippingLoop) -> None:
+        self._loop = loop
+        self.monotonic = loop.time
+
+    def now(self) -> float:
+        return time.time() + self._loop.skipped
