@@ -3,9 +3,10 @@
 A `base_url` is what comes before the paths of its wire: `/chat/completions` and `/embeddings` (openai), `/v1/messages`
 (anthropic), `/models/NAME:generateContent` (google).
 
-What each quirk means stands in `providers/openai/upstream.py`.
+What each quirk means stands in `providers/openai/upstream.py`, which models continue an answer in `Provider.prefill`.
 """
 
+import re
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -27,17 +28,29 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     needs_key: bool = True
     needs_base_url: bool = False
     """Whether there is no default, because everybody has an address of their own."""
+    prefill: str | None = None
+    """The models, as a regular expression, that continue an answer which they are given the beginning of, by the
+    provider's own documentation; those that think first, or may, are left out. None leaves it to the wire."""
 
 
 def _quirks(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _own(*quirks: str, base_url: str | None = None) -> Provider:
+def _own(*quirks: str, base_url: str | None = None, prefill: str | None = None) -> Provider:
     """Return a server that people run themselves. All of them know `max_tokens`, some nothing else."""
     return Provider(
-        base_url=base_url, quirks=_quirks("max_tokens", *quirks), needs_key=False, needs_base_url=base_url is None
+        base_url=base_url,
+        quirks=_quirks("max_tokens", *quirks),
+        needs_key=False,
+        needs_base_url=base_url is None,
+        prefill=prefill,
     )
+
+
+_EVERY = ".*"
+_THINKERS = "gpt-oss|deepseek-r1|qwen.?3|qwq|magistral|reason|think"
+_NO_THINKER = rf"(?!.*(?:{_THINKERS})).*"
 
 
 PROVIDERS: Final[dict[str, Provider]] = {
@@ -54,16 +67,18 @@ PROVIDERS: Final[dict[str, Provider]] = {
     "azure": Provider(quirks=_quirks("azure"), prices="azure", env="AZURE_OPENAI_API_KEY", needs_base_url=True),
     "mistral": Provider(
         base_url="https://api.mistral.ai/v1",
-        quirks=_quirks("max_tokens", "no_stream_usage"),
+        quirks=_quirks("max_tokens", "no_stream_usage", "prefix", "repeats_prefill"),
         prices="mistral",
         env="MISTRAL_API_KEY",
+        prefill=_NO_THINKER,
     ),
-    "groq": Provider(base_url="https://api.groq.com/openai/v1", prices="groq", env="GROQ_API_KEY"),
+    "groq": Provider(base_url="https://api.groq.com/openai/v1", prices="groq", env="GROQ_API_KEY", prefill=_NO_THINKER),
     "deepseek": Provider(
         base_url="https://api.deepseek.com/v1",
-        quirks=_quirks("max_tokens", "reasoning_content"),
+        quirks=_quirks("max_tokens", "reasoning_content", "prefix", "beta"),
         prices="deepseek",
         env="DEEPSEEK_API_KEY",
+        prefill="deepseek-(?:chat|coder)",
     ),
     "xai": Provider(base_url="https://api.x.ai/v1", prices="x-ai", env="XAI_API_KEY"),
     "openrouter": Provider(
@@ -93,16 +108,17 @@ PROVIDERS: Final[dict[str, Provider]] = {
     ),
     "moonshot": Provider(
         base_url="https://api.moonshot.ai/v1",
-        quirks=_quirks("max_tokens", "reasoning_content"),
+        quirks=_quirks("max_tokens", "reasoning_content", "partial"),
         prices="moonshotai",
         env="MOONSHOT_API_KEY",
+        prefill="moonshot-v1-.*|kimi-k2-(?!thinking).*",
     ),
     "ollama": _own(base_url="http://127.0.0.1:11434/v1"),
-    "llamacpp": _own("top_k", base_url="http://127.0.0.1:8080/v1"),
-    "vllm": _own("top_k", "reasoning_content"),
-    "sglang": _own("top_k", "reasoning_content"),
+    "llamacpp": _own("top_k", base_url="http://127.0.0.1:8080/v1", prefill=_EVERY),
+    "vllm": _own("top_k", "reasoning_content", "continue_final_message", prefill=_EVERY),
+    "sglang": _own("top_k", "reasoning_content", "continue_final_message", prefill=_EVERY),
     "tgi": _own(),
-    "simulated": Provider(needs_key=False),
+    "simulated": Provider(needs_key=False, prefill=r"(?!.*\bprefill=ignore).*"),
 }
 
 
@@ -146,7 +162,14 @@ def resolve(name: str, settings: ModelSettings, base: Path, base_url: str | None
         query=settings.query,
         body=settings.body,
         quirks=provider.quirks,
+        prefill=_prefill(provider, settings, settings.name or name),
     )
+
+
+def _prefill(provider: Provider, settings: ModelSettings, model: str) -> bool | None:
+    if settings.prefill is not None or provider.prefill is None:
+        return settings.prefill
+    return re.fullmatch(provider.prefill, model, re.IGNORECASE) is not None
 
 
 def reveal(secret: Secret, base: Path) -> str:

@@ -1,8 +1,9 @@
 """What a Claude model accepts, told from its name: the wire is one, but its models refuse each other's settings.
 
-Models up to 4.5 think by a budget of tokens, later ones adaptively and by a word for the effort; from 4.7 on they
-refuse sampling parameters; the newest can't be kept from thinking. Names that are not Claude's are servers that merely
-speak this wire: they are sent everything.
+Models up to 4.5 think by a budget of tokens and continue an answer that they are given the beginning of; later ones
+think adaptively and by a word for the effort, and refuse a last message from the assistant; from 4.7 on they refuse
+sampling parameters; the newest can't be kept from thinking. Names that are not Claude's are servers that merely speak
+this wire: they are sent everything.
 """
 
 import re
@@ -24,6 +25,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     efforts: tuple[str, ...] = _SCALE
     system_turns: bool = True
     """Whether `messages` may hold system messages."""
+    prefill: bool = False
+    """Whether the model goes on with a last message that is the assistant's."""
 
     def effort(self, wanted: str) -> str | None:
         """Return the highest accepted effort that is not above `wanted`, else the lowest there is."""
@@ -46,7 +49,7 @@ def abilities(model: str) -> Abilities:
     """Return what a model accepts; a Claude model of an unknown name is taken for one of the newest."""
     if "claude" not in model:
         thinking = frozenset({"adaptive", "enabled", "disabled", "between_tools"})
-        return Abilities(sampling=True, thinking=thinking)
+        return Abilities(sampling=True, thinking=thinking, prefill=True)
     match = _NAME.search(model)
     if match is None:
         return Abilities()
@@ -58,6 +61,7 @@ def abilities(model: str) -> Abilities:
             thinking=frozenset({"enabled", "disabled"} if thinks else ()),
             efforts=_SCALE[:3] if (line, version) == ("opus", (4, 5)) else (),
             system_turns=False,
+            prefill=True,
         )
     if version == (4, 6):
         thinking = frozenset({"adaptive", "enabled", "disabled"})

@@ -70,6 +70,14 @@ class AnthropicUpstream(Upstream):
         body = RequestEncoder(request, source, self.endpoint, self._able).body()
         return HttpRequest("POST", self._url, self._headers, body)
 
+    @property
+    def continues(self) -> bool:
+        prefill = self.endpoint.prefill
+        return self._able.prefill if prefill is None else prefill
+
+    def continues_request(self, request: Request) -> bool:
+        return super().continues_request(request) and not _thinks(self.endpoint.body.get("thinking"))
+
     def decode(self, body: bytes) -> Reply:
         try:
             return self._decode(body)
@@ -106,6 +114,11 @@ def _headers(endpoint: Endpoint) -> Headers:
     if endpoint.api_key is not None:
         headers[b"x-api-key"] = endpoint.api_key.encode()
     return tuple((headers | dict(endpoint.headers)).items())
+
+
+def _thinks(config: object) -> bool:
+    """Whether the settings of a model make it think, which goes with no prefill."""
+    return isinstance(config, dict) and config.get("type") not in (None, "disabled", "between_tools")
 
 
 def _only_here(fields: dict[str, Raw], choice: Choice, usage: Json | None) -> Json:

@@ -10,6 +10,8 @@ An endpoint's quirks, by name:
 - "reasoning_content", "reasoning_details": the server takes back the reasoning text of earlier turns (DeepSeek, vLLM,
   SGLang), its signatures and sealed reasoning (OpenRouter). Others refuse unknown fields in messages.
 - "extra_content": the server takes back the signature of a tool call (Gemini behind this wire).
+- "prefix", "partial", "continue_final_message", "beta": how the server is told to go on with an answer that it is given
+  the beginning of, see `prefill.py`. "repeats_prefill": its answer then begins with that beginning.
 
 What nobody changed since it was decoded from this wire goes out as the bytes that it came in.
 """
@@ -27,6 +29,7 @@ from holdfast.errors import BadRequest, MalformedResponse, ProviderError
 from holdfast.http.base import Headers, HttpRequest
 from holdfast.providers.base import Endpoint, Source, Upstream
 from holdfast.providers.openai.failures import failure
+from holdfast.providers.openai.prefill import ask_to_continue, prefill_url
 from holdfast.providers.openai.reading import OpenAIStream, ReplyReader
 from holdfast.providers.openai.wire import WireVectors
 from holdfast.providers.openai.writing import write_format, write_messages, write_tool, write_tool_choice
@@ -107,6 +110,18 @@ class OpenAIUpstream(Upstream):
             self._ask_for_usage(body, ours)
         self._add_defaults(body)
         return HttpRequest("POST", self._chat_url, self._headers, _ENCODER.encode(body))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the continued answer begins with the beginning that was given."""
+        return "repeats_prefill" in self._quirks
+
+    def encode_continued(self, request: Request, said: str, source: Source | None = None) -> HttpRequest:
+        """Return what to send so that the model goes on after `said`. See `Upstream.encode_continued`."""
+        plain = super().encode_continued(request, said, source)
+        base = self.endpoint.base_url
+        url = plain.url.replace(base, prefill_url(base, self._quirks), 1)
+        return HttpRequest(plain.method, url, plain.headers, ask_to_continue(plain.body, self._quirks))
 
     def decode(self, body: bytes) -> Reply:
         """Decode a whole answer. See `Upstream.decode`."""
