@@ -40,18 +40,24 @@ class UlidFactory:
     def __init__(self, clock: Clock, random: Callable[[int], bytes] = os.urandom) -> None:
         self._now = clock.now
         self._random = random
-        self._pool = b""
+        self._ms = -1
+        self._time = ""  # in Crockford's base 32, like what is random
+        self._pool = ""
         self._used = 0
 
     def __call__(self) -> str:
+        ms = int(self._now() * 1000)
+        if ms != self._ms:
+            self._ms, self._time = ms, "".join([_CROCKFORD[ms >> shift & 31] for shift in _SHIFTS])
         used = self._used
         if used == len(self._pool):
-            self._pool, used = self._random(_POOL_BYTES), 0
-        self._used = used + 10
-        value = int(self._now() * 1000) << 80 | int.from_bytes(self._pool[used : used + 10])
-        return "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])
+            self._pool, used = self._random(_POOL).translate(_DIGITS).decode("ascii"), 0
+        self._used = used + _RANDOM
+        return self._time + self._pool[used : used + _RANDOM]
 
 
-_POOL_BYTES = 5120
-_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
-_SHIFTS = tuple(range(120, -10, -10))
+_RANDOM = 16
+"""The digits that are random: one for 5 bits of a byte of randomness."""
+_POOL = _RANDOM * 512
+_DIGITS = _CROCKFORD.encode() * 8
+_SHIFTS = tuple(range(45, -5, -5))

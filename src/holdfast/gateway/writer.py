@@ -87,11 +87,13 @@ class HttpWriter:
 
 
 def _summary_headers(summary: Summary) -> ResponseHeaders:
-    fields = (
-        (b"x-holdfast-call", summary.call),
-        (b"x-holdfast-outcome", summary.outcome),
-        (b"x-holdfast-model", summary.model),
-        (b"x-holdfast-attempts", summary.attempts),
-        (b"x-holdfast-cost", summary.cost),
-    )
-    return [(name, str(value).encode()) for name, value in fields if value is not None]
+    headers = [(b"x-holdfast-call", summary.call.encode())]
+    if summary.outcome is not None:
+        headers.append((b"x-holdfast-outcome", summary.outcome.encode()))
+    if summary.model is not None:
+        headers.append((b"x-holdfast-model", summary.model.encode()))
+    if summary.attempts is not None:
+        headers.append((b"x-holdfast-attempts", b"%d" % summary.attempts))
+    if summary.cost is not None:
+        headers.append((b"x-holdfast-cost", summary.cost.encode()))
+    return headers

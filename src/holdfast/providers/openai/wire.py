@@ -43,26 +43,30 @@ def split_data_url(url: str) -> tuple[str | None, str] | None:
     return (head or None, data) if base64 else None
 
 
+class _Json(msgspec.Struct, gc=False):
+    """An object of the wire. It holds no cycles, so the garbage collector need not look at it."""
+
+
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
-class WireImage(msgspec.Struct):
+class WireImage(_Json):
     url: str
     detail: str | None = None
 
 
-class WireAudio(msgspec.Struct):
+class WireAudio(_Json):
     data: str
     format: str
 
 
-class WireFile(msgspec.Struct):
+class WireFile(_Json):
     file_data: str | None = None
     file_id: str | None = None
     filename: str | None = None
 
 
-class WirePart(msgspec.Struct):
+class WirePart(_Json):
     """One element of a content list; which field is set depends on `type`."""
 
     type: str
@@ -73,19 +77,19 @@ class WirePart(msgspec.Struct):
     file: WireFile | None = None
 
 
-class WireFunctionCall(msgspec.Struct):
+class WireFunctionCall(_Json):
     name: str
     arguments: str
 
 
-class WireToolCall(msgspec.Struct):
+class WireToolCall(_Json):
     id: str
     type: str = "function"
     function: WireFunctionCall | None = None
     extra_content: Any = None
 
 
-class WireMessage(msgspec.Struct):
+class WireMessage(_Json):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[WirePart] | None = None
     name: str | None = None
@@ -99,30 +103,30 @@ class WireMessage(msgspec.Struct):
     reasoning_details: Any = None
 
 
-class WireFunction(msgspec.Struct):
+class WireFunction(_Json):
     name: Annotated[str, Meta(min_length=1)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class WireTool(msgspec.Struct):
+class WireTool(_Json):
     type: str
     function: WireFunction | None = None
 
 
-class WireStreamOptions(msgspec.Struct):
+class WireStreamOptions(_Json):
     include_usage: bool | None = None
 
 
-class WireJsonSchema(msgspec.Struct):
+class WireJsonSchema(_Json):
     name: str
     schema: dict[str, Any] | None = None
     description: str | None = None
     strict: bool | None = None
 
 
-class WireResponseFormat(msgspec.Struct):
+class WireResponseFormat(_Json):
     type: str
     json_schema: WireJsonSchema | None = None
 
@@ -131,7 +135,7 @@ _Tokens = Annotated[int, Meta(ge=1, le=2**53)]
 _Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
 
-class WireRequest(msgspec.Struct):
+class WireRequest(_Json):
     """The fields of a chat request that `chat.Request` has too."""
 
     model: Annotated[str, Meta(min_length=1)]
@@ -157,7 +161,7 @@ class WireRequest(msgspec.Struct):
     stream_options: WireStreamOptions | None = None
 
 
-class WireEmbeddingRequest(msgspec.Struct):
+class WireEmbeddingRequest(_Json):
     model: Annotated[str, Meta(min_length=1)]
     input: str | list[Any]
     dimensions: Annotated[int, Meta(ge=1, le=2**14)] | None = None
@@ -167,18 +171,18 @@ class WireEmbeddingRequest(msgspec.Struct):
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-class WirePromptDetails(msgspec.Struct):
+class WirePromptDetails(_Json):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     audio_tokens: int | None = None
 
 
-class WireCompletionDetails(msgspec.Struct):
+class WireCompletionDetails(_Json):
     reasoning_tokens: int | None = None
     audio_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct):
+class WireUsage(_Json):
     """`prompt_cache_hit_tokens` is DeepSeek's, `cached_tokens` on this level Moonshot's."""
 
     prompt_tokens: int | None = None
@@ -210,7 +214,7 @@ class WireUsage(msgspec.Struct):
         )
 
 
-class WireLogprob(msgspec.Struct):
+class WireLogprob(_Json):
     token: str
     logprob: float
     bytes: list[int] | None = None
@@ -225,7 +229,7 @@ class WireLogprob(msgspec.Struct):
         )
 
 
-class WireLogprobs(msgspec.Struct):
+class WireLogprobs(_Json):
     content: list[WireLogprob] | None = None
     refusal: list[WireLogprob] | None = None
 
@@ -234,7 +238,7 @@ class WireLogprobs(msgspec.Struct):
         return tuple([token.value() for token in tokens]) or None
 
 
-class WireAnswerFunction(msgspec.Struct):
+class WireAnswerFunction(_Json):
     """Some servers send the arguments as an object."""
 
     name: str | None = None
@@ -247,7 +251,7 @@ class WireAnswerFunction(msgspec.Struct):
         return "" if self.arguments is None else msgspec.json.encode(self.arguments).decode()
 
 
-class WireAnswerCall(msgspec.Struct):
+class WireAnswerCall(_Json):
     index: int | None = None
     id: str | None = None
     type: str | None = None
@@ -255,7 +259,7 @@ class WireAnswerCall(msgspec.Struct):
     extra_content: Any = None
 
 
-class WireAnswer(msgspec.Struct):
+class WireAnswer(_Json):
     """The delta of a message, or what a whole one has too."""
 
     content: str | list[Any] | None = None
@@ -274,7 +278,7 @@ class WireWholeAnswer(WireAnswer):
     audio: Any = None
 
 
-class WireChoice(msgspec.Struct):
+class WireChoice(_Json):
     """`stop_reason` is vLLM's, `content_filter_results` Azure's, `error` OpenRouter's, `usage` Moonshot's."""
 
     index: int = 0
@@ -288,12 +292,12 @@ class WireChoice(msgspec.Struct):
     error: Any = None
 
 
-class WireGroq(msgspec.Struct):
+class WireGroq(_Json):
     usage: WireUsage | None = None
     error: Any = None
 
 
-class WireReply(msgspec.Struct):
+class WireReply(_Json):
     """A whole answer, or one event of a stream."""
 
     id: str | None = None
@@ -313,12 +317,12 @@ class WirePlainReply(WireReply, forbid_unknown_fields=True):
     service_tier: Any = UNSET
 
 
-class WireVector(msgspec.Struct):
+class WireVector(_Json):
     embedding: list[float] | str
     index: int | None = None
 
 
-class WireVectors(msgspec.Struct):
+class WireVectors(_Json):
     data: list[WireVector] | UnsetType = UNSET
     model: str | None = None
     usage: WireUsage | None = None
