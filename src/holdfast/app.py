@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 from holdfast.clock import Clock, SystemClock, UlidFactory
 from holdfast.config import Configuration
 from holdfast.errors import ConfigError, Problem
+from holdfast.gateway import last_resort
 from holdfast.gateway.asgi import CallRoute, Gateway
 from holdfast.gateway.catalog import Catalog, Feature, Model
 from holdfast.gateway.pipeline import Pipeline
@@ -128,7 +129,7 @@ class App:
             )
             for name, model in models.items()
         }
-        features = {name: _feature(name, feature, configuration, models) for name, feature in config.features.items()}
+        features = await asyncio.to_thread(_features, configuration, models)  # which may import functions
         return Catalog(config=configuration.hash, settings=gateway, features=features | direct)
 
     async def _model(self, name: str, settings: ModelSettings, price: Price | None, base: Path) -> Model:
@@ -184,6 +185,11 @@ def _proxied(proxy: str) -> Transport:
     return AiohttpTransport(proxy=proxy)
 
 
+def _features(configuration: Configuration, models: Mapping[str, Model]) -> dict[str, Feature]:
+    features = configuration.config.features
+    return {name: _feature(name, settings, configuration, models) for name, settings in features.items()}
+
+
 def _feature(
     name: str, settings: FeatureSettings, configuration: Configuration, models: Mapping[str, Model]
 ) -> Feature:
@@ -191,12 +197,26 @@ def _feature(
     return Feature(
         name=name,
         models=tuple(models[model] for model in settings.names),
+        groups=tuple(tuple(models[model] for model in group) for group in settings.groups),
+        retries=settings.retries,
+        hedge=settings.hedge,
+        on_refusal=settings.on_refusal,
         deadline=settings.deadline or gateway.deadline,
         max_answer=gateway.max_answer,
         prompt=None if settings.prompt is None else Prompt(configuration.text(settings.prompt)),
-        last_resort=settings.last_resort,
+        last_resort=_last_resort(name, settings, configuration),
         rollout=settings.rollout,
         enabled=settings.enabled,
         store=settings.store,
         timeouts=settings.timeouts,
     )
+
+
+def _last_resort(name: str, settings: FeatureSettings, configuration: Configuration) -> last_resort.Resort | None:
+    if settings.last_resort is None:
+        return None
+    try:
+        return last_resort.ready(settings.last_resort, configuration.text, configuration.base)
+    except ValueError as error:
+        key = f"features.{name}.last_resort.function"
+        raise ConfigError([Problem(str(configuration.path), 0, key, str(error))]) from error

@@ -252,8 +252,8 @@ queue = 1.5
             "5: features.f.rollout: expected a number <= 1.0: 50 % is 0.5",
         ),
         (
-            MINIMAL + "[features.f]\nmodels = ['a']\nlast_resort = { mesage = 'Sorry.', file = 'a.md' }\n",
-            '5: features.f.last_resort.mesage: unknown key (did you mean "message"?)',
+            MINIMAL + "[features.f]\nmodels = ['a']\nlast_resort = { message = 'Sorry.', flie = 'a.md' }\n",
+            '5: features.f.last_resort.flie: unknown key (did you mean "file"?)',
         ),
         (
             MINIMAL + "[features.f]\nmodels = ['a']\ndeadline = '11m'\n",

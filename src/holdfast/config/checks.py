@@ -1,18 +1,21 @@
 """What makes a configuration wrong beyond the types of its values."""
 
 import datetime
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from holdfast.config.collect import INLINE, Check, Mistake, Place, did_you_mean
 from holdfast.config.files import Sources
 from holdfast.config.types import relative
+from holdfast.gateway.function import find_function, misnamed
 from holdfast.gateway.prompt import not_places
-from holdfast.gateway.settings import FeatureSettings, GatewaySettings
+from holdfast.gateway.settings import FeatureSettings, GatewaySettings, LastResort
 from holdfast.log.telemetry import TelemetrySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS, needs_key, reveal
@@ -49,10 +52,12 @@ def mask(text: str) -> str:
     return _SECRET.sub("***", text)
 
 
-def checks(sources: Sources, *, resolve_secrets: bool) -> Mapping[type, Check]:
+def checks(sources: Sources, *, resolve_secrets: bool, find_functions: bool) -> Mapping[type, Check]:
     """Return the check of each type of settings."""
 
-    def feature(settings: FeatureSettings, at: Place, _: bool) -> Iterator[Mistake]:
+    def feature(settings: FeatureSettings, at: Place, whole: bool) -> Iterator[Mistake]:
+        if whole and settings.hedge and len(settings.names) == 1:
+            yield (*at, "hedge"), "a hedge starts the next model, and there is only one"
         if settings.prompt is None:
             return
         if failure := sources.failure(settings.prompt, empty=False):
@@ -60,6 +65,12 @@ def checks(sources: Sources, *, resolve_secrets: bool) -> Mapping[type, Check]:
             return
         for line, written in not_places(sources.texts[relative(settings.prompt, sources.base)]):
             yield (*at, "prompt"), f"{settings.prompt}:{line}: {written} {NO_VARIABLE}"
+
+    def last_resort(settings: LastResort, at: Place, _: bool) -> Iterator[Mistake]:
+        if settings.file is not None and (failure := _unusable(settings.file, sources)):
+            yield (*at, "file"), failure
+        if settings.function is not None and (failure := _uncallable(settings.function, sources.base, find_functions)):
+            yield (*at, "function"), failure
 
     def secret(value: Secret, at: Place, _: bool) -> Iterator[Mistake]:
         if value.env is not None and not _VARIABLE.fullmatch(value.env):
@@ -80,7 +91,42 @@ def checks(sources: Sources, *, resolve_secrets: bool) -> Mapping[type, Check]:
         if resolve_secrets and (find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None):
             yield at, 'needs an extra: pip install ".[otel]" in the checkout of Holdfast'
 
-    return {ModelSettings: model, FeatureSettings: feature, TelemetrySettings: telemetry, Secret: secret}
+    return {
+        ModelSettings: model,
+        FeatureSettings: feature,
+        LastResort: last_resort,
+        TelemetrySettings: telemetry,
+        Secret: secret,
+    }
+
+
+def _unusable(file: str, sources: Sources) -> str | None:
+    """Return what is wrong with the file of a last resort."""
+    if failure := sources.failure(file, empty=False):
+        return f"{file}: {failure}"
+    if not file.lower().endswith(".json"):
+        return None
+    try:
+        json.loads(sources.texts[relative(file, sources.base)], parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        return f"{file}:{error.lineno}: not JSON: {error.msg}"
+    except (ValueError, RecursionError) as error:
+        return f"{file}: not JSON: {error}"
+    return None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"it has no {name}")
+
+
+def _uncallable(reference: str, base: Path, find: bool) -> str | None:
+    """Return what is wrong with the function of a last resort."""
+    try:
+        if find:
+            find_function(reference, base)
+    except ValueError as error:
+        return str(error)
+    return misnamed(reference)
 
 
 def _model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:
@@ -184,12 +230,16 @@ def document(doc: Mapping[str, Any]) -> Iterator[Mistake]:
 def _deadlines(gateway: Mapping[str, Any], features: Mapping[str, Any]) -> Iterator[Mistake]:
     """Check deadlines against the longest one. What is no duration at all is told elsewhere."""
     longest = _duration(gateway.get("max_deadline")) or GatewaySettings().max_deadline
+    default = _duration(gateway.get("deadline")) or GatewaySettings().deadline
     tables = {("features", name): feature for name, feature in features.items() if isinstance(feature, dict)}
     for at, table in [(("gateway",), gateway), *tables.items()]:
         written = table.get("deadline")
         if (deadline := _duration(written)) and deadline > longest:
             limit = gateway.get("max_deadline", f"{longest:g}s unless you set it")
             yield (*at, "deadline"), f"{written} is above gateway.max_deadline ({limit})"
+        hedge, whole = _duration(table.get("hedge")), deadline or default
+        if hedge and hedge >= whole:
+            yield (*at, "hedge"), f"{table['hedge']} is not below the deadline ({whole:g}s), so that it never happens"
 
 
 def _duration(written: object) -> Duration | None:
@@ -200,16 +250,23 @@ def _duration(written: object) -> Duration | None:
 
 
 def _references(feature: Any, models: Mapping[str, Any], features: Mapping[str, Any], at: Place) -> Iterator[Mistake]:
-    named = feature.get("models") if isinstance(feature, dict) else None
-    named = named if isinstance(named, list) else []
-    for index, name in enumerate(named):
-        if not isinstance(name, str):
-            continue
+    seen: set[str] = set()
+    for place, name in _named(feature.get("models") if isinstance(feature, dict) else None, at):
         if name not in models:
             other = f'"{name}" is a feature' if name in features else f'there is no model "{name}"'
-            yield (*at, index), f"{other}{did_you_mean(name, models)}"
-        elif name in named[:index]:
-            yield (*at, index), f'"{name}" stands twice: a model that failed is not asked again'
+            yield place, f"{other}{did_you_mean(name, models)}"
+        elif name in seen:
+            yield place, f'"{name}" stands twice: a model that failed is not asked again'
+        seen.add(name)
+
+
+def _named(models: object, at: Place) -> Iterator[tuple[Place, str]]:
+    """Find the names in the models of a feature, and in its groups."""
+    for index, entry in enumerate(models if isinstance(models, list) else ()):
+        if isinstance(entry, str):
+            yield (*at, index), entry
+        elif isinstance(entry, list):
+            yield from (((*at, index, place), name) for place, name in enumerate(entry) if isinstance(name, str))
 
 
 def _tables(doc: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def read(path: Path) -> Sources:
 
     take(path.name)
     doc = _document(texts.get(path.name, ""))
-    for name in sorted({relative(file, path.parent) for file in _prompts(doc)} - {path.name}):
+    for name in sorted({relative(file, path.parent) for file in _texts_of_features(doc)} - {path.name}):
         take(name)
     secrets = {file: _digest(path.parent / file) for file in sorted(set(_secret_files(doc)))}
     return Sources(path=path, texts=texts, failures=failures, secrets=secrets)
@@ -92,17 +92,23 @@ def _document(text: str) -> dict[str, Any]:
         return {}
 
 
-def _prompts(doc: dict[str, Any]) -> Iterator[str]:
-    features = doc.get("features")
-    for feature in features.values() if isinstance(features, dict) else ():
-        prompt = feature.get("prompt") if isinstance(feature, dict) else None
-        if isinstance(prompt, str):
-            yield prompt
+def _texts_of_features(doc: dict[str, Any]) -> Iterator[str]:
+    """Find the prompts, and the files that are last resorts."""
+    for feature in _items(doc, "features"):
+        resort = feature.get("last_resort")
+        for file in (feature.get("prompt"), resort.get("file") if isinstance(resort, dict) else None):
+            if isinstance(file, str):
+                yield file
+
+
+def _items(doc: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    table = doc.get(key)
+    return [item for item in table.values() if isinstance(item, dict)] if isinstance(table, dict) else []
 
 
 def _secret_files(doc: dict[str, Any]) -> Iterator[str]:
-    """Find every `{ file = "..." }`, however deep."""
-    tables: list[Any] = [doc]
+    """Find every `{ file = "..." }`, however deep, but in features: those have no secrets."""
+    tables: list[Any] = [table for key, table in doc.items() if key != "features"]
     while tables:
         table = tables.pop()
         if isinstance(table, dict):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.config.checks import checks, document, mask
-from holdfast.config.collect import Collector, Mistake, Place
+from holdfast.config.collect import Check, Collector, Mistake, Place
 from holdfast.config.files import Sources, read
 from holdfast.config.types import Config, Configuration, fingerprint
 from holdfast.errors import ConfigError, Problem
@@ -33,16 +33,16 @@ def load(path: Path, *, resolve_secrets: bool = True, clock: Clock = _CLOCK) -> 
 def parse(files: Mapping[str, str], base: Path = Path(), at_us: int = 0) -> Configuration:
     """Return the configuration that consists of `files`, `holdfast.toml` first, as in `Configuration.files`.
 
-    Looks at no file and for no secret, so that each worker can rebuild what one process has checked.
+    Looks at no file, for no secret and no function, so that each worker can rebuild what one process has checked.
 
     Raises:
         ConfigError: with all that is wrong.
     """
     name = next(iter(files), "holdfast.toml")
-    return build(Sources(path=base / name, texts=files), at_us=at_us, resolve_secrets=False)
+    return build(Sources(path=base / name, texts=files), at_us=at_us, resolve_secrets=False, find_functions=False)
 
 
-def build(sources: Sources, *, at_us: int, resolve_secrets: bool) -> Configuration:
+def build(sources: Sources, *, at_us: int, resolve_secrets: bool, find_functions: bool = True) -> Configuration:
     """Return the configuration that consists of `sources`. Raises ConfigError."""
     place = str(sources.path)
     if failure := sources.failure(sources.path.name):
@@ -50,7 +50,9 @@ def build(sources: Sources, *, at_us: int, resolve_secrets: bool) -> Configurati
     text = sources.texts[sources.path.name]
     doc = _document(text, place)
     try:
-        config, mistakes = _collect(doc, sources, resolve_secrets)
+        config, mistakes = _collect(
+            doc, checks(sources, resolve_secrets=resolve_secrets, find_functions=find_functions)
+        )
         if mistakes:
             raise ConfigError(_locate(mistakes, text, place))
     except RecursionError:
@@ -87,8 +89,8 @@ def _repeated(text: str, line: int) -> tuple[int, str, str] | None:
     return second, mask(_dotted(at)), "stands twice" + (f", first in line {first}" if first != second else "")
 
 
-def _collect(doc: dict[str, Any], sources: Sources, resolve_secrets: bool) -> tuple[Config, list[Mistake]]:
-    collector = Collector(checks(sources, resolve_secrets=resolve_secrets))
+def _collect(doc: dict[str, Any], checked: Mapping[type, Check]) -> tuple[Config, list[Mistake]]:
+    collector = Collector(checked)
     config = collector.build(Config, doc)
     found = {at for at, _ in collector.mistakes}
     return config, collector.mistakes + [(at, message) for at, message in document(doc) if at not in found]

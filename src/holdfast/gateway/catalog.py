@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from holdfast.errors import UnknownModel
 from holdfast.events import Store
+from holdfast.gateway.last_resort import Resort
 from holdfast.gateway.prompt import Prompt
-from holdfast.gateway.settings import GatewaySettings, LastResort
+from holdfast.gateway.settings import GatewaySettings
 from holdfast.http.base import Timeouts, Transport
 from holdfast.providers.base import Upstream
 from holdfast.providers.prices import Price
@@ -37,7 +38,14 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     max_answer: int
     """Bytes."""
     prompt: Prompt | None = None
-    last_resort: LastResort | None = None
+    last_resort: Resort | None = None
+    groups: tuple[tuple[Model, ...], ...] = ()
+    """The models again, a group of equals at a time."""
+    retries: int = 2
+    """The most tries again on one model in one call."""
+    hedge: bool | float = False
+    """Seconds after which the next model is started too, True for what is late by the model's own measure."""
+    on_refusal: Literal["fail", "next"] = "fail"
     rollout: float = 1.0
     enabled: bool = True
     store: Store = "all"

@@ -12,8 +12,8 @@ from holdfast.gateway import attempt as attempts
 from holdfast.gateway.assembly import Assembly, chunks_of
 from holdfast.gateway.attempt import Limits
 from holdfast.gateway.catalog import Feature
+from holdfast.gateway.last_resort import Resort
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary
-from holdfast.gateway.settings import LastResort
 
 LAST_RESORT = "last_resort"
 """What stands for the model, and the wire, of an answer that no model gave."""
@@ -52,8 +52,8 @@ class Exchange(ABC):
         """Get the answer from a model. Raises ProviderError."""
 
     @abstractmethod
-    async def use_last_resort(self, resort: LastResort) -> None:
-        """Answer with the last resort instead, where the exchange takes one."""
+    async def use_last_resort(self, resort: Resort, error: CallError) -> None:
+        """Answer with the last resort instead, where the exchange takes one. Raises InternalError if it has none."""
 
     @abstractmethod
     async def finish(self, summary: Summary) -> None:
@@ -98,8 +98,8 @@ class _WholeChat(Exchange):
             reply = msgspec.structs.replace(reply, created=int(self._arrival.at))
         self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
 
-    async def use_last_resort(self, resort: LastResort) -> None:
-        self.reply = _last_resort(resort, self._arrival)
+    async def use_last_resort(self, resort: Resort, error: CallError) -> None:
+        self.reply = _last_resort(await resort.answer(self._request, error), self._arrival)
 
     async def finish(self, summary: Summary) -> None:
         assert self.reply is not None
@@ -132,8 +132,8 @@ class _StreamedChat(Exchange):
         if self._request.max_tokens is None and assembly.cut:
             raise Truncated
 
-    async def use_last_resort(self, resort: LastResort) -> None:
-        self.reply = reply = _last_resort(resort, self._arrival)
+    async def use_last_resort(self, resort: Resort, error: CallError) -> None:
+        self.reply = reply = _last_resort(await resort.answer(self._request, error), self._arrival)
         await self._writer.chunks(tuple(chunks_of(reply)), LAST_RESORT)
 
     async def finish(self, summary: Summary) -> None:
@@ -155,7 +155,7 @@ class _Embeddings(Exchange):
         attempt.served_model, attempt.usage = reply.model, reply.usage
         self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
 
-    async def use_last_resort(self, resort: LastResort) -> None:
+    async def use_last_resort(self, resort: Resort, error: CallError) -> None:
         raise AssertionError("a message is no vector")
 
     async def finish(self, summary: Summary) -> None:
@@ -163,6 +163,6 @@ class _Embeddings(Exchange):
         await self._writer.reply(self.reply, self._raw, self._wire, summary)
 
 
-def _last_resort(resort: LastResort, arrival: Arrival) -> Reply:
-    choice = Choice(parts=(Text(text=resort.message),), finish="stop")
+def _last_resort(text: str, arrival: Arrival) -> Reply:
+    choice = Choice(parts=(Text(text=text),), finish="stop")
     return Reply(id=arrival.id, model=LAST_RESORT, choices=(choice,), usage=Usage(), created=int(arrival.at))

@@ -156,7 +156,7 @@ class Pipeline:
                 record.reply = exchange.reply
                 raise error
             case UseLastResort(error):
-                await self._use_last_resort(record, feature, exchange)
+                await self._use_last_resort(record, feature, exchange, error)
                 record.outcome, record.error = "last_resort", error
             case Answered():
                 record.outcome, record.answered_by = "answered", record.attempts[-1]
@@ -164,11 +164,15 @@ class Pipeline:
         await self._record(record)
         await exchange.finish(record.summary())
 
-    async def _use_last_resort(self, record: CallRecord, feature: Feature, exchange: Exchange) -> None:
+    async def _use_last_resort(
+        self, record: CallRecord, feature: Feature, exchange: Exchange, cause: CallError
+    ) -> None:
         assert feature.last_resort is not None
         try:
             async with asyncio.timeout(record.deadline - self.clock.monotonic()):
-                await exchange.use_last_resort(feature.last_resort)
+                await exchange.use_last_resort(feature.last_resort, cause)
+        except InternalError:
+            raise cause from None
         except TimeoutError as error:
             raise DeadlineExceeded("The caller did not take the last resort before the deadline.") from error
 
