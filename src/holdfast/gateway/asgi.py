@@ -23,8 +23,8 @@ from holdfast.errors import (
     NotAllowed,
     NotFound,
 )
-from holdfast.gateway.connection import CANCELS, WHOLE
-from holdfast.gateway.hints import read_hints
+from holdfast.gateway.cycle import CANCELS, WHOLE
+from holdfast.gateway.hints import Hints, read_hints
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind
 from holdfast.gateway.settings import GatewaySettings
@@ -37,6 +37,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 BODY_SECONDS = 30.0
 """How long a caller may take to send a body that did not come with its head."""
 HINT_PREFIX = b"x-holdfast-"
+_CHECKED = frozenset((b"host", b"origin", b"content-length"))
 
 logger = logging.getLogger(__name__)
 
@@ -105,8 +106,9 @@ class Gateway:
         arrival = Arrival(id=id, kind=route.kind, wire=surface.wire, started=clock.monotonic(), at=clock.now())
         writer = HttpWriter(send, surface, id, int(arrival.at))
         try:
+            headers = _check_headers(scope, pipeline.catalog.settings)
             body = await self._body(scope, receive)
-            arrival = _decode(arrival, route, scope, body)
+            request, source, hints = _decode(route, scope["path"], body, headers)
         except CallError as error:
             await pipeline.reject(arrival, error, writer)
             return
@@ -114,22 +116,18 @@ class Gateway:
             logger.exception("call %s could not be read", id)
             await pipeline.reject(arrival, InternalError(), writer)
             return
-        writer.request = arrival.request
+        writer.request = request
+        arrival = msgspec.structs.replace(arrival, request=request, source=source, hints=hints)
         if CANCELS in scope.get("extensions", ()):
             await pipeline.run(arrival, writer)
         else:
             await _unless_hung_up(receive, pipeline.run(arrival, writer))
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        settings = self._pipeline.catalog.settings
-        _check_headers(scope, settings)
+    def _body(self, scope: Scope, receive: Receive) -> Awaitable[bytes]:
+        most = self._pipeline.catalog.settings.max_body
         if WHOLE in scope.get("extensions", ()):  # it need not be waited for
-            return await _read(receive, settings.max_body)
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await _read(receive, settings.max_body)
-        except TimeoutError as error:
-            raise InvalidRequest(f"The body did not arrive within {BODY_SECONDS:g} s.") from error
+            return _read(receive, most)
+        return _read_in_time(receive, most)
 
     # --- pages ---
 
@@ -164,20 +162,31 @@ class Gateway:
         return await view(Query(rest, scope["query_string"].decode("latin-1")))
 
 
-def _decode(arrival: Arrival, route: CallRoute, scope: Scope, body: bytes) -> Arrival:
+def _decode(
+    route: CallRoute, path: str, body: bytes, headers: Mapping[bytes, bytes]
+) -> tuple[Request | EmbeddingRequest, Source | None, Hints]:
+    """Decode a call and the hints that come with it. Raises InvalidRequest."""
     request: Request | EmbeddingRequest
     source: Source | None = None
     if route.kind == "chat":
-        request, source = route.surface.decode(body, scope["path"])
+        request, source = route.surface.decode(body, path)
     else:
-        request = route.surface.decode_embeddings(body, scope["path"])
-    named = {name[len(HINT_PREFIX) :]: value for name, value in scope["headers"] if name.startswith(HINT_PREFIX)}
-    hints = read_hints(named, request.extra.get("holdfast"))
-    if "holdfast" in request.extra:  # of the hints, only what filled the prompt stays with the request, for the log
+        request = route.surface.decode_embeddings(body, path)
+    extra = request.extra
+    hints = read_hints(headers, extra.get("holdfast"))
+    if "holdfast" in extra:  # of the hints, only what filled the prompt stays with the request, for the log
         kept = {"holdfast": {"variables": hints.variables}} if hints.variables else {}
-        rest = {key: value for key, value in request.extra.items() if key != "holdfast"}
+        rest = {key: value for key, value in extra.items() if key != "holdfast"}
         request = msgspec.structs.replace(request, extra=rest | kept)
-    return msgspec.structs.replace(arrival, request=request, source=source, hints=hints)
+    return request, source, hints
+
+
+async def _read_in_time(receive: Receive, most: int) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read(receive, most)
+    except TimeoutError as error:
+        raise InvalidRequest(f"The body did not arrive within {BODY_SECONDS:g} s.") from error
 
 
 async def _read(receive: Receive, most: int) -> bytes:
@@ -187,11 +196,14 @@ async def _read(receive: Receive, most: int) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Cancelled("The caller hung up before the end of the body.")
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
+        piece: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(piece)
         if size > most:
             raise BodyTooLarge(f"The request body is larger than {most} bytes.")
-        more = message.get("more_body", False)
+        if size == len(piece) and not more:  # mostly it is the only one
+            return piece
+        pieces.append(piece)
     return b"".join(pieces)
 
 
@@ -219,28 +231,39 @@ async def _unless_hung_up(receive: Receive, call: Awaitable[None]) -> None:
         watcher.cancel()
 
 
-def _check_headers(scope: Scope, settings: GatewaySettings) -> None:
+def _check_headers(scope: Scope, settings: GatewaySettings) -> dict[bytes, bytes]:
     """Refuse what is too large, and what a web page elsewhere made a browser send while the gateway knows no keys.
+
+    Return the hints among the headers, without their prefix.
 
     Raises:
         HeadersTooLarge, BodyTooLarge, NotAllowed, InvalidRequest
     """
     size = hosts = 0
+    hints = {}
     for name, value in scope["headers"]:
         size += len(name) + len(value)
-        if name == b"host":
-            hosts += 1
-            if not _is_loopback(b"//" + value):
-                raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
-        elif name == b"origin":
-            if not _is_loopback(value):
-                raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
-        elif name == b"content-length" and int(value) > settings.max_body:
-            raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
+        if name in _CHECKED:
+            hosts += name == b"host"
+            _check_header(name, value, settings)
+        elif name.startswith(HINT_PREFIX):
+            hints[name[len(HINT_PREFIX) :]] = value
     if size > settings.max_headers:
         raise HeadersTooLarge(f"The request headers are larger than {settings.max_headers} bytes.")
     if hosts != 1 and (hosts or scope["http_version"] != "1.0"):
         raise InvalidRequest("A request has one Host header.", param="host")
+    return hints
+
+
+def _check_header(name: bytes, value: bytes, settings: GatewaySettings) -> None:
+    if name == b"content-length":
+        if int(value) > settings.max_body:
+            raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
+    elif name == b"host":
+        if not _is_loopback(b"//" + value):
+            raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
+    elif not _is_loopback(value):
+        raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
 
 
 @functools.lru_cache(maxsize=256)
