@@ -7,18 +7,20 @@ values of `chat.py`; they do no I/O.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
-from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Text, Tool
+from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Tool
 from holdfast.errors import BadRequest, CallError, InvalidRequest, ProviderError
 from holdfast.http.base import Headers, HttpRequest, Timeouts
 from holdfast.http.sse import ServerSentEvent
+from holdfast.providers.prefill import continued
 from holdfast.providers.prices import PriceSettings
 from holdfast.settings import Secret, Settings
 
 Wire = Literal["openai", "anthropic", "google"]
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ModelSettings(Settings, frozen=True, kw_only=True):
@@ -45,9 +47,9 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     """The HTTP proxy to reach it through."""
     prefill: bool | None = None
     """Whether it continues an answer that it is given the beginning of. Default: what the provider is known for."""
-    context: int | None = None
+    context: Count | None = None
     """The tokens that it takes, prompt and answer together. Default: what the price list tells of it."""
-    concurrency: int | None = None
+    concurrency: Count | None = None
     """The most calls that it gets at once, from all workers together. Default: no limit."""
 
 
@@ -177,23 +179,6 @@ class Upstream(ABC):
     def decode_embeddings(self, body: bytes) -> EmbeddingReply:
         """Decode vectors. Raises MalformedResponse."""
         raise BadRequest(f"The {self.wire} wire has no embeddings.", param="model")
-
-
-def continued(request: Request, said: str) -> Request:
-    """Return a request that ends with what the assistant has said so far, after the caller's own beginning, if any."""
-    messages = request.messages
-    if not said:
-        return request
-    if messages and messages[-1].role == "assistant" and messages[-1].parts:
-        *parts, last = messages[-1].parts
-        if isinstance(last, Text):  # a model that is given "a " may go on with " b"
-            said = (last.text.rstrip() if said[0].isspace() else last.text) + said
-        else:
-            parts.append(last)
-        turn = msgspec.structs.replace(messages[-1], parts=(*parts, Text(text=said)))
-        return msgspec.structs.replace(request, messages=(*messages[:-1], turn))
-    turn = Message(role="assistant", parts=(Text(text=said),))
-    return msgspec.structs.replace(request, messages=(*messages, turn))
 
 
 # --- towards a caller -------------------------------------------------------------------------------------------------

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from holdfast.chat import Chunk, Image, Message, Request, ResponseFormat, Text, Tool, ToolChoice, Usage
+from holdfast.errors import BadRequest, ContextTooLong, RateLimited
 from holdfast.http.sse import SSEParser
 from holdfast.providers.anthropic import AnthropicSurface, AnthropicUpstream
-from holdfast.providers.base import Endpoint, ModelSettings, Surface, Upstream, continued
+from holdfast.providers.base import Endpoint, ModelSettings, Surface, Upstream
 from holdfast.providers.google import GoogleSurface, GoogleUpstream
 from holdfast.providers.known import PROVIDERS, resolve
 from holdfast.providers.openai import OpenAISurface, OpenAIUpstream
+from holdfast.providers.prefill import continued, refuses_prefill
+from holdfast.providers.simulated.failures import prefill_refused
 
 UPSTREAMS: dict[str, type[Upstream]] = {
     "openai": OpenAIUpstream,
@@ -229,6 +232,39 @@ def test_what_the_assistant_began_with_other_than_text_stays():
 def test_where_nothing_was_said_the_request_stays_as_it_is():
     request = ask()
     assert continued(request, "") is request
+
+
+# --- how a model says that it won't -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wire", UPSTREAMS)
+def test_a_model_that_refuses_to_go_on_is_understood_on_every_wire(wire):
+    failure = prefill_refused(wire)
+    upstream = UPSTREAMS[wire](Endpoint(model="house", base_url="http://127.0.0.1:1"))
+    assert refuses_prefill(upstream.error(failure.status, (), failure.body(wire, "req_1")))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model does not support assistant message prefill. The conversation must end with a user message.",
+        "Assistant response prefill is incompatible with enable_thinking.",
+        "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant",
+        "Last message must have role `user`",
+        "`continue_final_message` is not supported by this chat template.",
+        "Please ensure that multiturn requests end with a user role or a function response.",
+    ],
+)
+def test_the_words_of_providers_that_refuse_to_go_on_are_known(message):
+    assert refuses_prefill(BadRequest(message))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BadRequest("messages[0].content: expected a string"), ContextTooLong("The prefix is too long"), RateLimited()],
+)
+def test_no_other_error_is_taken_for_a_refusal_to_go_on(error):
+    assert not refuses_prefill(error)
 
 
 # --- taking back what was sent ----------------------------------------------------------------------------------------

@@ -55,6 +55,10 @@ _MESSAGES: Final[tuple[tuple[re.Pattern[str], type[ProviderError]], ...]] = (
         AuthenticationFailed,
     ),
     (re.compile(r"exceeds the maximum number of tokens|input token (count|limit)", re.IGNORECASE), ContextTooLong),
+    (
+        re.compile(r"safety filter|responsible ai|prohibited content|violat\w+ .*polic", re.IGNORECASE | re.DOTALL),
+        ContentRefused,
+    ),
 )
 _CALLERS_FILE = re.compile(r"\b(file|cachedcontent)\b", re.IGNORECASE)
 _PLACE = re.compile(r"\bat '([^']+)'")

@@ -48,12 +48,13 @@ class Behaviour(Settings, frozen=True, kw_only=True):
     """Counted in words, absent, or fixed."""
     logprobs: bool = True
     """Whether log-probabilities are told when asked for, or refused as reasoning models do."""
-    prefill: Literal["continue", "ignore", "refuse"] = "continue"
-    """What a final assistant message does: the reply continues it, begins anew, or is a 400."""
+    prefill: Literal["continue", "repeat", "ignore", "refuse"] = "continue"
+    """What a final assistant message does: the reply continues it, repeats and continues it, begins anew, is a 400."""
     context: Count | None = None
     """The longest prompt in tokens."""
-    refuse: Literal["prompt", "answer", "message"] | None = None
-    """Content refusal: of the prompt, in the middle of the answer, or as the model's own words."""
+    refuse: Literal["prompt", "error", "block", "answer", "message"] | None = None
+    """Content refusal: of the prompt as this wire does it, as an error, as a 200 without an answer; in the middle of
+    the answer; or as the model's own words."""
     concurrency: Count | None = None
     """Requests beyond so many at once get a 429."""
     dimensions: Annotated[int, Meta(ge=1, le=8192)] = 256
@@ -118,7 +119,11 @@ FAULTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "close": lambda value: {"kind": "close", "announced": value},
 }
 """Keys of a suffix that add a fault."""
-DETAILS = {"retry_after": "retry_after", "at": "at", "for": "seconds", "every": "every", "p": "probability"}
+DETAILS = {
+    **{name: name for name in ("retry_after", "at", "every", "times", "after", "down", "up", "on")},
+    "for": "seconds",
+    "p": "probability",
+}
 """Keys of a suffix that say more of the fault before them."""
 _SUFFIX = re.compile(r"(.*?):([a-z_]+=.*)")
 

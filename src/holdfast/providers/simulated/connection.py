@@ -94,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[tuple[Incoming, bool]] = deque()
         self._playing: Playback | None = None
         self._deaf = False
+        self._kept = False
         self._begin_message()
 
     # --- the transport's callbacks ------------------------------------------------------------------------------------
@@ -163,7 +164,8 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         method = self._parser.get_method().decode()
         target = self._target.decode("latin-1")
-        incoming = Incoming(method, target, dict(self._headers), b"".join(self._body))
+        incoming = Incoming(method, target, dict(self._headers), b"".join(self._body), self._kept)
+        self._kept = True
         self._waiting.append((incoming, self._parser.should_keep_alive()))
         self._begin_message()
 

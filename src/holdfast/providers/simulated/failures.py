@@ -135,8 +135,12 @@ def prefill_refused(wire: Wire) -> Failure:
     return Failure(400, message, param="messages")
 
 
-def prompt_refused() -> Failure:
-    """Return what a service on the OpenAI wire (Azure's is the best known) says of a prompt that its filter stopped."""
+def prompt_refused(wire: Wire) -> Failure:
+    """Return the error that a provider has for content that its filter stopped; on the OpenAI wire it is Azure's."""
+    if wire == "anthropic":
+        return Failure(400, "Output blocked by content filtering policy")
+    if wire == "google":
+        return Failure(400, "The request was blocked by the safety filters: it contains prohibited content.")
     message = (
         "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. Please "
         "modify your prompt and retry."

@@ -3,6 +3,7 @@
 import random
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from holdfast.providers.simulated.failures import Failure
@@ -15,10 +16,47 @@ StatusCode = Annotated[int, Meta(ge=200, le=599)]
 OVERLOADED = {"openai": 503, "anthropic": 529, "google": 503}
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """When a request comes: which one it is of those to the model by this name, how many seconds after the first of
+    them, and whether its connection has served another before."""
+
+    chance: random.Random
+    number: int = 1
+    since: float = 0.0
+    kept: bool = False
+
+
 class Damage(Settings, frozen=True, kw_only=True, tag_field="kind"):
-    """Base of the faults. `probability` is the share of requests that a fault strikes; `strike` damages a plan."""
+    """Base of the faults, with when they strike; `strike` damages a plan.
+
+    Requests and time are those of the model by its whole name. A fault spares the first `after` requests and strikes
+    the `times` requests after them, or all. It is there for `down` and gone for `up`, by turns; without one of them the
+    other comes once.
+    """
 
     probability: Share = 1.0
+    """The share of requests, among those, that it strikes."""
+    times: Annotated[int, Meta(ge=1)] | None = None
+    after: Annotated[int, Meta(ge=0)] = 0
+    down: Duration | None = None
+    up: Duration | None = None
+    on: Literal["any", "fresh", "kept"] = "any"
+    """The connections: those that have served no request yet, or those that were kept alive."""
+
+    def strikes(self, moment: Moment) -> bool:
+        """Whether it strikes the request of this moment."""
+        number = moment.number - self.after
+        if number < 1 or (self.times is not None and number > self.times) or not self._is_down(moment.since):
+            return False
+        if self.on != "any" and moment.kept != (self.on == "kept"):
+            return False
+        return self.probability >= 1 or moment.chance.random() < self.probability
+
+    def _is_down(self, since: float) -> bool:
+        if self.down is None or self.up is None:
+            return since < self.down if self.down is not None else since >= (self.up or 0)
+        period = self.down + self.up
+        return period == 0 or since % period < self.down
 
 
 class Status(Damage, frozen=True, kw_only=True, tag="status"):
@@ -156,11 +194,11 @@ Accept = Literal["serve", "close", "reset", "ignore"]
 """What happens to a new connection, before anything is read from it."""
 
 
-def strike(plan: Plan, faults: tuple[Fault, ...], chance: random.Random) -> list[str]:
-    """Let the faults damage the plan in their order, each with its probability. Returns the kinds that struck."""
-    struck = [fault for fault in faults if fault.probability >= 1 or chance.random() < fault.probability]
+def strike(plan: Plan, faults: tuple[Fault, ...], moment: Moment) -> list[str]:
+    """Let the faults damage the plan in their order, those that strike now. Returns their kinds."""
+    struck = [fault for fault in faults if fault.strikes(moment)]
     for fault in struck:
-        fault.strike(plan, chance)
+        fault.strike(plan, moment.chance)
     return [str(type(fault).__struct_config__.tag) for fault in struck]
 
 

@@ -3,7 +3,7 @@
 Some lose nothing, so a client has to bear them:
 
     comments, crlf, cr, bom, fields, no_space, multiline, empty_event, no_done, duplicate_finish, duplicate_done,
-    usage_first, usage_every, usage_late
+    usage_first, usage_middle, usage_every, usage_late
 
 The others damage the answer, so a client has to notice:
 
@@ -21,7 +21,7 @@ from holdfast.providers.simulated.plan import Piece, Plan
 
 Malformation = Literal[
     "comments", "crlf", "cr", "bom", "fields", "no_space", "multiline", "empty_event", "no_done", "duplicate_finish",
-    "duplicate_done", "usage_first", "usage_every", "usage_late",
+    "duplicate_done", "usage_first", "usage_middle", "usage_every", "usage_late",
     "bad_json", "garbage", "not_object", "invalid_utf8", "no_finish", "html", "empty",
 ]  # fmt: skip
 MALFORMATIONS: tuple[str, ...] = get_args(Malformation)
@@ -148,10 +148,13 @@ def _take_usage(events: list[_Event], key: str) -> dict[str, Any]:
     return usage
 
 
-def _usage_first(events: list[_Event], key: str) -> None:
+def _usage_at(events: list[_Event], key: str, share: float) -> None:
+    """Tell the usage only in the event that this share of the others comes before."""
     usage = _take_usage(events, key)
-    if usage and events:
-        events[0].rewrite(events[0].payload | {key: usage})
+    told = [event for event in events if event.payload]
+    if usage and told:
+        event = told[int(share * len(told))]
+        event.rewrite(event.payload | {key: usage})
 
 
 def _usage_every(events: list[_Event], key: str) -> None:
@@ -176,7 +179,8 @@ _REARRANGED: dict[str, Callable[[list[_Event], str], None]] = {
     "no_finish": _no_finish,
     "duplicate_finish": lambda events, _: _duplicate(events, lambda event: event.finishes),
     "duplicate_done": lambda events, _: _duplicate(events, lambda event: event.ends),
-    "usage_first": _usage_first,
+    "usage_first": lambda events, key: _usage_at(events, key, 0),
+    "usage_middle": lambda events, key: _usage_at(events, key, 0.5),
     "usage_every": _usage_every,
     "usage_late": _usage_late,
 }

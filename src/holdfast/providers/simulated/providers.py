@@ -19,7 +19,7 @@ from holdfast.providers.simulated import replies
 from holdfast.providers.simulated.behaviour import PRESETS, Behaviour
 from holdfast.providers.simulated.corpus import Corpus, load_corpus
 from holdfast.providers.simulated.failures import Failure, key_refused, unknown_model
-from holdfast.providers.simulated.faults import strike
+from holdfast.providers.simulated.faults import Moment, strike
 from holdfast.providers.simulated.plan import Piece, Plan
 from holdfast.providers.simulated.recorder import Record, Recorder
 from holdfast.providers.simulated.routes import Address, Route, guess_wire, route
@@ -36,12 +36,14 @@ _SSE = "text/event-stream; charset=utf-8"
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """A request as it arrived. `headers` by name in lower case; of a repeated one the last."""
+    """A request as it arrived. `headers` by name in lower case; of a repeated one the last. `kept`: its connection has
+    served another before."""
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
+    kept: bool = False
 
     @property
     def address(self) -> Address:
@@ -192,7 +194,7 @@ class _Answer:
         )
         reply = replies.reply(request, source)
         first = self._first_token(request.model, behaviour)
-        if self.wire == "google" and behaviour.refuse == "prompt":
+        if self.wire == "google" and behaviour.refuse in ("prompt", "block"):
             body = _blocked(request)
             return self._streamed([Piece(b"data: " + body + b"\n\n", 0, first)], behaviour) if streamed else (
                 self.whole(body, first)
@@ -257,7 +259,9 @@ class _Answer:
 
     def _struck(self, plan: Plan, behaviour: Behaviour) -> Plan:
         if behaviour.faults:
-            self.record.faults = strike(plan, behaviour.faults, self.providers.progress.chance(self.record.model))
+            model, progress = self.record.model, self.providers.progress
+            moment = Moment(progress.chance(model), *progress.count(model), self.incoming.kept)
+            self.record.faults = strike(plan, behaviour.faults, moment)
         return plan
 
     # --- vectors and counts -------------------------------------------------------------------------------------------

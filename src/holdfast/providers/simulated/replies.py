@@ -78,8 +78,8 @@ def _check(request: Request, source: Source) -> None:
         raise Failure(400, "messages: final assistant content cannot end with trailing whitespace")
     if request.top_logprobs is not None and not behaviour.logprobs:
         raise Failure(403 if wire == "openai" else 400, "You are not allowed to request logprobs from this model")
-    if behaviour.refuse == "prompt" and wire == "openai":
-        raise prompt_refused()
+    if behaviour.refuse == "error" or (behaviour.refuse == "prompt" and wire == "openai"):
+        raise prompt_refused(wire)
 
 
 def _prefill(request: Request) -> str | None:
@@ -90,7 +90,7 @@ def _prefill(request: Request) -> str | None:
 def _choice(request: Request, source: Source, number: int) -> Choice:
     behaviour = source.behaviour
     thoughts = _thoughts(source)
-    if behaviour.refuse == "prompt":
+    if behaviour.refuse in ("prompt", "block"):
         return Choice(finish="refused", refusal_reason=_REASONS[source.wire])
     if behaviour.refuse == "message":
         said: Part = Refusal(text=_REFUSAL) if source.wire == "openai" else Text(text=_REFUSAL)
@@ -146,9 +146,12 @@ def _json(value: object) -> str:
 
 
 def _continued(text: str, request: Request, behaviour: Behaviour) -> str:
-    """Leave out of a reply what the request already put into the assistant's mouth."""
+    """Leave out of a reply what the request already put into the assistant's mouth, or say it again first."""
     prefill = _prefill(request)
-    return text.removeprefix(prefill) if prefill and behaviour.prefill == "continue" else text
+    if not prefill or behaviour.prefill == "ignore":
+        return text
+    rest = text.removeprefix(prefill)
+    return prefill + rest if behaviour.prefill == "repeat" else rest
 
 
 def _limited(text: str, request: Request) -> tuple[list[str], Finish, str | None]:

@@ -51,6 +51,9 @@ class Script(Settings, frozen=True, kw_only=True):
     models: dict[str, Model] = {}
 
 
+_MOST_NAMES = 10_000
+"""Names to keep count of: they come from requests."""
+
 S = TypeVar("S", bound=Settings)
 B = TypeVar("B", bound=Behaviour)
 ScriptSource = Script | Mapping[str, Any] | str | Path | None
@@ -178,6 +181,7 @@ class Progress:
         self._begun = clock.monotonic()
         self._models: dict[str, _ModelProgress] = {}
         self._chances: dict[str, random.Random] = {}
+        self._counts: dict[str, tuple[int, float]] = {}
 
     def behaviour(self, name: str) -> Behaviour | None:
         """Return how the model of this name behaves towards its next request, which counts as seen. None: not there.
@@ -201,10 +205,19 @@ class Progress:
         """Return the seeded generator of one model, so that traffic to others doesn't change what befalls it."""
         base = split_name(name)[0]
         if base not in self._chances:
-            if len(self._chances) > 10_000:  # names come from requests
+            if len(self._chances) > _MOST_NAMES:
                 self._chances.clear()
             self._chances[base] = random.Random(f"{self.script.seed}:{base}")  # noqa: S311 - repeatable
         return self._chances[base]
+
+    def count(self, name: str) -> tuple[int, float]:
+        """Count a request to the model of this name. Returns its number, and the seconds since the first."""
+        now = self.clock.monotonic()
+        if len(self._counts) > _MOST_NAMES:
+            self._counts.clear()
+        number, first = self._counts.get(name, (0, now))
+        self._counts[name] = (number + 1, first)
+        return number + 1, now - first
 
     def _next(self, name: str, model: Model) -> Behaviour:
         if name not in self._models:

@@ -7,6 +7,7 @@ from holdfast.providers.simulated.faults import (
     Cut,
     ErrorEvent,
     Malformed,
+    Moment,
     Reset,
     Split,
     Stall,
@@ -34,7 +35,7 @@ def whole():
 
 
 def struck(plan, *faults):
-    strike(plan, faults, random.Random(1))
+    strike(plan, faults, Moment(random.Random(1)))
     return plan
 
 
@@ -124,12 +125,47 @@ def test_a_connection_closes_after_an_answer_with_or_without_saying_so(announced
 
 def test_a_fault_with_a_probability_strikes_that_share_of_requests():
     chance, fault = random.Random(7), Cut(probability=0.3)
-    hits = sum([bool(strike(stream(), (fault,), chance)) for _ in range(1000)])
+    hits = sum([bool(strike(stream(), (fault,), Moment(chance))) for _ in range(1000)])
     assert 260 < hits < 340
 
 
 def test_faults_strike_in_their_order_and_are_named():
     plan = stream()
-    names = strike(plan, (Malformed(what="comments"), Cut(at=Position("1"))), random.Random(1))
+    names = strike(plan, (Malformed(what="comments"), Cut(at=Position("1"))), Moment(random.Random(1)))
     assert names == ["malformed", "cut"]
     assert plan.body == b": keep-alive\n\n" + EVENTS[0]
+
+
+def strikes(fault, **moment):
+    return fault.strikes(Moment(random.Random(1), **moment))
+
+
+@pytest.mark.parametrize(
+    ("when", "numbers"),
+    [
+        ({}, [1, 2, 3, 4, 5]),
+        ({"times": 2}, [1, 2]),
+        ({"after": 2}, [3, 4, 5]),
+        ({"after": 1, "times": 2}, [2, 3]),
+    ],
+)
+def test_a_fault_strikes_the_requests_that_it_is_for(when, numbers):
+    assert [number for number in range(1, 6) if strikes(Reset(**when), number=number)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("when", "seconds"),
+    [
+        ({"down": Duration(2)}, [0, 1]),
+        ({"up": Duration(2)}, [2, 3, 4, 5, 6]),
+        ({"down": Duration(1), "up": Duration(2)}, [0, 3, 6]),
+        ({"down": Duration(0), "up": Duration(0)}, [0, 1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_a_fault_comes_and_goes(when, seconds):
+    assert [second for second in range(7) if strikes(Reset(**when), since=float(second))] == seconds
+
+
+@pytest.mark.parametrize(("on", "fresh", "kept"), [("any", True, True), ("fresh", True, False), ("kept", False, True)])
+def test_a_fault_can_be_for_fresh_or_for_kept_connections(on, fresh, kept):
+    assert (strikes(Reset(on=on), kept=False), strikes(Reset(on=on), kept=True)) == (fresh, kept)

@@ -67,3 +67,13 @@ def test_a_reply_never_goes_past_a_stop_sequence_or_limit(text, stops, most):
 
 def test_a_prefill_that_is_not_the_beginning_is_followed_by_the_whole_reply():
     assert answer(ask("kelp", prefill="Well,")).text == "kelp"
+
+
+@given(st.text(max_size=80), st.integers(0, 40))
+def test_a_repeated_prefill_comes_before_what_follows_it(text, cut):
+    begun = "".join(tokenize(text)[:cut])
+    assert answer(ask(text, prefill=begun), prefill="repeat").text == text
+
+
+def test_a_prefill_that_is_not_the_beginning_is_repeated_as_well():
+    assert answer(ask("kelp", prefill="Well, "), prefill="repeat").text == "Well, kelp"
