@@ -76,11 +76,16 @@ def _type_of(value: dict[str, Any]) -> str:
     if name := _name(value):
         return f"[{name.removesuffix('Settings').lower()}](#{name.lower()})" if name in LINKED else "table"
     if value.get("type") == "array":
-        return f"array of {_type_of(value['items'])}s"
+        items = value["items"]
+        return "array of " + " and ".join(_plural(_type_of(item)) for item in items.get("anyOf", [items]))
     if value.get("type") == "object":
         below = value["additionalProperties"]
         return f"table of {_type_of(below)}" if below else "table"
     return f"{value.get('type', 'any')}{_range(value)}"
+
+
+def _plural(type: str) -> str:
+    return f"arrays{type.removeprefix('array')}" if type.startswith("array of ") else f"{type}s"
 
 
 def _range(value: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """`holdfast check`: is the configuration valid, and what does it say?"""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,9 +11,11 @@ import msgspec
 from holdfast.config import Config, Configuration, load
 from holdfast.errors import ConfigError
 from holdfast.gateway.prompt import Prompt
+from holdfast.gateway.settings import FeatureSettings, LastResort
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS, price_provider
 from holdfast.providers.prices import Price, find
+from holdfast.settings import Duration
 
 INVALID = 2
 WIDE = 1000
@@ -39,12 +42,15 @@ def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
     if as_json:
         features = {name: list(feature.models) for name, feature in configuration.config.features.items()}
         told = {"valid": True, "hash": configuration.hash, "features": features, "models": models}
-        _print_json(told | {"variables": _variables(configuration)})
+        policies = {name: _policy(feature) for name, feature in configuration.config.features.items()}
+        _print_json(told | {"policies": policies, "variables": _variables(configuration)})
     else:
         click.echo(f"{file} is valid ({configuration.hash}).\n")
         _show(configuration.config, models)
-        for feature, variables in _variables(configuration).items():
-            click.echo(f"\nThe prompt of {feature} needs the variables: {', '.join(variables)}")
+        for name, feature in configuration.config.features.items():
+            click.echo(f"\n{name} asks {_order(feature)}{_hedge(feature)}. {_refusal(feature)}{_last_resort(feature)}")
+        for name, variables in _variables(configuration).items():
+            click.echo(f"\nThe prompt of {name} needs the variables: {', '.join(variables)}")
 
 
 def _no_file(file: Path) -> str:
@@ -59,6 +65,45 @@ def _variables(configuration: Configuration) -> dict[str, list[str]]:
         if feature.prompt is not None
     }
     return {name: variables for name, variables in needed.items() if variables}
+
+
+def _policy(feature: FeatureSettings) -> dict[str, Any]:
+    """Return how a feature treats what goes wrong. Durations are in seconds, the last resort is as it is configured."""
+    return {
+        "retries": feature.retries,
+        "hedge": feature.hedge,
+        "on_refusal": feature.on_refusal,
+        "last_resort": None if feature.last_resort is None else _set(feature.last_resort),
+    }
+
+
+def _set(resort: LastResort) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.structs.asdict(resort).items() if value is not None}
+
+
+def _order(feature: FeatureSettings) -> str:
+    """Tell who is asked after whom, and how often."""
+    tries = {0: "once", 1: "at most twice"}.get(feature.retries, f"at most {feature.retries + 1} times")
+    return f"{', then '.join(' or '.join(group) for group in feature.groups)}, each {tries}"
+
+
+def _hedge(feature: FeatureSettings) -> str:
+    if not feature.hedge:
+        return ""
+    late = f"after {feature.hedge:g}s" if isinstance(feature.hedge, Duration) else "later than usual"
+    return f"; the next one too when the first token comes {late}"
+
+
+def _refusal(feature: FeatureSettings) -> str:
+    return "A refusal goes to the next model. " if feature.on_refusal == "next" else ""
+
+
+def _last_resort(feature: FeatureSettings) -> str:
+    if feature.last_resort is None:
+        return "Its last resort is an error."
+    ((form, value),) = _set(feature.last_resort).items()
+    shown = json.dumps(value, ensure_ascii=False) if form in ("message", "object") else value
+    return f"Its last resort is the {form} {shown}"
 
 
 def _refuse(error: ConfigError, as_json: bool, advice: str) -> NoReturn:

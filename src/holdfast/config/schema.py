@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from holdfast.config.collect import is_struct
 from holdfast.config.types import Config
+from holdfast.gateway.settings import LastResort
 from holdfast.settings import Duration, Secret, Size
 
 _SIMPLE: Final[dict[Any, dict[str, Any]]] = {
@@ -49,7 +50,7 @@ def _struct(cls: type[msgspec.Struct], definitions: dict[str, Any]) -> dict[str,
             about | _schema(field.type, definitions) | ({} if default is None else {"default": default})
         )
     required = [field.encode_name for field in msgspec.structs.fields(cls) if field.required]
-    one = {"minProperties": 1, "maxProperties": 1} if cls is Secret else {}
+    one = {"minProperties": 1, "maxProperties": 1} if cls in (Secret, LastResort) else {}
     about = {"description": _summary(cls)}
     return (
         about

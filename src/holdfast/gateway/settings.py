@@ -8,7 +8,7 @@ from holdfast.events import Store
 from holdfast.http.base import Timeouts
 from holdfast.settings import Duration, Settings, Size
 
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -87,7 +87,7 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     """How long a stopping gateway waits for its calls."""
     concurrency: Count | None = 4096
     """The most calls that one worker carries at once."""
-    queue: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
+    queue: Annotated[int, Meta(ge=0)] = 1024
     """The most calls that wait for a place in one worker. What is beyond is turned away at once, with Retry-After."""
     retry_share: Share = 0.2
     """The most tries again, as a share of recent calls, so that an outage is not amplified."""
