@@ -11,7 +11,7 @@ Reason = Literal["first", "retry", "fallback", "hedge", "continue", "restart"]
 """Why an attempt was made: the call's first; the same model again; the next model; beside one that was late; to go on
 with an answer that broke off, or to say it again from its start."""
 Store = Literal["all", "metadata", "none"]
-"""What the log keeps of a call: everything, all but the bodies, or nothing (it still counts in the totals)."""
+"""What the log keeps of a call: all, neither bodies nor messages, or nothing but its place in the totals."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -88,4 +88,13 @@ class Snapshot(Event, tag="snapshot", frozen=True, kw_only=True):
     files: dict[str, str]
 
 
-AnyEvent = Call | Snapshot
+class Correction(Event, tag="correction", frozen=True, kw_only=True):
+    """A call that ended otherwise than it was recorded: `call` takes the place of the event of the same id.
+
+    Its bodies stay as they were, and so do the totals, which only grow.
+    """
+
+    call: Call
+
+
+AnyEvent = Call | Snapshot | Correction

@@ -1,13 +1,13 @@
 """The contract of the log: append-only events, found by id or by filter."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Literal, Protocol
 
 import msgspec
 
 from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call, Outcome, Snapshot
-from holdfast.settings import Settings
+from holdfast.settings import Settings, Size
 
 
 class LogSettings(Settings, frozen=True, kw_only=True):
@@ -21,6 +21,8 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     """With "async", what is younger may be lost in a crash."""
     queue: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     """Calls that may wait for the disk before the gateway takes no new ones."""
+    queue_bytes: Size = Size(64_000_000)
+    """The same for the text of their requests and replies."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,17 +90,33 @@ class UnknownCall(LogError):
         super().__init__(f"The log has no call {id!r} to go on from.")
 
 
+Pause = Callable[[], None]
+"""Called between two pieces of work by what would otherwise keep a processor for long."""
+
+
+def no_pause() -> None:
+    """Go on at once."""
+
+
+def kept(call: Call) -> Call:
+    """Return what a log keeps of a call. With "metadata" that is nothing in the words of the caller or a provider."""
+    if call.store == "all":
+        return call
+    attempts = tuple([msgspec.structs.replace(attempt, message=None) for attempt in call.attempts])
+    return msgspec.structs.replace(call, request=None, reply=None, message=None, attempts=attempts)
+
+
 class Log(Protocol):
     """Where events are kept. Its methods block, so the gateway calls them from a thread of their own.
 
     All of them raise LogError when the store fails.
     """
 
-    def append(self, batch: Sequence[AnyEvent]) -> None:
+    def append(self, batch: Sequence[AnyEvent], pause: Pause = no_pause) -> None:
         """Record a batch, all or nothing. When it returns, the batch is as safe as the store's durability says.
 
-        A call with store "none" only counts in the totals; with "metadata" its bodies are left out. An event that is
-        already there is not recorded again.
+        A call with store "none" only counts in the totals; with "metadata" its bodies and all messages are left out.
+        An event that is already there is not recorded again. A correction comes after its call, and takes its place.
         """
         ...
 

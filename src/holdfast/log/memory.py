@@ -6,8 +6,8 @@ from itertools import islice
 
 import msgspec
 
-from holdfast.events import AnyEvent, Call, Snapshot
-from holdfast.log.base import AttemptTotal, Filter, Total, UnknownCall
+from holdfast.events import AnyEvent, Call, Correction, Snapshot
+from holdfast.log.base import AttemptTotal, Filter, Pause, Total, UnknownCall, kept, no_pause
 from holdfast.log.totals import MINUTE_US, Key, all_time, attempt_total, merge, tally, tally_attempts, total
 
 _PAGE = 500
@@ -26,25 +26,32 @@ class MemoryLog:
         self._attempt_totals: dict[Key, list[int]] = {}
         self._lock = threading.Lock()
 
-    def append(self, batch: Sequence[AnyEvent]) -> None:
+    def append(self, batch: Sequence[AnyEvent], pause: Pause = no_pause) -> None:
         with self._lock:
             new: dict[str, Call] = {}
             for event in batch:
                 if isinstance(event, Snapshot):
                     self._snapshots.setdefault(event.hash, event)
-                elif event.id not in self._calls:
+                elif isinstance(event, Call) and event.id not in self._calls:
                     new.setdefault(event.id, event)
             merge(self._totals, tally(new.values()))
             merge(self._attempt_totals, tally_attempts(new.values()))
             for call in new.values():
                 self._keep(call)
+            for event in batch:
+                if isinstance(event, Correction) and event.call.id in self._calls:
+                    self._correct(event.call)
+
+    def _correct(self, call: Call) -> None:
+        number, recorded = self._calls[call.id]
+        corrected = msgspec.structs.replace(kept(call), request=recorded.request, reply=recorded.reply)
+        self._calls[call.id] = number, corrected
 
     def _keep(self, call: Call) -> None:
         if call.store == "none":
             return
         self._recorded += 1
-        kept = call if call.store == "all" else msgspec.structs.replace(call, request=None, reply=None)
-        self._calls[call.id] = self._recorded, kept
+        self._calls[call.id] = self._recorded, kept(call)
         if self._limit is not None and len(self._calls) > self._limit:
             del self._calls[next(iter(self._calls))]
 

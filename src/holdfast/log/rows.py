@@ -2,15 +2,16 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
+from holdfast.chat import Usage
 from holdfast.errors import LogError
 from holdfast.events import Attempt, Call, Snapshot
+from holdfast.log.bodies import unpack
 
 Row = tuple[object, ...]
 
@@ -46,14 +47,15 @@ ATTEMPT = (
     "error",
     "message",
     "cost_nanousd",
+    "reason",
+    "estimated",
 )
-_ONLY = ("started_us", "duration_us", "first_token_us", "provider_status")
+_ONLY = ("started_us", "duration_us", "first_token_us", "provider_status", "estimated")
 """What the only attempt of a call knows beyond its call."""
 _SHARED = ("model", "provider", "served_model", "cost_nanousd")
-COMMON = ("seq", "profile", *_COMMON, *USAGE, *[f"only_{name}" for name in _ONLY])
+COMMON = ("seq", "profile", "block", "place", *_COMMON, *USAGE, *[f"only_{name}" for name in _ONLY])
 RARE = (*_RARE, "tags")
 OTHERS = ("call", "n", *ATTEMPT, *USAGE)
-BODIES = ("call", "request", "reply")
 SNAPSHOTS = ("hash", "at_us", "files")
 """The columns of the tables, in the order of the rows made here."""
 
@@ -65,7 +67,7 @@ _profile, _common, _rare, _attempt, _usage, _only = [
     attrgetter(*names) for names in (PROFILE, _COMMON, _RARE, ATTEMPT, USAGE, _ONLY)
 ]
 _shared = attrgetter(*_SHARED, "usage")
-_encode_into = msgspec.json.Encoder().encode_into
+_encode = msgspec.json.Encoder().encode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -77,11 +79,15 @@ def profile_row(call: Call) -> Row:
     return row
 
 
-def common_row(seq: int, profile: int, call: Call, told: bool) -> Row:
-    """Return the columns that most calls fill. `profile` is the number of theirs, `told` what `is_told` says."""
+def common_row(seq: int, profile: int, home: tuple[int | None, int | None], call: Call, told: bool) -> Row:
+    """Return the columns that most calls fill.
+
+    `profile` is the number of theirs, `home` the number of the block of their bodies and the place there, `told` what
+    `is_told` says.
+    """
     usage = _NO_USAGE if call.usage is None else _usage(call.usage)
     only = _only(call.attempts[0]) if told else _NO_ONLY
-    return (seq, profile, *_common(call), *usage, *only)
+    return (seq, profile, *home, *_common(call), *usage, *only)
 
 
 def rare_row(call: Call) -> Row:
@@ -94,16 +100,12 @@ def is_told(call: Call) -> bool:
     if len(call.attempts) != 1:
         return False
     attempt = call.attempts[0]
-    return attempt.error is None and attempt.message is None and bool(_shared(attempt) == _shared(call))
+    worked = attempt.error is None and attempt.message is None and attempt.reason == "first"
+    return worked and bool(_shared(attempt) == _shared(call))
 
 
 def attempt_row(seq: int, n: int, attempt: Attempt) -> Row:
     return (seq, n, *_attempt(attempt), *(_NO_USAGE if attempt.usage is None else _usage(attempt.usage)))
-
-
-def body_row(seq: int, call: Call) -> Row:
-    request, reply = call.request, call.reply
-    return (seq, None if request is None else _json(request), None if reply is None else _json(reply))
 
 
 def snapshot_row(snapshot: Snapshot) -> Row:
@@ -112,18 +114,11 @@ def snapshot_row(snapshot: Snapshot) -> Row:
 
 def json_text(value: object) -> str:
     """Encode a value, with `?` for what no JSON text can hold: lone surrogates, values that are not JSON."""
-    return _json(value).decode()
-
-
-def _json(value: object) -> bytearray:
-    """Encode a value as UTF-8, into the one type of bytes that the database takes without a conversion."""
-    text = bytearray()
     try:
-        _encode_into(value, text)
+        return _encode(value).decode()
     except (TypeError, ValueError, OverflowError):
         plain = msgspec.to_builtins(value, enc_hook=repr, str_keys=True)
-        return bytearray(json.dumps(plain, ensure_ascii=False, default=repr).encode("utf-8", "replace"))
-    return text
+        return json.dumps(plain, ensure_ascii=False, default=repr).encode("utf-8", "replace").decode()
 
 
 def storable(row: Row) -> Row:
@@ -152,8 +147,8 @@ def call_of(row: sqlite3.Row, attempts: Sequence[sqlite3.Row], body: sqlite3.Row
         if row["tags"] is not None:
             fields["tags"] = _texts(row["tags"])
         if body is not None:
-            fields.update(_bodies(row["kind"], body))
-    except (msgspec.MsgspecError, TypeError, KeyError) as error:
+            fields.update(unpack(row["kind"], body["codec"], body["data"], row["place"]))
+    except (ValueError, msgspec.MsgspecError) as error:
         raise LogError(f"The log holds call {row['id']} in a form that this version can't read: {error}") from error
     told = () if row["only_started_us"] is None else (_only_attempt(row),)
     others = [_attempt_of(attempt) for attempt in attempts]
@@ -164,37 +159,13 @@ def snapshot_of(row: sqlite3.Row) -> Snapshot:
     return Snapshot(hash=row["hash"], at_us=row["at_us"], files=_texts(row["files"]))
 
 
-def _bodies(kind: str, body: sqlite3.Row) -> Mapping[str, Any]:
-    request, reply = body["request"], body["reply"]
-    return {
-        "request": None if request is None else _REQUESTS[kind](request),
-        "reply": None if reply is None else _REPLIES[kind](reply),
-    }
-
-
-def _embedding_request(text: str) -> EmbeddingRequest:
-    """Decode texts or token ids, a union that msgspec does not take."""
-    fields = msgspec.json.decode(text, type=dict[str, Any])
-    input = tuple([tuple(item) if isinstance(item, list) else item for item in fields.pop("input")])
-    return EmbeddingRequest(input=input, **fields)
-
-
-_REQUESTS: Mapping[str, Callable[[str], Request | EmbeddingRequest]] = {
-    "chat": msgspec.json.Decoder(Request).decode,
-    "embeddings": _embedding_request,
-}
-_REPLIES: Mapping[str, Callable[[str], Reply | EmbeddingReply]] = {
-    "chat": msgspec.json.Decoder(Reply).decode,
-    "embeddings": msgspec.json.Decoder(EmbeddingReply).decode,
-}
-
-
 def _attempt_of(row: sqlite3.Row) -> Attempt:
-    return Attempt(**{name: row[name] for name in ATTEMPT}, usage=_usage_of(row))
+    fields = {name: row[name] for name in ATTEMPT}
+    return Attempt(**fields | {"estimated": bool(row["estimated"])}, usage=_usage_of(row))
 
 
 def _only_attempt(row: sqlite3.Row) -> Attempt:
-    only = {name: row[f"only_{name}"] for name in _ONLY}
+    only = {name: row[f"only_{name}"] for name in _ONLY} | {"estimated": bool(row["only_estimated"])}
     return Attempt(**only, **{name: row[name] for name in _SHARED}, usage=_usage_of(row))
 
 

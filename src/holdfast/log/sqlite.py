@@ -2,46 +2,20 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
-from itertools import chain
-from operator import add
 from pathlib import Path
 from typing import Any, Self
 
 from holdfast.errors import LogError
-from holdfast.events import AnyEvent, Call, Snapshot
+from holdfast.events import AnyEvent, Call, Correction, Snapshot
 from holdfast.log import rows
-from holdfast.log.base import AttemptTotal, Filter, Total, UnknownCall
+from holdfast.log.base import AttemptTotal, Filter, Pause, Total, UnknownCall, no_pause
 from holdfast.log.connection import Durability, open_reader, open_writer, transaction, translated
-from holdfast.log.profiles import Profiles
-from holdfast.log.rows import Row
-from holdfast.log.totals import (
-    ATTEMPT_SUMS,
-    MINUTE_US,
-    SUMS,
-    WIDTH,
-    all_time,
-    attempt_total,
-    tally,
-    tally_attempts,
-    total,
-)
+from holdfast.log.recorder import SUM_COLUMNS, Recorder, Storable, as_is, count, insert_snapshots
+from holdfast.log.totals import ATTEMPT_SUMS, MINUTE_US, attempt_total, total
 
 _PAGE = 500
-_CHUNK = 32
-"""Rows a statement. A statement runs without the interpreter's lock, what is between two holds it: many rows make few
-hand-overs, few rows keep the event loop from waiting long."""
-
-_SUMS = (*SUMS, *(f"bucket_{n}" for n in range(WIDTH - len(SUMS))))
-
-
-def _upsert(table: str, keys: int, sums: Sequence[str]) -> str:
-    return (
-        f"INSERT INTO {table} VALUES ({', '.join('?' * (1 + keys + len(sums)))}) ON CONFLICT DO UPDATE SET "  # noqa: S608 names
-        + ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
-    )
 
 
 def _sums(table: str, keys: str, sums: Sequence[str]) -> str:
@@ -51,9 +25,7 @@ def _sums(table: str, keys: str, sums: Sequence[str]) -> str:
     )
 
 
-_UPSERT = _upsert("totals", 4, _SUMS)
-_TOTALS = _sums("totals", "name, model, outcome, error", _SUMS)
-_ATTEMPTS_UPSERT = _upsert("attempt_totals", 2, ATTEMPT_SUMS)
+_TOTALS = _sums("totals", "name, model, outcome, error", SUM_COLUMNS)
 _ATTEMPT_TOTALS = _sums("attempt_totals", "model, error", ATTEMPT_SUMS)
 
 
@@ -71,9 +43,9 @@ class SqliteLog:
         self.path = Path(path)
         self._readers: list[sqlite3.Connection] = []
         self._writer = None if read_only else open_writer(self.path, durability)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
-        self._profiles = Profiles()
+        self._recorder = Recorder()
         self._readers.append(open_reader(self.path))
 
     @classmethod
@@ -83,28 +55,42 @@ class SqliteLog:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def append(self, batch: Sequence[AnyEvent]) -> None:
-        calls = [event for event in batch if isinstance(event, Call)]
-        snapshots = [event for event in batch if isinstance(event, Snapshot)]
+    def append(self, batch: Sequence[AnyEvent], pause: Pause = no_pause) -> None:
         try:
-            with self._writing() as db:
-                _record(db, calls, self._profiles)
-                _insert(db, "snapshots", rows.SNAPSHOTS, map(rows.snapshot_row, snapshots), "OR IGNORE")
+            self._append(batch, pause)
         except LogError as error:
             if not isinstance(error.__cause__, sqlite3.IntegrityError):
                 raise
-            self._append_new(calls, snapshots)
+            self._append_new(batch, pause)
         except (UnicodeEncodeError, OverflowError):
-            self._append_new(calls, snapshots)
+            self._append_new(batch, pause)
 
-    def _append_new(self, calls: Sequence[Call], snapshots: Sequence[Snapshot]) -> None:
+    def _append(self, batch: Sequence[AnyEvent], pause: Pause) -> None:
+        calls = [event for event in batch if isinstance(event, Call)]
+        with self._lock:
+            prepared = self._recorder.prepare(calls, pause)
+            with self._writing() as db:
+                self._recorder.record(db, prepared, pause, as_is)
+                self._finish(db, calls, batch, as_is)
+
+    def _append_new(self, batch: Sequence[AnyEvent], pause: Pause) -> None:
         """Append what is not there yet, each value as near as the database can hold it."""
+        calls = [event for event in batch if isinstance(event, Call)]
         with self._writing() as db:
             known = {row["id"] for row in db.execute(_IDS, (rows.json_text([call.id for call in calls]),))}
-            new = {call.id: call for call in reversed(calls) if call.id not in known}
-            _record(db, list(reversed(new.values())), self._profiles, rows.storable)
-            files = [rows.storable(rows.snapshot_row(snapshot)) for snapshot in snapshots]
-            _insert(db, "snapshots", rows.SNAPSHOTS, files, "OR IGNORE")
+            new = list({call.id: call for call in reversed(calls) if call.id not in known}.values())[::-1]
+            self._recorder.record(db, self._recorder.prepare(new, pause), pause, rows.storable)
+            self._finish(db, new, batch, rows.storable)
+
+    def _finish(
+        self, db: sqlite3.Connection, calls: Sequence[Call], batch: Sequence[AnyEvent], storable: Storable
+    ) -> None:
+        """Count the calls that were recorded, and record what else is in the batch."""
+        count(db, calls, storable)
+        for event in batch:
+            if isinstance(event, Correction):
+                self._recorder.correct(db, event, storable)
+        insert_snapshots(db, [event for event in batch if isinstance(event, Snapshot)], storable)
 
     def erase(self, subject: str) -> int:
         """Delete every call of a subject (its keyed hash) and return how many there were; no trace stays in the file.
@@ -113,8 +99,9 @@ class SqliteLog:
             LogError: as every method; also when a reader held on to the deleted pages. Erase again then.
         """
         calls = "(SELECT seq FROM call_rows WHERE subject = ?)"
+        blocks = "(SELECT block FROM call_rows WHERE subject = ?)"
         with self._writing() as db:
-            db.execute(f"DELETE FROM bodies WHERE call IN {calls}", (subject,))  # noqa: S608 a constant
+            db.execute(f"DELETE FROM body_blocks WHERE number IN {blocks}", (subject,))  # noqa: S608 a constant
             db.execute(f"DELETE FROM other_attempts WHERE call IN {calls}", (subject,))  # noqa: S608 a constant
             erased = db.execute("DELETE FROM call_rows WHERE subject = ?", (subject,)).rowcount
         with self._lock, translated(self.path):
@@ -131,7 +118,7 @@ class SqliteLog:
             if row is None:
                 return None
             attempts = db.execute("SELECT * FROM other_attempts WHERE call = ? ORDER BY n", (row["seq"],)).fetchall()
-            body = db.execute("SELECT * FROM bodies WHERE call = ?", (row["seq"],)).fetchone()
+            body = db.execute("SELECT codec, data FROM body_blocks WHERE number = ?", (row["block"],)).fetchone()
         return rows.call_of(row, attempts, body)
 
     def ids(self, prefix: str, limit: int) -> Sequence[str]:
@@ -206,7 +193,7 @@ class SqliteLog:
                 with transaction(self._writer):
                     yield self._writer
             except BaseException:
-                self._profiles.forget()
+                self._recorder.forget()
                 raise
 
     def _check_open(self) -> None:
@@ -229,80 +216,8 @@ class SqliteLog:
                 self.close()
 
 
-_UTF8 = ("request", "reply")
-"""Columns of text that is given as bytes."""
 _IDS = "SELECT id FROM calls WHERE id IN (SELECT value FROM json_each(?))"
 _ATTEMPTS = "SELECT * FROM other_attempts WHERE call IN (SELECT value FROM json_each(?)) ORDER BY call, n"
-_NEXT = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'call_rows'"
-
-
-def _same(row: Row) -> Row:
-    return row
-
-
-def _record(
-    db: sqlite3.Connection, calls: Sequence[Call], profiles: Profiles, storable: Callable[[Row], Row] = _same
-) -> None:
-    """Insert calls and add them to the totals, within a transaction."""
-    if not calls:
-        return
-    first = next(iter(db.execute(_NEXT)), (1,))[0]
-    kept = list(enumerate([call for call in calls if call.store != "none"], first))
-    for start in range(0, len(kept), _CHUNK):
-        _record_rows(db, kept[start : start + _CHUNK], profiles, storable)
-    for statement, by_minute in ((_UPSERT, tally(calls)), (_ATTEMPTS_UPSERT, tally_attempts(calls))):
-        sums = chain(by_minute.items(), all_time(by_minute).items())
-        db.executemany(statement, [storable((*key, *values)) for key, values in sums])
-
-
-def _record_rows(
-    db: sqlite3.Connection, calls: Sequence[tuple[int, Call]], profiles: Profiles, storable: Callable[[Row], Row]
-) -> None:
-    """Insert calls, by their numbers, with their attempts and bodies."""
-    told = [rows.is_told(call) for _, call in calls]
-    numbers = [profiles.number(db, storable(rows.profile_row(call))) for _, call in calls]
-    common = [
-        rows.common_row(seq, number, call, is_told)
-        for (seq, call), number, is_told in zip(calls, numbers, told, strict=True)
-    ]
-    rare = [rows.rare_row(call) for _, call in calls]
-    others = [
-        rows.attempt_row(seq, n, attempt)
-        for (seq, call), is_told in zip(calls, told, strict=True)
-        if not is_told
-        for n, attempt in enumerate(call.attempts)
-    ]
-    bodies = [
-        rows.body_row(seq, call)
-        for seq, call in calls
-        if call.store == "all" and (call.request is not None or call.reply is not None)
-    ]
-    if rare.count(rows.NO_RARE) == len(rare):
-        call_rows, columns = common, rows.COMMON
-    else:
-        call_rows, columns = list(map(add, common, rare)), rows.COMMON + rows.RARE
-    _insert(db, "call_rows", columns, map(storable, call_rows))
-    _insert(db, "other_attempts", rows.OTHERS, map(storable, others))
-    _insert(db, "bodies", rows.BODIES, map(storable, bodies))
-
-
-def _insert(
-    db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Sequence[Row] | Iterator[Row], how: str = ""
-) -> None:
-    """Insert rows, many a statement."""
-    values = list(values)
-    start, size = 0, _CHUNK
-    while start < len(values):
-        while size > len(values) - start:
-            size //= 2
-        db.execute(_insertion(table, columns, size, how), list(chain.from_iterable(values[start : start + size])))
-        start += size
-
-
-@cache
-def _insertion(table: str, columns: tuple[str, ...], size: int, how: str) -> str:
-    one = f"({', '.join(['CAST(? AS TEXT)' if column in _UTF8 else '?' for column in columns])})"
-    return f"INSERT {how} INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * size)}"  # noqa: S608 names
 
 
 Condition = tuple[str, Sequence[object]]

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from holdfast.errors import LogError
-from holdfast.events import AnyEvent
+from holdfast.events import AnyEvent, Call, Correction
 from holdfast.log.base import Log, LogSettings
 
 Subscriber = Callable[[Sequence[AnyEvent]], None]
@@ -16,8 +16,15 @@ Subscriber = Callable[[Sequence[AnyEvent]], None]
 
 BATCH = 256
 """Events a transaction, and how many may gather before the thread is woken early."""
+TYPICAL_BYTES = 1_000
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
+_BREATH = 0.0002
+"""Between two pieces of work, so that the event loop gets the processor where both share one."""
 _logger = logging.getLogger(__name__)
+
+
+Queued = tuple[AnyEvent, int]
+"""An event, and about how many bytes it holds."""
 
 
 class LogWriter:
@@ -26,23 +33,30 @@ class LogWriter:
     `append` takes an event and returns at once; a thread records what has gathered every `flush_ms`, or earlier when
     much has. Events stay in the queue until the log has taken them: a log that fails is tried again until it works.
     `full` says when no more calls should be admitted. A `subscriber` that fails is reported and harms nothing.
+
+    The thread works in pieces of a fraction of a millisecond, and rests between them as long as little waits.
     """
 
     def __init__(self, log: Log, settings: LogSettings, subscribers: Sequence[Subscriber] = ()) -> None:
         self.sync = settings.durability == "sync"
         self.failing: LogError | None = None
         """Why the last batch could not be recorded; None as soon as it is."""
+        self.lost = 0
+        """How many events the log could not take, for a defect."""
         self._log = log
         self._subscribers = subscribers
         self._limit = settings.queue
+        self._limit_bytes = settings.queue_bytes
         self._early = max(1, min(BATCH, settings.queue // 4))
         self._flush = settings.flush_ms / 1000
-        self._queue: deque[AnyEvent] = deque()
-        self._batches: deque[Sequence[AnyEvent]] = deque()
+        self._queue: deque[Queued] = deque()
+        self._taking = threading.Lock()
+        """Held by the thread while it takes a batch from the queue, and by whoever changes what is in it."""
+        self._batches: deque[Sequence[Queued]] = deque()
         """Taken from the queue by the thread, in their order, and not recorded yet."""
-        self._appended = 0
+        self._appended = self._appended_bytes = 0
         """Counted by the loop alone; `_recorded` by the thread alone, so neither needs a lock."""
-        self._recorded = 0
+        self._recorded = self._recorded_bytes = 0
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         """Who waits for which count of `_recorded`, in order. Only the loop changes it."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -54,30 +68,40 @@ class LogWriter:
 
     # --- on the loop --------------------------------------------------------------------------------------------------
 
-    def append(self, event: AnyEvent) -> None:
-        """Take an event. It is recorded within `flush_ms` and the time of a commit."""
+    def append(self, event: AnyEvent, size: int = TYPICAL_BYTES) -> None:
+        """Take an event of about `size` bytes. It is recorded within `flush_ms` and the time of a commit."""
         self._appended += 1
-        self._queue.append(event)
+        self._appended_bytes += size
+        self._queue.append((event, size))
         if len(self._queue) == self._early:
             self._wake.set()
 
-    async def append_committed(self, event: AnyEvent) -> None:
+    async def append_committed(self, event: AnyEvent, size: int = TYPICAL_BYTES) -> None:
         """Take an event and return when the log has it; all who wait at once share a commit.
 
-        An event whose wait fails or is cancelled stays in the queue.
+        An event whose wait fails or is cancelled stays in the queue: see `amend`.
 
         Raises:
             LogError: the log is failing.
         """
         if self.failing is not None:
-            self.append(event)
+            self.append(event, size)
             raise LogError(self.failing.message)
         self._loop = asyncio.get_running_loop()
         future = self._loop.create_future()
         self._waiters.append((self._appended + 1, future))
-        self.append(event)
+        self.append(event, size)
         self._wake.set()
         await future
+
+    def amend(self, call: Call) -> None:
+        """Have the log tell of a call, which it was given before, what is told here: it ended otherwise."""
+        with self._taking:
+            for index, (event, size) in enumerate(self._queue):
+                if isinstance(event, Call) and event.id == call.id:
+                    self._queue[index] = call, size
+                    return
+        self.append(Correction(call=call))
 
     def __len__(self) -> int:
         """How many events wait to be recorded."""
@@ -88,8 +112,11 @@ class LogWriter:
 
     @property
     def full(self) -> bool:
-        """Whether as many events wait as the settings allow. `append` takes more, for calls that are under way."""
-        return self._appended - self._recorded >= self._limit
+        """Whether as much waits as the settings allow. `append` takes more, for calls that are under way."""
+        return (
+            self._appended - self._recorded >= self._limit
+            or self._appended_bytes - self._recorded_bytes >= self._limit_bytes
+        )
 
     def _settle(self, count: int, error: LogError | None) -> None:
         """End the waits for the first `count` events."""
@@ -133,7 +160,8 @@ class LogWriter:
         pause = _FIRST_PAUSE
         while self._batches or self._queue:
             if not self._batches:
-                self._batches.append([self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))])
+                with self._taking:
+                    self._batches.append([self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))])
             if self._record(self._batches[0]):
                 pause = _FIRST_PAUSE
             elif self._closing.is_set() and time.monotonic() > self._until:
@@ -148,39 +176,51 @@ class LogWriter:
         else:
             self._closing.wait(pause)
 
-    def _record(self, batch: Sequence[AnyEvent]) -> bool:
+    def _rest(self) -> None:
+        """Leave the processor to the loop for a moment, unless so much waits that the log would fall behind."""
+        if len(self._queue) < BATCH and not self._closing.is_set():
+            time.sleep(_BREATH)
+
+    def _record(self, batch: Sequence[Queued]) -> bool:
+        events = [event for event, _ in batch]
         try:
-            self._log.append(batch)
+            self._log.append(events, self._rest)
         except LogError as error:
             self._failed(error)
             return False
         except Exception as error:  # noqa: BLE001 one event must not stop the log
             self._isolate(batch, error)
             return True
-        self._succeeded(batch)
+        self._done(batch)
+        self._succeeded(events)
         return True
 
-    def _isolate(self, batch: Sequence[AnyEvent], error: Exception) -> None:
-        """Deal with a batch that holds an event which the log can't take: record the others, one by one."""
+    def _done(self, batch: Sequence[Queued]) -> None:
+        """Count a batch, the first, as dealt with."""
         self._batches.popleft()
+        self._recorded_bytes += sum([size for _, size in batch])
+        self._recorded += len(batch)
+
+    def _isolate(self, batch: Sequence[Queued], error: Exception) -> None:
+        """Deal with a batch that holds an event which the log can't take: record the others, one by one."""
         if len(batch) > 1:
-            self._batches.extendleft([event] for event in reversed(batch))
+            self._batches.popleft()
+            self._batches.extendleft([queued] for queued in reversed(batch))
             return
-        self._recorded += 1
-        name = getattr(batch[0], "id", "of the configuration")
+        self._done(batch)
+        self.lost += 1
+        name = getattr(batch[0][0], "id", type(batch[0][0]).__name__)
         _logger.error("event %s could not be recorded, and is lost", name, exc_info=error)
         self._settle_soon(self._recorded, LogError(f"Event {name} could not be recorded: {error}"))
 
-    def _succeeded(self, batch: Sequence[AnyEvent]) -> None:
-        self._batches.popleft()
-        self._recorded += len(batch)
+    def _succeeded(self, events: Sequence[AnyEvent]) -> None:
         if self.failing is not None:
             self.failing = None
             _logger.warning("the log works again")
         self._settle_soon(self._recorded, None)
         for subscriber in self._subscribers:
             try:
-                subscriber(batch)
+                subscriber(events)
             except Exception:
                 _logger.exception("a subscriber of the log failed")
 

@@ -96,7 +96,7 @@ def test_a_file_that_is_no_log_is_refused_and_left_as_it_is(home: Path, content:
 def test_a_damaged_call_is_an_error_and_no_traceback(log: SqliteLog) -> None:
     log.append([make_call()])
     db = sqlite3.connect(log.path, isolation_level=None)
-    db.execute("UPDATE bodies SET request = '{'")
+    db.execute("UPDATE body_blocks SET data = x'00'")
     db.close()
     assert "in a form that this version can't read" in run("show", id_of(0), code=2).stderr
 

@@ -100,10 +100,13 @@ def test_an_empty_batch_is_nothing(log: Log) -> None:
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
-def test_metadata_leaves_out_the_bodies_alone(log: Log) -> None:
-    call = make_call(store="metadata")
+def test_metadata_leaves_out_the_bodies_and_all_messages(log: Log) -> None:
+    call = make_call(store="metadata", error="overloaded", message="You said: kelp", outcome="error", status=503)
     log.append([call])
-    assert log.get(call.id) == msgspec.structs.replace(call, request=None, reply=None)
+    silent = tuple([msgspec.structs.replace(attempt, message=None) for attempt in call.attempts])
+    kept = msgspec.structs.replace(call, request=None, reply=None, message=None, attempts=silent)
+    assert log.get(call.id) == kept
+    assert [found for batch in log.scan(Filter()) for found in batch] == [kept]
 
 
 def test_a_call_that_is_not_kept_counts_all_the_same(log: Log) -> None:

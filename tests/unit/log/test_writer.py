@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.errors import LogError
 from holdfast.events import AnyEvent
-from holdfast.log.base import Filter, LogSettings
+from holdfast.log.base import Filter, LogSettings, Pause, no_pause
 from holdfast.log.memory import MemoryLog
 from holdfast.log.writer import LogWriter
 from log_samples import make_call
@@ -26,12 +26,12 @@ class FlakyLog(MemoryLog):
         self.open = threading.Event()
         self.open.set()
 
-    def append(self, batch: Sequence[AnyEvent]) -> None:
+    def append(self, batch: Sequence[AnyEvent], pause: Pause = no_pause) -> None:
         self.tried.set()
         self.open.wait(10)
         if self.error is not None:
             raise self.error
-        super().append(batch)
+        super().append(batch, pause)
         self.batches.append(len(batch))
 
     def __len__(self) -> int:
@@ -214,10 +214,10 @@ async def test_an_event_that_the_log_chokes_on_is_reported_and_the_others_are_re
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Choking(FlakyLog):
-        def append(self, batch: Sequence[AnyEvent]) -> None:
+        def append(self, batch: Sequence[AnyEvent], pause: Pause = no_pause) -> None:
             if any(event.status == 418 for event in batch):
                 raise ZeroDivisionError("a defect")
-            super().append(batch)
+            super().append(batch, pause)
 
     log = Choking()
     writer = start(log, durability="sync", flush_ms=1)

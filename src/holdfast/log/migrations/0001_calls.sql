@@ -22,6 +22,8 @@ CREATE INDEX profiles_name ON profiles (name, config);
 CREATE TABLE call_rows (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order of recording; never used again after an erasure
     profile INTEGER NOT NULL,  -- profiles.number
+    block INTEGER,  -- body_blocks.number
+    place INTEGER,  -- the line in the block, from 0
     id TEXT NOT NULL,
     at_us INTEGER NOT NULL,
     duration_us INTEGER NOT NULL,
@@ -38,6 +40,7 @@ CREATE TABLE call_rows (
     only_duration_us INTEGER,
     only_first_token_us INTEGER,
     only_provider_status INTEGER,
+    only_estimated INTEGER,
     error TEXT,
     message TEXT,
     session TEXT,
@@ -56,7 +59,7 @@ SELECT
     p.config, p.outcome, p.status, r.error, r.message, p.finish, p.stream, p.store, r.duration_us, r.first_token_us,
     r.session, r.subject, r.tags, r.cost_nanousd, r.input_tokens, r.output_tokens, r.cache_read_tokens,
     r.cache_write_tokens, r.reasoning_tokens, r.input_audio_tokens, r.output_audio_tokens, r.only_started_us,
-    r.only_duration_us, r.only_first_token_us, r.only_provider_status
+    r.only_duration_us, r.only_first_token_us, r.only_provider_status, r.only_estimated, r.block, r.place
 FROM call_rows AS r
 LEFT JOIN profiles AS p ON p.number = r.profile;
 
@@ -73,6 +76,8 @@ CREATE TABLE other_attempts (  -- those that the row of their call does not tell
     error TEXT,
     message TEXT,
     cost_nanousd INTEGER,
+    reason TEXT NOT NULL,  -- why it was made
+    estimated INTEGER NOT NULL,  -- whether the tokens were counted here, because the provider told none
     input_tokens INTEGER,
     output_tokens INTEGER,
     cache_read_tokens INTEGER,
@@ -87,7 +92,7 @@ CREATE VIEW attempts AS
 SELECT
     seq AS call, 0 AS n, at_us, model, provider, only_started_us AS started_us, only_duration_us AS duration_us,
     only_first_token_us AS first_token_us, served_model, only_provider_status AS provider_status, NULL AS error,
-    NULL AS message, cost_nanousd, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+    NULL AS message, cost_nanousd, 'first' AS reason, only_estimated AS estimated, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
     reasoning_tokens, input_audio_tokens, output_audio_tokens
 FROM calls
 WHERE only_started_us IS NOT NULL
@@ -95,15 +100,15 @@ UNION ALL
 SELECT
     o.call, o.n, c.at_us, o.model, o.provider, o.started_us, o.duration_us,
     o.first_token_us, o.served_model, o.provider_status, o.error,
-    o.message, o.cost_nanousd, o.input_tokens, o.output_tokens, o.cache_read_tokens, o.cache_write_tokens,
+    o.message, o.cost_nanousd, o.reason, o.estimated, o.input_tokens, o.output_tokens, o.cache_read_tokens, o.cache_write_tokens,
     o.reasoning_tokens, o.input_audio_tokens, o.output_audio_tokens
 FROM other_attempts AS o
 JOIN call_rows AS c ON c.seq = o.call;
 
-CREATE TABLE bodies (
-    call INTEGER PRIMARY KEY,  -- calls.seq
-    request TEXT,  -- JSON
-    reply TEXT  -- JSON
+CREATE TABLE body_blocks (  -- the bodies of calls of one subject, or of none
+    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again after an erasure
+    codec TEXT NOT NULL,  -- how `data` is packed: "zstd"
+    data BLOB NOT NULL  -- lines of JSON, [request, reply] for each call
 );
 
 CREATE TABLE snapshots (

@@ -1,0 +1,161 @@
+"""Calls put into the tables, in pieces of work so short that a neighbour on the same processor never waits long."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from itertools import chain
+from operator import add
+
+from holdfast.events import Call, Correction, Snapshot
+from holdfast.log import rows
+from holdfast.log.base import Pause, kept
+from holdfast.log.bodies import CODEC, Packed, Packer
+from holdfast.log.profiles import Profiles
+from holdfast.log.rows import Row
+from holdfast.log.totals import ATTEMPT_SUMS, SUMS, WIDTH, all_time, tally, tally_attempts
+
+GROUP = 32
+"""Calls a piece of work, and a statement. A statement runs without the interpreter's lock, what is between two holds
+it: many rows make few hand-overs, few rows keep the event loop from waiting long."""
+
+Group = tuple[Sequence[Call], Packed]
+"""Calls that are to be kept, with their bodies packed."""
+Storable = Callable[[Row], Row]
+
+SUM_COLUMNS = (*SUMS, *(f"bucket_{n}" for n in range(WIDTH - len(SUMS))))
+_NEXT = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'call_rows'"
+_ADD_BLOCK = "INSERT INTO body_blocks (codec, data) VALUES (?, ?)"
+_HOMELESS = (None, None)
+_HOME = ("seq", "block", "place")
+"""What stays when a call is corrected."""
+
+
+def as_is(row: Row) -> Row:
+    """Take a row for what the database can hold."""
+    return row
+
+
+class Recorder:
+    """Writes to the tables, within transactions of its caller, who calls `forget` where one is rolled back.
+
+    Not safe for threads.
+    """
+
+    def __init__(self) -> None:
+        self._profiles = Profiles()
+        self._packer = Packer()
+
+    def forget(self) -> None:
+        """Forget what was learnt in a transaction that is void."""
+        self._profiles.forget()
+
+    def prepare(self, calls: Iterable[Call], pause: Pause) -> list[Group]:
+        """Do all that needs no transaction."""
+        recorded = [kept(call) for call in calls if call.store != "none"]
+        prepared: list[Group] = []
+        for start in range(0, len(recorded), GROUP):
+            if start:
+                pause()
+            group = recorded[start : start + GROUP]
+            prepared.append((group, self._packer.pack(group)))
+        return prepared
+
+    def record(self, db: sqlite3.Connection, prepared: Sequence[Group], pause: Pause, storable: Storable) -> None:
+        """Insert calls with their attempts and bodies."""
+        seq: int = next(iter(db.execute(_NEXT)), (1,))[0]
+        for calls, packed in prepared:
+            pause()
+            self._record_group(db, list(enumerate(calls, seq)), packed, storable)
+            seq += len(calls)
+
+    def _record_group(
+        self, db: sqlite3.Connection, calls: Sequence[tuple[int, Call]], packed: Packed, storable: Storable
+    ) -> None:
+        told = [rows.is_told(call) for _, call in calls]
+        numbers = [self._profiles.number(db, storable(rows.profile_row(call))) for _, call in calls]
+        blocks = [db.execute(_ADD_BLOCK, (CODEC, block)).lastrowid for block in packed.blocks]
+        homes = [_HOMELESS if place is None else (blocks[place[0]], place[1]) for place in packed.places]
+        common = [
+            rows.common_row(seq, number, home, call, is_told)
+            for (seq, call), number, home, is_told in zip(calls, numbers, homes, told, strict=True)
+        ]
+        rare = [rows.rare_row(call) for _, call in calls]
+        others = [
+            rows.attempt_row(seq, n, attempt)
+            for (seq, call), is_told in zip(calls, told, strict=True)
+            if not is_told
+            for n, attempt in enumerate(call.attempts)
+        ]
+        if rare.count(rows.NO_RARE) == len(rare):
+            call_rows, columns = common, rows.COMMON
+        else:
+            call_rows, columns = list(map(add, common, rare)), rows.COMMON + rows.RARE
+        insert(db, "call_rows", columns, map(storable, call_rows))
+        insert(db, "other_attempts", rows.OTHERS, map(storable, others))
+
+    def correct(self, db: sqlite3.Connection, correction: Correction, storable: Storable) -> None:
+        """Have a call's row say what came after. Its number and its bodies stay, and the totals, which only grow."""
+        call = correction.call
+        found = db.execute("SELECT seq FROM call_rows WHERE id = ?", (call.id,)).fetchone()
+        if found is not None:
+            profile = self._profiles.number(db, storable(rows.profile_row(call)))
+            _update(db, found["seq"], profile, kept(call), storable)
+
+
+def _update(db: sqlite3.Connection, seq: int, profile: int, call: Call, storable: Storable) -> None:
+    told = rows.is_told(call)
+    row = storable(rows.common_row(seq, profile, _HOMELESS, call, told) + rows.rare_row(call))
+    columns = {name: value for name, value in zip(rows.COMMON + rows.RARE, row, strict=True) if name not in _HOME}
+    named = ", ".join([f"{name} = ?" for name in columns])
+    db.execute(f"UPDATE call_rows SET {named} WHERE seq = ?", (*columns.values(), seq))  # noqa: S608 names
+    db.execute("DELETE FROM other_attempts WHERE call = ?", (seq,))
+    others = () if told else call.attempts
+    insert(db, "other_attempts", rows.OTHERS, [storable(rows.attempt_row(seq, n, a)) for n, a in enumerate(others)])
+
+
+# --- totals -----------------------------------------------------------------------------------------------------------
+
+
+def _upsert(table: str, keys: int, sums: Sequence[str]) -> str:
+    return (
+        f"INSERT INTO {table} VALUES ({', '.join('?' * (1 + keys + len(sums)))}) ON CONFLICT DO UPDATE SET "  # noqa: S608 names
+        + ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
+    )
+
+
+_UPSERT = _upsert("totals", 4, SUM_COLUMNS)
+_ATTEMPTS_UPSERT = _upsert("attempt_totals", 2, ATTEMPT_SUMS)
+
+
+def count(db: sqlite3.Connection, calls: Sequence[Call], storable: Storable) -> None:
+    """Add calls to the totals."""
+    for statement, by_minute in ((_UPSERT, tally(calls)), (_ATTEMPTS_UPSERT, tally_attempts(calls))):
+        sums = chain(by_minute.items(), all_time(by_minute).items())
+        db.executemany(statement, [storable((*key, *values)) for key, values in sums])
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def insert_snapshots(db: sqlite3.Connection, snapshots: Sequence[Snapshot], storable: Storable) -> None:
+    """Insert those that are not there yet."""
+    insert(
+        db, "snapshots", rows.SNAPSHOTS, [storable(rows.snapshot_row(snapshot)) for snapshot in snapshots], "OR IGNORE"
+    )
+
+
+def insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Iterable[Row], how: str = "") -> None:
+    """Insert rows, many a statement."""
+    values = list(values)
+    start, size = 0, GROUP
+    while start < len(values):
+        while size > len(values) - start:
+            size //= 2
+        db.execute(_insertion(table, columns, size, how), list(chain.from_iterable(values[start : start + size])))
+        start += size
+
+
+@cache
+def _insertion(table: str, columns: tuple[str, ...], size: int, how: str) -> str:
+    one = f"({', '.join('?' * len(columns))})"
+    return f"INSERT {how} INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * size)}"  # noqa: S608 names
