@@ -177,6 +177,23 @@ async def test_without_a_fault_the_connection_stays_open(sim):
     assert [record.connection for record in sim.requests] == [1, 1]
 
 
+async def test_a_connection_that_was_kept_alive_is_reset_when_it_is_used_again(sim):
+    heard = await send(sim.port, chat("sim-echo:reset=start,on=kept", TEXT) * 2)
+    assert (heard.data.count(b"HTTP/1.1 200 OK"), heard.ending) == (1, "reset")
+    again = await send(sim.port, chat("sim-echo:reset=start,on=kept", TEXT))
+    assert again.ending == "open"
+    assert [record.connection for record in sim.requests] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_fault_strikes_so_many_requests_and_then_no_more(sim, wire, stream):
+    one = chat("sim-echo:status=429,retry_after=0.25,times=2", TEXT, wire=wire, stream=stream)
+    heard = await send(sim.port, one * 3)
+    assert re.findall(rb"HTTP/1.1 (\d+)", heard.data) == [b"429", b"429", b"200"]
+    assert heard.data.count(b"retry-after: 1\r\nretry-after-ms: 250\r\n") == 2
+
+
 async def test_a_stream_may_end_with_the_connection_alone(sim):
     heard = await send(sim.port, chat("sim-echo:framing=close", TEXT))
     assert b"chunked" not in heard.head

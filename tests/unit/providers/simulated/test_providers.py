@@ -4,12 +4,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from holdfast.chat import Message, Reply, Request, Text
 from holdfast.clock import Clock
 from holdfast.errors import BadRequest, ContentRefused, ContextTooLong, ProviderError
+from holdfast.gateway.seam import Seam
 from holdfast.http.sse import SSEParser
 from holdfast.providers.anthropic import AnthropicUpstream
 from holdfast.providers.base import Endpoint, Upstream
@@ -209,3 +210,25 @@ def test_wherever_usage_is_told_nothing_is_lost(wire, what):
 def test_two_models_give_the_same_answer_to_the_same_prompt(wire, text):
     first, second = Simulation(wire, "gpt"), Simulation(wire, "house")
     assert first.ask(text) == second.ask(text) == text
+
+
+@WIRES
+@given(
+    text=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.just(" "), min_size=1, max_size=60),
+    cut=st.integers(0, 60),
+    prefill=st.sampled_from(["continue", "repeat"]),
+)
+def test_a_seam_joins_a_cut_answer_to_the_model_that_goes_on_with_it(wire, text, cut, prefill):
+    sent = text[:cut]
+    seam = Seam(sent, continues=True, repeats=prefill == "repeat")
+    answer = Simulation(wire, f"gpt:prefill={prefill}").ask(text, seam.prefill, stream=True)
+    assume(prefill == "repeat" or not seam.prefill or not answer.startswith(seam.prefill))
+    assert sent + seam.feed(answer) + seam.end() == text
+
+
+@WIRES
+def test_a_seam_notices_that_a_model_took_no_notice_of_a_prefill(wire):
+    text = "Kelp anchors where water moves, and rock holds still."
+    seam = Seam(text[:31], continues=True)
+    answer = Simulation(wire, "gpt:prefill=ignore").ask(text, seam.prefill, stream=True)
+    assert text[:31] + seam.feed(answer) + seam.end() == text
