@@ -8,6 +8,7 @@ import msgspec
 
 from holdfast.errors import UnknownModel
 from holdfast.events import Store
+from holdfast.gateway.health import Health
 from holdfast.gateway.last_resort import Resort
 from holdfast.gateway.prompt import Prompt
 from holdfast.gateway.settings import GatewaySettings
@@ -19,7 +20,10 @@ ROLLOUT_STEPS: Final = 2**32
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that can be called. `price` None is an unknown price."""
+    """A model that can be called. `price` None is an unknown price, `context` None an unknown size.
+
+    What changes while it is called is in `health`, which outlives this value.
+    """
 
     name: str
     provider: str
@@ -27,6 +31,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     transport: Transport
     timeouts: Timeouts
     price: Price | None = None
+    context: int | None = None
+    """The tokens that it takes, prompt and answer together."""
+    health: Health = msgspec.field(default_factory=Health.private)
+
+    @property
+    def continues(self) -> bool:
+        """Whether it goes on with an answer that it is given the beginning of, as far as is known by now."""
+        return self.upstream.continues and self.health.prefill is not False
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +78,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     settings: GatewaySettings
     features: Mapping[str, Feature]
     """Features and directly called models, by the name that a caller uses."""
+    models: Mapping[str, Model] = {}
 
     def feature(self, name: str) -> Feature:
         """Return what `name` names.

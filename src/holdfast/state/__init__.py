@@ -1,0 +1,1 @@
+"""What changes in place: so far, what the workers of a gateway share at speed."""
