@@ -1,31 +1,19 @@
-"""A caller's connection: HTTP/1.1 on httptools, each request a task of the ASGI app. Strict, and made for the hot path.
-
-What it does beyond ASGI: the task of a caller who hangs up is cancelled (`scope["extensions"][CANCELS]` says so),
-`scope["extensions"][WHOLE]` says that the body has arrived, and a response's head leaves together with the first piece
-of its body.
-"""
+"""A caller's connection: HTTP/1.1 on httptools, its requests answered in turn. Strict, and made for the hot path."""
 
 import asyncio
-import http
-import logging
+import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from urllib.parse import unquote
 
 import httptools
 
 from holdfast.errors import CallError, HeadersTooLarge, InvalidRequest
+from holdfast.gateway.cycle import EXTENSIONS, STATUS_LINES, Cycle
+from holdfast.gateway.cycle import Host as CycleHost
 
-Message = MutableMapping[str, Any]
-App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
-
-CANCELS: Final = "holdfast.cancels"
-WHOLE: Final = "holdfast.whole"
-EXTENSIONS: Final[Mapping[str, Mapping[str, object]]] = {CANCELS: {}}
-WITH_BODY: Final[Mapping[str, Mapping[str, object]]] = {CANCELS: {}, WHOLE: {}}
 IDLE_SECONDS: Final = 75.0
-"""How long a connection is kept without a request, or while its caller takes nothing of a response."""
+"""How long a connection is kept without a request."""
 HEAD_SECONDS: Final = 30.0
 """How long the head of a request may take to arrive."""
 LINGER_SECONDS: Final = 2.0
@@ -34,26 +22,17 @@ PIPELINE: Final = 16
 """Requests that may wait on one connection before it is no longer read."""
 HIGH_WATER: Final = 256 * 2**10
 """Bytes of a body that may wait for the app before the connection is no longer read."""
+LONG_URL: Final = 256
+"""Bytes from which on the parts of a URL are not remembered."""
 
-_STATUS: Final = {status: f"HTTP/1.1 {status} ".encode() for status in range(100, 600)} | {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in http.HTTPStatus
-}
 _VERSIONS: Final = frozenset(("1.1", "1.0"))
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REFUSAL: Final = b"%s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%s\r\n\r\n%s"
 
-logger = logging.getLogger(__name__)
 
-
-class Host(Protocol):
+class Host(CycleHost, Protocol):
     """What the connections of a server share."""
 
-    app: App
-    loop: asyncio.AbstractEventLoop
     connections: "set[Connection]"
-    draining: bool
-    date: bytes
-    """The Date header."""
     closed: asyncio.Event
     """Set whenever a connection is closed."""
 
@@ -83,10 +62,9 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._expects = False
-        self._reading: Exchange | None = None
-        """The exchange whose body is being read."""
-        self._exchanges: deque[Exchange] = deque()
+        self._reading: Cycle | None = None
+        """The cycle whose body is being read."""
+        self._cycles: deque[Cycle] = deque()
         self._paused = False
         self._closing = False
         self._unsent = 0
@@ -104,9 +82,9 @@ class Connection(asyncio.Protocol):
         self.host.connections.discard(self)
         self.host.closed.set()
         self._release()
-        for exchange in self._exchanges:
-            exchange.hang_up()
-        self._exchanges.clear()
+        for cycle in self._cycles:
+            cycle.hang_up()
+        self._cycles.clear()
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -147,7 +125,6 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._url = b""
         self._headers = []
-        self._expects = False
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -155,39 +132,36 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:  # a trailer: nobody asked for one, and it must not pass for a header
             return
-        name = name.lower()
-        self._headers.append((name, value))
-        if name == b"expect" and value.lower() == b"100-continue":
-            self._expects = True
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = self._only_head = False
         parser = self._parser
         if parser.should_upgrade():
             return  # see _decline_upgrade
-        if parser.get_http_version() not in _VERSIONS:
+        version, url = parser.get_http_version(), self._url
+        if version not in _VERSIONS:
             raise ValueError("it must be HTTP/1.1 or HTTP/1.0")
-        target = httptools.parse_url(self._url)
-        path = (target.path or b"/").decode("ascii", "replace")
+        path, query = _known_target(url) if len(url) < LONG_URL else _target(url)
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": parser.get_http_version(),
+            "http_version": version,
             "method": parser.get_method().decode("ascii"),
             "scheme": "http",
-            "path": unquote(path) if "%" in path else path,
-            "query_string": target.query or b"",
+            "path": path,
+            "query_string": query,
             "headers": self._headers,
             "extensions": EXTENSIONS,
         }
-        exchange = self._reading = Exchange(self, scope, keep_alive=parser.should_keep_alive(), expects=self._expects)
-        self._exchanges.append(exchange)
-        if len(self._exchanges) >= PIPELINE:
+        cycle = self._reading = Cycle(self, scope, keep_alive=parser.should_keep_alive())
+        self._cycles.append(cycle)
+        if len(self._cycles) >= PIPELINE:
             self._pause()
 
     def on_body(self, body: bytes) -> None:
-        exchange = self._reading
-        if exchange is not None and exchange.feed(body) > HIGH_WATER:
+        cycle = self._reading
+        if cycle is not None and cycle.feed(body) > HIGH_WATER:
             self._pause()
 
     def on_message_complete(self) -> None:
@@ -196,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._reading = None
         self._in_head = True
 
-    # --- for the exchanges ---
+    # --- for the cycles ---
 
     def read_on(self) -> None:
         """Go on reading: the app has taken what there was."""
@@ -204,11 +178,11 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self.transport.resume_reading()
 
-    def answered(self, exchange: "Exchange") -> None:
-        """Go on with the next request, after the response of `exchange` is written."""
-        self._exchanges.popleft()
-        if not exchange.keep_alive or self.host.draining or self._closing:
-            self._leave(linger=not exchange.complete)
+    def answered(self, cycle: "Cycle") -> None:
+        """Go on with the next request, after the response of `cycle` is written."""
+        self._cycles.popleft()
+        if not cycle.keep_alive or self.host.draining or self._closing:
+            self._leave(linger=not cycle.complete)
             return
         self.expires = self.host.loop.time() + IDLE_SECONDS
         self._begin_next()
@@ -225,26 +199,27 @@ class Connection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether no request is under way."""
-        return not self._exchanges
+        return not self._cycles
 
-    def sweep(self, now: float) -> None:
-        """Close it if no request comes, or if the caller takes nothing of what is left of the last response."""
-        unsent = self.transport.get_write_buffer_size()
-        if self._serving:
+    def sweep(self, now: float, caller_idle: float) -> None:
+        """Close it if no request comes, or if the caller takes nothing of what is ready for `caller_idle` seconds."""
+        if self._serving and self.drained is None:  # the app is at work, or the caller keeps up with it
+            self._unsent = 0
             return
+        unsent = self.transport.get_write_buffer_size()
         if unsent != self._unsent:
-            self._unsent, self.expires = unsent, now + IDLE_SECONDS
+            self._unsent, self.expires = unsent, now + (caller_idle if unsent else IDLE_SECONDS)
         elif self.expires < now:
             self.transport.abort() if unsent else self.transport.close()
 
     @property
     def _serving(self) -> bool:
-        return bool(self._exchanges) and self._exchanges[0].started
+        return bool(self._cycles) and self._cycles[0].started
 
     def _begin_next(self) -> None:
         """Let the app begin with the next request, unless the last response still waits to be taken."""
-        if self._exchanges and not self._exchanges[0].started and self.drained is None:
-            self._exchanges[0].start()
+        if self._cycles and not self._cycles[0].started and self.drained is None:
+            self._cycles[0].start()
 
     def _pause(self) -> None:
         if not self._paused:
@@ -252,8 +227,8 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _no_more_requests(self) -> None:
-        for exchange in self._exchanges:
-            exchange.keep_alive = False
+        for cycle in self._cycles:
+            cycle.keep_alive = False
 
     def _feed(self, data: bytes) -> bytes | None:
         """Parse; return what is to be parsed again."""
@@ -285,19 +260,19 @@ class Connection(asyncio.Protocol):
                 self.break_off()
                 return
             broken.hang_up()
-            self._exchanges.remove(broken)
-        if self._exchanges:
+            self._cycles.remove(broken)
+        if self._cycles:
             self._no_more_requests()
         else:
             status, body = self.host.refusal(error)
-            self.transport.write(_REFUSAL % (_STATUS[status], len(body), self.host.date, body))
+            self.transport.write(_REFUSAL % (STATUS_LINES[status], len(body), self.host.date, body))
             self._leave(linger=True)
         self._closing = True
 
     def _leave(self, *, linger: bool) -> None:
         """Close; with `linger` only when the caller has had time to read the response, though it is still sending."""
         self._closing = True
-        self._exchanges.clear()
+        self._cycles.clear()
         self.expires = self.host.loop.time() + IDLE_SECONDS
         if linger and self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
@@ -308,138 +283,11 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
 
-class Exchange:
-    """One request and its response: the two callables that the app is given."""
+def _target(url: bytes) -> tuple[str, bytes]:
+    """Return the path and the query string. Raises httptools.HttpParserInvalidURLError."""
+    target = httptools.parse_url(url)
+    path = (target.path or b"/").decode("ascii", "replace")
+    return unquote(path) if "%" in path else path, target.query or b""
 
-    def __init__(self, connection: Connection, scope: Message, *, keep_alive: bool, expects: bool) -> None:
-        self.keep_alive = keep_alive
-        self.started = False
-        self.answering = False
-        """Whether the response has begun."""
-        self.complete = False
-        """Whether the whole request has arrived."""
-        self._connection = connection
-        self._expects = expects
-        self._scope = scope
-        self._body: list[bytes] = []
-        self._size = 0
-        self._more: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._gone = False
-        self._head: bytes | None = None
-        self._chunked = False
-        self._taken = False
-        self._done = False
 
-    # --- for the connection ---
-
-    def start(self) -> None:
-        """Let the app begin. The body may still be on its way."""
-        self.started = True
-        if self.complete:
-            self._scope["extensions"] = WITH_BODY
-        self._task = self._connection.host.loop.create_task(self._run())
-
-    def feed(self, body: bytes) -> int:
-        """Take a piece of the body, and return how many bytes wait for the app."""
-        self._body.append(body)
-        self._size += len(body)
-        self._wake()
-        return self._size
-
-    def finish(self) -> None:
-        """The request is complete."""
-        self.complete = True
-        self._wake()
-
-    def hang_up(self) -> None:
-        """The caller is gone."""
-        self._gone = True
-        self._wake()
-        if self._task is not None:
-            self._task.cancel()
-
-    def _wake(self) -> None:
-        if self._more is not None and not self._more.done():
-            self._more.set_result(None)
-
-    async def _run(self) -> None:
-        connection = self._connection
-        try:
-            await connection.host.app(self._scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            if not self._gone:
-                connection.break_off()
-            return
-        except Exception:
-            logger.exception("the app failed")
-        if self._gone:
-            return
-        if self._done:
-            connection.answered(self)
-        else:
-            connection.break_off()
-
-    # --- for the app ---
-
-    async def receive(self) -> Message:
-        """Return the next piece of the body; when it is complete, wait until the caller hangs up."""
-        if self._expects and not self.complete:
-            self._connection.transport.write(_CONTINUE)
-            self._expects = False
-        while not (self._body or (self.complete and not self._taken) or self._gone):
-            self._more = self._connection.host.loop.create_future()
-            await self._more
-        if self._gone:
-            return {"type": "http.disconnect"}
-        self._taken = self.complete
-        body, self._body, self._size = b"".join(self._body), [], 0
-        self._connection.read_on()
-        return {"type": "http.request", "body": body, "more_body": not self.complete}
-
-    async def send(self, message: Message) -> None:
-        """Write the response. Waits while the caller is slower than the app."""
-        if self._gone:
-            return
-        if message["type"] == "http.response.start":
-            self._head = self._write_head(message["status"], message["headers"])
-            return
-        connection, more = self._connection, message.get("more_body", False)
-        data = self._frame(message.get("body", b""), more)
-        if self._head is not None:
-            data, self._head = self._head + data, None
-        if data:
-            self.answering = True
-            connection.transport.write(data)
-        if not more:
-            self._done = True
-        elif connection.drained is not None:
-            await connection.drained
-
-    def _frame(self, body: bytes, more: bool) -> bytes:
-        if self._scope["method"] == "HEAD":
-            return b""
-        if not self._chunked:
-            return body
-        piece = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
-        return piece if more else piece + b"0\r\n\r\n"
-
-    def _write_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        lines, sized = [_STATUS[status]], False
-        for name, value in headers:
-            lines.append(name + b": " + value)
-            if name == b"content-length":
-                sized = True
-            elif name == b"connection" and value == b"close":
-                self.keep_alive = False
-        if not sized:
-            if self._scope["http_version"] == "1.1":
-                self._chunked = True
-                lines.append(b"transfer-encoding: chunked")
-            else:
-                self.keep_alive = False
-        if not (self.keep_alive and self.complete) or self._connection.host.draining:
-            self.keep_alive = False
-            lines.append(b"connection: close")
-        lines.append(self._connection.host.date)
-        return b"\r\n".join(lines) + b"\r\n\r\n"
+_known_target = functools.lru_cache(maxsize=256)(_target)

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from email.utils import formatdate
 
 from holdfast.errors import CallError
-from holdfast.gateway.connection import App, Connection
+from holdfast.gateway.connection import Connection
+from holdfast.gateway.cycle import App
 from holdfast.gateway.settings import GatewaySettings
 
 BACKLOG = 2048
 SWEEP_SECONDS = 1.0
+UNSENT = 64 * 2**10
+"""Bytes that the kernel takes for a caller beyond what its window admits: without a bound megabytes for each."""
 
 logger = logging.getLogger(__name__)
 
@@ -98,13 +101,13 @@ class Server:
             await self.closed.wait()
 
     async def _sweep(self) -> None:
-        """Close connections without a request, or whose caller takes nothing of a response, for too long."""
+        """Cut off connections without a request, or whose caller takes nothing of a response, for too long."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._set_date()
-            now = self.loop.time()
+            now, caller_idle = self.loop.time(), self._settings().caller_idle
             for connection in list(self.connections):
-                connection.sweep(now)
+                connection.sweep(now, caller_idle)
 
     def _set_date(self) -> None:
         self.date = b"date: " + formatdate(usegmt=True).encode()
@@ -133,9 +136,11 @@ def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:
 
 def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # by name: else asyncio leaves Nagle on
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # its connections inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))

@@ -1,17 +1,12 @@
 """Every call ends in one of three ways, in time and once in the log, whatever the provider or the caller does."""
 
-import asyncio
 import json
-import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from acceptance.gateways import PROVIDER_KEY, Gateway, running_gateway
-from holdfast.gateway import connection
-from holdfast.gateway.server import Server, bind
-from holdfast.gateway.settings import GatewaySettings
 from integration.gateway.caller import Caller
 from integration.gateway.provider import DONE, OPEN, STREAM, Script, answer, event, running_provider, whole
 
@@ -191,28 +186,3 @@ def test_answers_that_nobody_reads_do_not_pile_up(gateway):
         for _ in range(10):
             assert caller.response().status == 200
     logged(gateway, "long", 10)
-
-
-async def test_a_caller_who_takes_nothing_of_a_response_is_let_go(monkeypatch):
-    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.01)
-    monkeypatch.setattr("holdfast.gateway.server.SWEEP_SECONDS", 0.01)
-
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9000000")]})
-        await send({"type": "http.response.body", "body": b"x" * 9_000_000})
-
-    server, (listener,) = Server(app, GatewaySettings, lambda _: (400, b"")), bind("127.0.0.1", 0)
-    serving = asyncio.create_task(server.serve(listener))
-    loop = asyncio.get_running_loop()
-    with socket.socket() as caller:
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        caller.setblocking(False)
-        await loop.sock_connect(caller, listener.getsockname())
-        await loop.sock_sendall(caller, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await loop.sock_recv(caller, 1)
-        async with asyncio.timeout(5):
-            while server.connections:
-                await server.closed.wait()
-                server.closed.clear()
-    server.stop()
-    await serving
