@@ -38,6 +38,7 @@ BODY_SECONDS = 30.0
 """How long a caller may take to send a body that did not come with its head."""
 HINT_PREFIX = b"x-holdfast-"
 _CHECKED = frozenset((b"host", b"origin", b"content-length"))
+_PREFIX = len(HINT_PREFIX)
 
 logger = logging.getLogger(__name__)
 
@@ -243,27 +244,23 @@ def _check_headers(scope: Scope, settings: GatewaySettings) -> dict[bytes, bytes
     hints = {}
     for name, value in scope["headers"]:
         size += len(name) + len(value)
-        if name in _CHECKED:
-            hosts += name == b"host"
-            _check_header(name, value, settings)
-        elif name.startswith(HINT_PREFIX):
-            hints[name[len(HINT_PREFIX) :]] = value
+        if name not in _CHECKED:
+            if name.startswith(HINT_PREFIX):
+                hints[name[_PREFIX:]] = value
+        elif name == b"host":
+            hosts += 1
+            if not _is_loopback(b"//" + value):
+                raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
+        elif name == b"origin":
+            if not _is_loopback(value):
+                raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
+        elif int(value) > settings.max_body:
+            raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
     if size > settings.max_headers:
         raise HeadersTooLarge(f"The request headers are larger than {settings.max_headers} bytes.")
     if hosts != 1 and (hosts or scope["http_version"] != "1.0"):
         raise InvalidRequest("A request has one Host header.", param="host")
     return hints
-
-
-def _check_header(name: bytes, value: bytes, settings: GatewaySettings) -> None:
-    if name == b"content-length":
-        if int(value) > settings.max_body:
-            raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
-    elif name == b"host":
-        if not _is_loopback(b"//" + value):
-            raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
-    elif not _is_loopback(value):
-        raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
 
 
 @functools.lru_cache(maxsize=256)

@@ -37,6 +37,8 @@ def error_headers(error: CallError) -> ResponseHeaders:
 class HttpWriter:
     """Writes one call's answer. `request` is None while it could not be decoded."""
 
+    __slots__ = ("_call", "_created", "_encoder", "_send", "_surface", "request")
+
     def __init__(self, send: Send, surface: Surface, call: str, created: int) -> None:
         self._send = send
         self._surface = surface

@@ -18,6 +18,7 @@ from holdfast.chat import (
     Refusal,
     Request,
     ResponseFormat,
+    Role,
     Text,
     Tool,
     ToolCall,
@@ -52,6 +53,7 @@ _KNOWN_EMBEDDING = frozenset(WireEmbeddingRequest.__struct_fields__)
 _USUAL = frozenset(
     ("model", "messages", "tools", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stream")
 )
+_ASKING: dict[str, Role] = {"user": "user", "system": "system", "developer": "system"}
 _EFFORTS = frozenset(get_args(Effort))
 _MODES = frozenset(("auto", "none", "required"))
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<param>.*)`)?", re.DOTALL)
@@ -186,17 +188,16 @@ def _check(wire: WireRequest) -> None:
 def _request(
     wire: WireRequest, fields: dict[str, msgspec.Raw], messages: tuple[Message, ...], tools: tuple[Tool, ...]
 ) -> Request:
-    tokens = wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens
-    return Request(
+    request = Request(
         model=wire.model,
         messages=messages,
         tools=tools,
-        max_tokens=tokens,
+        max_tokens=wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens,
         temperature=wire.temperature,
         top_p=wire.top_p,
         stream=wire.stream is True,
-        **({} if _USUAL.issuperset(fields) else _rest(wire, fields)),
     )
+    return request if _USUAL.issuperset(fields) else msgspec.structs.replace(request, **_rest(wire, fields))
 
 
 def _rest(wire: WireRequest, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
@@ -287,12 +288,12 @@ def _tool(tool: dict[str, Any], i: int) -> Tool:
 
 def _message(wire: WireMessage, tree: _Tree, i: int) -> Message:
     role, content = wire.role, wire.content
+    if role in _ASKING:
+        parts = (Text(text=content),) if isinstance(content, str) else _content(content, tree, i)
+        return Message(role=_ASKING[role], parts=parts, name=wire.name)
     if role == "assistant":
         return Message(role=role, parts=_assistant_parts(wire, tree, i), name=wire.name)
-    if role == "tool" or role == "function":
-        return Message(role="tool", parts=(_tool_result(wire, tree, i),))
-    parts = (Text(text=content),) if isinstance(content, str) else _content(content, tree, i)
-    return Message(role="system" if role == "developer" else role, parts=parts, name=wire.name)
+    return Message(role="tool", parts=(_tool_result(wire, tree, i),))
 
 
 def _content(content: list[WirePart] | None, tree: _Tree, i: int) -> tuple[Part, ...]:
