@@ -76,7 +76,10 @@ _NEEDS = {
 
 
 class MessagesDecoder:
-    """Decodes a streamed message. Every event gives one chunk, if only to carry `raw` to a caller of the same wire."""
+    """Decodes a streamed message. Every event gives one chunk, if only to carry `raw` to a caller of the same wire.
+
+    The answer is complete when it has been said why it ended; a `message_stop` that is lost takes nothing with it.
+    """
 
     def __init__(self, key: str | None = None) -> None:
         self.complete = False
@@ -139,7 +142,7 @@ class MessagesDecoder:
         if said.type == "message_delta" and said.delta is not None:
             return self._ending(said.delta, said.usage, data)
         self.complete = self.complete or said.type == "message_stop"
-        return Chunk(raw=data)
+        return Chunk(usage=self._counted(said.usage), raw=data)
 
     def _open(self, index: int, block: _Opening, data: bytes) -> Chunk:
         match block:
@@ -162,16 +165,20 @@ class MessagesDecoder:
         return Chunk(raw=data)
 
     def _ending(self, delta: _Delta, usage: WireUsage | None, data: bytes) -> Chunk:
-        self._usage = (usage or WireUsage()).over(self._usage)
         finish = finish_of(delta.stop_reason) if delta.stop_reason is not None else None
-        counted = usage is not None and usage.output_tokens is not None  # message_start could not know
+        self.complete = self.complete or finish is not None
         return Chunk(
             finish=finish,
             stop_sequence=delta.stop_sequence,
             refusal_reason=delta.stop_details.reason if delta.stop_details and finish == "refused" else None,
-            usage=self._usage.usage() if counted else None,
+            usage=self._counted(usage),
             raw=data,
         )
+
+    def _counted(self, usage: WireUsage | None) -> Usage | None:
+        """Return the usage in all, if an event tells of the output: message_start could not know it."""
+        self._usage = (usage or WireUsage()).over(self._usage)
+        return self._usage.usage() if usage is not None and usage.output_tokens is not None else None
 
 
 # --- to a caller ------------------------------------------------------------------------------------------------------

@@ -141,14 +141,26 @@ def test_a_refusal_carries_the_providers_reason() -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_stream_is_complete_with_its_last_event_and_not_before(name: str) -> None:
+def test_a_stream_is_complete_when_it_has_said_why_it_ended_and_not_before(name: str) -> None:
     decoder = UPSTREAM.stream()
-    events = recorded(name)
-    for event in events[:-1]:
+    for event in recorded(name):
+        ended = any(chunk.finish is not None for chunk in decoder.feed(event))
+        assert decoder.complete == ended
+        if ended:
+            return
+    pytest.fail("it never said why it ended")
+
+
+def test_usage_that_comes_with_the_very_last_event_is_not_lost() -> None:
+    decoder = UPSTREAM.stream()
+    *before, stop = recorded("text")
+    for event in before:
         decoder.feed(event)
-        assert not decoder.complete
-    decoder.feed(events[-1])
-    assert decoder.complete
+    late = json.loads(stop.data) | {"usage": {"output_tokens": 77}}
+    (chunk,) = decoder.feed(ServerSentEvent(json.dumps(late).encode()))
+    assert chunk.usage is not None
+    assert chunk.usage.output_tokens == 77
+    assert chunk.usage.input_tokens > 0
 
 
 @pytest.mark.parametrize("name", WHOLE)
