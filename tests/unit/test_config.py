@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.config import Reloader, checks, load, parse
+from holdfast.config import Configuration, Reloader, checks, load, parse
 from holdfast.config.collect import did_you_mean
 from holdfast.config.locate import Lines
 from holdfast.config.schema import schema
 from holdfast.errors import ConfigError, Problem
+from holdfast.gateway.settings import LastResort
 from holdfast.http.base import Timeouts
 from holdfast.settings import Duration, Secret, Size
 
@@ -301,6 +302,166 @@ def test_a_simulated_model_has_no_address():
     assert only('[models.a]\nprovider = "simulated"\nbase_url = "http://127.0.0.1:8090/v1"\n') == (
         f"3: models.a.base_url: {checks.NO_ADDRESS}"
     )
+
+
+# --- models in groups, hedges and limits
+
+
+FEATURE = MINIMAL + "[models.b]\nprovider = 'simulated'\n[features.f]\n"
+
+
+def test_models_stand_alone_or_in_groups_of_equals():
+    feature = parse({"holdfast.toml": FEATURE + "models = [['a', 'b']]"}).config.features["f"]
+    assert (feature.groups, feature.names) == ((("a", "b"),), ("a", "b"))
+    feature = parse({"holdfast.toml": FEATURE + "models = ['b', ['a']]"}).config.features["f"]
+    assert (feature.groups, feature.names) == ((("b",), ("a",)), ("b", "a"))
+
+
+@pytest.mark.parametrize(("written", "hedge"), [("false", False), ("true", True), ("'800ms'", Duration(0.8))])
+def test_a_hedge_is_a_choice_or_a_time(written, hedge):
+    feature = parse({"holdfast.toml": FEATURE + f"models = ['a', 'b']\nhedge = {written}"}).config.features["f"]
+    assert feature.hedge == hedge
+    assert type(feature.hedge) is type(hedge)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ("models = [['a', 'bb'], 'b']", '6: features.f.models[0][1]: there is no model "bb" (did you mean "b"?)'),
+        ("models = [['a', 'f'], 'b']", '6: features.f.models[0][1]: "f" is a feature'),
+        ("models = [\n'b',\n['a', 'b']]", '8: features.f.models[1][1]: "b" stands twice'),
+        ("models = [['a', 'b'],\n'a']", '7: features.f.models[1]: "a" stands twice'),
+        ("models = ['a', []]", "6: features.f.models[1]: name at least one model"),
+        ("models = [['a', ['b']]]", "6: features.f.models[0][1]: expected a string, got an array"),
+        ("models = [['a', 3]]", "6: features.f.models[0][1]: expected a string, got an integer"),
+        ("models = ['a', true]", "6: features.f.models[1]: expected a string or an array, got true or false"),
+        ("models = [['a', 'b']]\nretries = 11", "7: features.f.retries: expected an integer <= 10"),
+        ("models = ['a']\nretries = -1", "7: features.f.retries: expected an integer >= 0"),
+        ("models = ['a']\nretries = true", "7: features.f.retries: expected an integer, got true or false"),
+        (
+            "models = ['a', 'b']\nhedge = 3",
+            "7: features.f.hedge: expected true or false, got an integer, or a duration",
+        ),
+        ("models = ['a', 'b']\nhedge = '0s'", "7: features.f.hedge: must be more than zero"),
+        ("models = ['a', 'b']\nhedge = 'p95'", '7: features.f.hedge: expected a duration such as "8s"'),
+        ("models = ['a', 'b']\nhedge = []", "7: features.f.hedge: expected true or false, got an array"),
+        ("models = ['a']\nhedge = true", "7: features.f.hedge: a hedge starts the next model, and there is only one"),
+        ("models = [['a']]\nhedge = '1s'", "7: features.f.hedge: a hedge starts the next model, and there is only one"),
+        ("models = ['a', 'b']\nhedge = '2m'", "7: features.f.hedge: 2m is not below the deadline (120s)"),
+        (
+            "models = ['a', 'b']\ndeadline = '5s'\nhedge = '5s'",
+            "8: features.f.hedge: 5s is not below the deadline (5s), so that it never happens",
+        ),
+        (
+            "models = ['a']\non_refusal = 'nxt'",
+            """7: features.f.on_refusal: expected "fail" or "next", got 'nxt' (did you mean "next"?)""",
+        ),
+        ("models = ['a']\n[gateway]\nconcurrency = 0", "8: gateway.concurrency: expected an integer >= 1"),
+        ("models = ['a']\n[gateway]\nqueue = -1", "8: gateway.queue: expected an integer >= 0"),
+        ("models = ['a']\n[gateway]\nretry_share = 20", "8: gateway.retry_share: expected a number <= 1.0"),
+        ("models = ['a']\n[gateway]\nhedge_share = -0.1", "8: gateway.hedge_share: expected a number >= 0.0"),
+        ("models = ['a']\n[gateway]\ncaller_idle = '0s'", "8: gateway.caller_idle: must be more than zero"),
+        ("models = ['a']\n[models.c]\nprovider = 'simulated'\ncontext = 0", "9: models.c.context: expected an integer"),
+        ("models = ['a']\n[models.c]\nprovider = 'simulated'\nconcurrency = 0", "9: models.c.concurrency: expected an"),
+        ("models = ['a']\n[models.c]\nprovider = 'simulated'\nprefill = 1", "9: models.c.prefill: expected true or"),
+    ],
+)
+def test_what_is_wrong_with_resilience_is_told_with_its_line(settings, problem):
+    assert only(FEATURE + settings).startswith(problem)
+
+
+def test_no_queue_and_no_budget_are_a_choice():
+    gateway = "[gateway]\nqueue = 0\nretry_share = 0\nhedge_share = 0\n"
+    settings = parse({"holdfast.toml": MINIMAL + gateway}).config.gateway
+    assert (settings.queue, settings.retry_share, settings.hedge_share) == (0, 0, 0)
+
+
+# --- last resorts
+
+
+def resort(written: str) -> str:
+    return MINIMAL + f"[features.f]\nmodels = ['a']\nlast_resort = {written}\n"
+
+
+def test_a_last_resort_says_one_of_four_things():
+    for form, value in {"message": "", "file": "a.md", "object": {"a": [1, None]}, "function": "operator:add"}.items():
+        assert getattr(LastResort(**{form: value}), form) == value
+
+
+@pytest.mark.parametrize(
+    "written", ["{}", "{ message = 'a', file = 'a.md' }", "{ object = {}, function = 'operator:add' }"]
+)
+def test_a_last_resort_that_says_nothing_or_two_things_is_refused(written):
+    (problem,) = problems(resort(written), {"a.md": "A."})
+    assert problem.endswith("5: features.f.last_resort: expected exactly one of message, file, object and function")
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("'Sorry.'", '5: features.f.last_resort: expected a table: write last_resort = { message = "..." }'),
+        ("{ object = 'a' }", "5: features.f.last_resort.object: expected a table, got a string"),
+        ("{ object = [1] }", "5: features.f.last_resort.object: expected a table, got an array"),
+        ("{ object = { at = 2026-01-01 } }", "5: features.f.last_resort.object.at: dates have no place here"),
+        ("{ object = { x = nan } }", "5: features.f.last_resort.object.x: expected a finite number"),
+        ("{ file = 'gone.md' }", "5: features.f.last_resort.file: gone.md: there is no such file"),
+        ("{ file = 'empty.md' }", "5: features.f.last_resort.file: empty.md: the file is empty"),
+        ("{ file = 'wrong.json' }", "5: features.f.last_resort.file: wrong.json:2: not JSON: Expecting value"),
+        ("{ file = 'nan.JSON' }", "5: features.f.last_resort.file: nan.JSON: not JSON: it has no NaN"),
+        ("{ file = 'deep.json' }", "5: features.f.last_resort.file: deep.json: not JSON: "),
+        ("{ function = 'fallback' }", '5: features.f.last_resort.function: expected "package.module:name", got "fall'),
+        ("{ function = 3 }", "5: features.f.last_resort.function: expected a string, got an integer"),
+    ],
+)
+def test_what_is_wrong_with_a_last_resort_is_told_with_its_line(written, problem):
+    files = {"empty.md": " \n", "wrong.json": '{\n"a": }', "nan.JSON": "[NaN]", "deep.json": "[" * 100_000}
+    (said,) = problems(resort(written), files)
+    assert said.removeprefix("holdfast.toml:").startswith(problem)
+
+
+def test_the_file_of_a_last_resort_is_part_of_the_configuration(tmp_path):
+    (tmp_path / "holdfast.toml").write_text(resort("{ file = 'sorry.json' }"))
+    (tmp_path / "sorry.json").write_text('["Sorry."]\n')
+    configuration = load(tmp_path / "holdfast.toml")
+    assert configuration.text("sorry.json") == '["Sorry."]\n'
+    assert parse(configuration.files, tmp_path).hash == configuration.hash
+    reloader = Reloader(configuration)
+    reloader.check()
+    (tmp_path / "sorry.json").write_text("[")
+    reloader.check()
+    assert isinstance(error := reloader.check(), ConfigError)
+    assert error.problems[0].message.startswith("sorry.json:1: not JSON")
+    (tmp_path / "sorry.json").write_text("[]")
+    reloader.check()
+    assert isinstance(changed := reloader.check(), Configuration)
+    assert changed.text("sorry.json") == "[]"
+
+
+def test_the_function_of_a_last_resort_is_looked_for_where_it_will_run(tmp_path):
+    path = tmp_path / "holdfast.toml"
+    path.write_text(resort("{ function = 'resort_of_config:anwser' }"))
+    (tmp_path / "resort_of_config.py").write_text("def answer(request, code): return 'Sorry.'\n")
+    with pytest.raises(ConfigError) as wrong:
+        load(path, resolve_secrets=False)
+    assert str(wrong.value) == (
+        f'{path}:5: features.f.last_resort.function: resort_of_config has no "anwser" (did you mean "answer"?)'
+    )
+    path.write_text(resort("{ function = 'resort_of_config:answer' }"))
+    assert parse(load(path).files, tmp_path).config.features["f"].last_resort is not None
+
+
+def test_a_secret_in_what_an_import_says_is_never_repeated(tmp_path):
+    path = tmp_path / "holdfast.toml"
+    path.write_text(resort("{ function = 'resort_with_secret:answer' }"))
+    (tmp_path / "resort_with_secret.py").write_text("raise RuntimeError('no sk-0123456789abcdef')\n")
+    with pytest.raises(ConfigError) as wrong:
+        load(path)
+    assert "importing resort_with_secret failed: RuntimeError: no *** (resort_with_secret.py, line 1)" in str(
+        wrong.value
+    )
+
+
+# --- prompts
 
 
 @pytest.mark.parametrize("wrong", ["{{ first-name }}", "{{ a b }}", "{{}}", "{{ user.name }}", "{{#each}}"])

@@ -100,10 +100,10 @@ def _refusal(feature: FeatureSettings) -> str:
 
 def _last_resort(feature: FeatureSettings) -> str:
     if feature.last_resort is None:
-        return "Its last resort is an error."
+        return "Its last resort: an error"
     ((form, value),) = _set(feature.last_resort).items()
     shown = json.dumps(value, ensure_ascii=False) if form in ("message", "object") else value
-    return f"Its last resort is the {form} {shown}"
+    return f"Its last resort: the {form} {shown}"
 
 
 def _refuse(error: ConfigError, as_json: bool, advice: str) -> NoReturn:

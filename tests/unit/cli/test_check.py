@@ -53,6 +53,7 @@ def test_a_valid_file_shows_what_each_feature_calls_and_what_that_costs(check, m
         ["answer", "gpt", "openai", "gpt-4o-mini", "https://api.openai.com/v1", "0.15", "0.6", "found"],
         ["house", "vllm", "house", "http://10.0.0.5:8000/v1", "0.5", "1.25", "none"],
         ["-", "spare", "ollama", "spare", "http://127.0.0.1:11434/v1", "unknown", "unknown", "none"],
+        ["answer asks gpt, then house, each at most 3 times. Its last resort: an error"],
     ]
     assert "sk-secret" not in result.output
 
@@ -115,6 +116,44 @@ def test_without_a_file_there_is_nothing_to_check(check, tmp_path):
         f"holdfast.toml: there is no such file. It was looked for in {tmp_path}. "
         "Without one, `holdfast up` runs a demo.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ('models = [["gpt", "house"], "spare"]', "gpt or house, then spare, each at most 3 times. "),
+        ('models = ["gpt"]\nretries = 1', "gpt, each at most twice. "),
+        ('models = ["gpt"]\nretries = 0\non_refusal = "next"', "gpt, each once. A refusal goes to the next model. "),
+        (
+            'models = ["gpt", "house"]\nhedge = "500ms"',
+            "gpt, then house, each at most 3 times; the next one too when the first token comes after 0.5s. ",
+        ),
+        (
+            'models = ["gpt", "house"]\nhedge = true',
+            "gpt, then house, each at most 3 times; the next one too when the first token comes later than usual. ",
+        ),
+    ],
+)
+def test_it_tells_who_is_asked_after_whom(check, settings, told):
+    result = check(VALID.partition("[features")[0] + "[features.answer]\n" + settings, "--no-secrets")
+    assert result_line(result.stdout) == f"answer asks {told}Its last resort: an error"
+
+
+@pytest.mark.parametrize(
+    ("written", "told", "resort"),
+    [
+        ('{ message = "Später." }', 'the message "Später."', {"message": "Später."}),
+        ('{ file = "sorry.md" }', "the file sorry.md", {"file": "sorry.md"}),
+        ('{ object = { reply = "no" } }', 'the object {"reply": "no"}', {"object": {"reply": "no"}}),
+        ('{ function = "operator:concat" }', "the function operator:concat", {"function": "operator:concat"}),
+    ],
+)
+def test_it_tells_the_last_resort_of_each_feature(check, tmp_path, written, told, resort):
+    (tmp_path / "sorry.md").write_text("Sorry.")
+    toml = VALID + f"last_resort = {written}\n"
+    assert result_line(check(toml, "--no-secrets").stdout).endswith(f"Its last resort: {told}")
+    policies = json.loads(check(toml, "--no-secrets", "--json").stdout)["policies"]
+    assert policies == {"answer": {"retries": 2, "hedge": False, "on_refusal": "fail", "last_resort": resort}}
 
 
 def test_the_variables_that_each_prompt_needs_are_listed(check, tmp_path):

@@ -31,6 +31,13 @@ def test_the_body_says_the_same_and_has_the_last_word() -> None:
     )
 
 
+def test_how_a_call_is_treated_is_said_in_headers_or_in_the_body() -> None:
+    treated = Hints(priority="batch", on_break="reset")
+    assert read_hints({b"priority": b"batch", b"on-break": b" reset "}, None) == treated
+    assert read_hints({b"priority": b"live"}, {"priority": "batch", "on_break": "reset"}) == treated
+    assert (NO_HINTS.priority, NO_HINTS.on_break) == ("live", "fail")
+
+
 def test_an_unknown_header_is_left_alone() -> None:
     assert read_hints({b"future": b"x"}, None) == NO_HINTS
 
@@ -45,6 +52,8 @@ def test_an_unknown_header_is_left_alone() -> None:
         ({b"tags": b"web"}, None, "x-holdfast-tags"),
         ({b"session": b""}, None, "holdfast.session"),
         ({b"session": b"x" * 300}, None, "holdfast.session"),
+        ({b"priority": b"Live"}, None, "holdfast.priority"),
+        ({b"on-break": b""}, None, "holdfast.on_break"),
         ({}, [], "holdfast"),
         ({}, {"sesion": "typo"}, "holdfast.sesion"),
         ({}, {"tags": {"a": 1}}, "holdfast.tags.a"),
@@ -66,10 +75,13 @@ def test_a_wrong_hint_is_named(headers: dict[bytes, bytes], body: object, param:
         ({"tags": "page=help"}, "holdfast.tags: expected an object, got a text"),
         ({"tags": {str(n): "x" for n in range(33)}}, "holdfast: Expected `object` of length <= 32 - at `$.tags`"),
         ({"tag": {"page": "help"}}, "holdfast.tag: there is no such hint (did you mean 'tags'?)"),
-        ({"qqq": 1}, "holdfast.qqq: there is no such hint (known are session, subject, deadline_ms, tags, variables, priority, on_break)"),
+        ({"qqq": 1}, f"holdfast.qqq: there is no such hint (known are {', '.join(Hints.__struct_fields__)})"),
         ({"deadline_ms": "2s"}, 'holdfast.deadline_ms: expected milliseconds as a whole number, got "2s"'),
         ({"deadline_ms": 2.5}, "holdfast.deadline_ms: expected milliseconds as a whole number, got 2.5"),
         ({"deadline_ms": 0}, "holdfast.deadline_ms: expected a number >= 1"),
+        ({"priority": "high"}, 'holdfast.priority: expected live or batch, got "high"'),
+        ({"on_break": "restart"}, 'holdfast.on_break: expected fail or reset, got "restart"'),
+        ({"priority": 3}, "holdfast.priority: expected a text, got a number"),
         ({"variables": {"a": None}}, "holdfast.variables.a: expected a text, got null"),
     ],
 )
@@ -79,7 +91,10 @@ def test_what_is_wrong_with_a_hint_is_said_in_plain_words(body: object, message:
     assert refused.value.message == message
 
 
-@given(st.dictionaries(st.sampled_from([b"session", b"subject", b"deadline-ms", b"tags", b"x"]), st.binary()))
+NAMES = [b"session", b"subject", b"deadline-ms", b"tags", b"priority", b"on-break", b"x"]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.binary()))
 def test_whatever_the_headers_hold_they_are_hints_or_a_typed_error(headers: dict[bytes, bytes]) -> None:
     try:
         hints = read_hints(headers, None)
