@@ -10,6 +10,7 @@ COMMANDS = {
     "serve": "Start the gateway with a configuration file.",
     "check": "Validate the configuration.",
     "simulate": "Start simulated providers, with faults on demand.",
+    "drill": "Put the configuration through every fault.",
     "calls": "List, filter, tail and show the calls in the log.",
 }
 

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 SHARE_OF_WAIT = 0.01
-SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.0003, 0.03
+SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.0001, 0.03
 """How long the sockets are really waited for before a leap, in seconds: a share of it, since what is on its way over
 loopback must not be overtaken, and a long leap overtakes more."""
+TICK = 0.001
+"""Seconds below which a selector can't wait, but rounds up."""
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
@@ -53,6 +55,9 @@ class _Selector(selectors.DefaultSelector):
             return super().select(timeout)
         patience = min(max(timeout * SHARE_OF_WAIT, SHORTEST_PATIENCE), LONGEST_PATIENCE, timeout)
         until = self._loop.time() + timeout
+        if patience < TICK and not super().select(0):
+            time.sleep(patience)
+            patience = 0.0
         ready = super().select(patience)
         if not ready:
             self._loop.skipped += max(0.0, until - self._loop.time())

@@ -1,0 +1,138 @@
+"""A stage for one scene: the user's gateway, whole and on a real port, before models that are simulated."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from holdfast.app import App
+from holdfast.clock import Clock
+from holdfast.config import Configuration
+from holdfast.drill.faults import Fault
+from holdfast.drill.speeds import Speed
+from holdfast.gateway.server import Server, bind
+from holdfast.gateway.settings import FeatureSettings
+from holdfast.http.base import Timeouts
+from holdfast.log.base import LogSettings
+from holdfast.providers.base import ModelSettings
+from holdfast.providers.known import PROVIDERS
+from holdfast.providers.simulated import Script, Simulator
+from holdfast.providers.simulated.behaviour import expand
+from holdfast.providers.simulated.script import from_table
+
+REPLY = (
+    "The harbour is closed tonight, since a storm is coming in from the north – so the ferry stays where it is, moored "
+    "to the pier. The café by the lighthouse is open until ten and keeps a lamp in the window for those who wait. "
+    "Tomorrow’s first boat leaves at six, if the wind allows it."
+)
+REWORDED = (
+    "No ferry leaves any more tonight: there is a storm on its way, and it will be here within the hour. Please wait in "
+    "the café, which is warm and open until ten. If the sea has calmed down by then, boats run again from six o’clock."
+)
+CUT = 18
+"""Tokens of the answer that come before damage inside it: about a third of it."""
+NEVER = 100_000.0
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What a row of the drill calls: a feature, or a model by its own name. Times in seconds."""
+
+    name: str
+    models: tuple[str, ...]
+    deadline: float
+    timeouts: Timeouts
+    variables: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> str:
+        """The model that the faults befall."""
+        return self.models[0]
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """`url` is the gateway's; `models` are the simulated providers, one for each model."""
+
+    url: str
+    models: Mapping[str, Simulator]
+
+
+@contextlib.asynccontextmanager
+async def stage(
+    configuration: Configuration, target: Target, fault: Fault, speeds: Mapping[str, Speed], log: Path, clock: Clock
+) -> AsyncIterator[Stage]:
+    """Set the stage, and clear it away again."""
+    async with contextlib.AsyncExitStack() as stack:
+        models = {}
+        for name in target.models:
+            script = _script(configuration.config.models[name].name or name, target, fault, speeds[name], name)
+            models[name] = await stack.enter_async_context(Simulator(script, clock=clock))
+        if fault.unreachable:
+            await models[target.first].aclose()
+        app = await stack.enter_async_context(App(simulated(configuration, target, models, log), clock))
+        url = await stack.enter_async_context(_served(app))
+        yield Stage(url, models)
+
+
+@contextlib.asynccontextmanager
+async def _served(app: App) -> AsyncIterator[str]:
+    gateway, views = app.asgi()
+    server = Server(gateway, lambda: app.configuration.config.gateway, gateway.refusal, on_drain=views.drain)
+    listener = bind("127.0.0.1", 0)[0]
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    serving = asyncio.create_task(server.serve(listener))
+    try:
+        yield url
+    finally:
+        server.hurry()
+        await serving
+
+
+def simulated(
+    configuration: Configuration, target: Target, models: Mapping[str, Simulator], log: Path
+) -> Configuration:
+    """Return the configuration with simulated models under the same names, a log of its own, and no telemetry."""
+    config = configuration.config
+    replaced = {name: _model(config.models[name], simulator) for name, simulator in models.items()}
+    features = {name: _feature(feature) for name, feature in config.features.items() if name == target.name}
+    own = msgspec.structs.replace(
+        config,
+        models=replaced,
+        features=features,
+        gateway=msgspec.structs.replace(config.gateway, store="metadata"),
+        log=LogSettings(path=str(log), flush_ms=1),
+        telemetry=None,
+    )
+    return msgspec.structs.replace(configuration, config=own)
+
+
+def _model(settings: ModelSettings, simulator: Simulator) -> ModelSettings:
+    """Return a model at another address: no key, no header and no proxy of the user's is needed there."""
+    wire = PROVIDERS[settings.provider].wire
+    return msgspec.structs.replace(settings, base_url=simulator.url(wire), api_key=None, headers={}, proxy=None)
+
+
+def _feature(settings: FeatureSettings) -> FeatureSettings:
+    return msgspec.structs.replace(settings, store="metadata", rollout=1.0, enabled=True)
+
+
+def _script(served: str, target: Target, fault: Fault, speed: Speed, name: str) -> Script:
+    """Return what the provider of one model does."""
+    struck = fault.everywhere or name == target.first
+    gap = min(target.timeouts.idle * 1.5, target.deadline)
+    places = {"cut": str(CUT), "late": _ms(speed.first_token * 10), "gap": _ms(gap), "never": _ms(NEVER)}
+    table: dict[str, Any] = {
+        "text": REWORDED if fault.reworded and name != target.first else REPLY,
+        "ttft": _ms(speed.first_token),
+        "tps": speed.tokens_per_second,
+    }
+    table |= expand((fault.damage if struck else fault.others).format_map(places))
+    if struck:
+        table |= {"steps": fault.steps, "rounds": fault.rounds}
+    return from_table({"models": {served: table}}, "drill")
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3f}ms"
