@@ -165,10 +165,11 @@ def expand(suffix: str) -> dict[str, Any]:
 
 def _unknown(key: str) -> str:
     known = sorted([*PLAIN, *FAULTS, *DETAILS])
-    return f'there is no "{key}"{_did_you_mean(key, known)}; there are {", ".join(known)}'
+    return f'there is no "{key}"{did_you_mean(key, known)}; there are {", ".join(known)}'
 
 
-def _did_you_mean(word: str, words: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Return a hint at the word that is meant, empty when none is near."""
     near = difflib.get_close_matches(word, list(words), n=1)
     return f' (did you mean "{near[0]}"?)' if near else ""
 
@@ -177,7 +178,7 @@ def wrong_name(name: str) -> str | None:
     """Return what is wrong with a model's name where no script says what it stands for, None if it is right."""
     base, suffix = split_name(name)
     if base.startswith("sim-") and base not in PRESETS:
-        hint = _did_you_mean(base, PRESETS)
+        hint = did_you_mean(base, PRESETS)
         return f'there is no simulated model "{base}"{hint}; there are {", ".join(PRESETS)}; or choose another name'
     try:
         overlay(Behaviour(), suffix)

@@ -8,7 +8,6 @@ text  = "Yes."
 steps = ["status=429,retry_after=2", "cut=1,repeat=3", "status=503,lasts=60s"]
 """
 
-import difflib
 import math
 import random
 import tomllib
@@ -25,6 +24,7 @@ from holdfast.providers.simulated.behaviour import (
     Behaviour,
     Model,
     Step,
+    did_you_mean,
     merge,
     overlay,
     read_value,
@@ -142,9 +142,9 @@ def _convert(type_: type[S], layers: list[Any], key: str, place: str, problems: 
         unknown = sorted(set(fields) - set(type_.__struct_fields__))
         if not unknown:
             return msgspec.convert(fields, type_, strict=False, dec_hook=read_value)
-        problems += [
-            Problem(file=place, line=0, key=_join(key, name), message=_no_such_key(name, type_)) for name in unknown
-        ]
+        for name in unknown:
+            message = "there is no such key" + did_you_mean(name, type_.__struct_fields__)
+            problems.append(Problem(file=place, line=0, key=_join(key, name), message=message))
     except msgspec.ValidationError as error:
         where, _, what = readable(error).rpartition(": ") if " - at `$" in str(error) else ("", "", str(error))
         problems.append(Problem(file=place, line=0, key=_join(key, where), message=what))
@@ -155,11 +155,6 @@ def _convert(type_: type[S], layers: list[Any], key: str, place: str, problems: 
 
 def _join(*keys: str) -> str:
     return ".".join([key for key in keys if key])
-
-
-def _no_such_key(name: str, type_: type[Settings]) -> str:
-    near = difflib.get_close_matches(name, type_.__struct_fields__, 1)
-    return "there is no such key" + (f" (did you mean {near[0]}?)" if near else "")
 
 
 def _relative(behaviour: B, base: Path | None) -> B:

@@ -35,7 +35,7 @@ class Simulation:
     """Simulated providers, asked and understood over one wire."""
 
     def __init__(self, wire: str, name: str, script: Any = None, clock: Clock | None = None) -> None:
-        self.clock = clock or TestClock()
+        self.clock = clock or ManualClock()
         self.providers = Providers(from_table(script or {}), self.clock, Recorder(100))
         self.upstream = UPSTREAMS[wire](Endpoint(model=name, base_url=BASES[wire], prefill=True))
         self.record: Record | None = None
@@ -67,9 +67,7 @@ class Simulation:
         return self.record.faults
 
 
-class TestClock:
-    __test__ = False
-
+class ManualClock:
     def __init__(self) -> None:
         self.time = 1000.0
 
@@ -113,7 +111,7 @@ def test_a_new_script_counts_anew():
 
 @WIRES
 def test_a_model_that_flaps_is_down_and_up_by_the_clock(wire):
-    clock = TestClock()
+    clock = ManualClock()
     simulation = Simulation(wire, "gpt:status=503,down=5s,up=10s", clock=clock)
     down = []
     for second in range(31):
@@ -197,6 +195,14 @@ def test_a_model_that_refuses_a_prefill_is_understood(wire, stream):
 )
 def test_a_prefill_is_continued_repeated_or_ignored(wire, stream, prefill, answer):
     assert Simulation(wire, f"gpt:prefill={prefill}").ask(said="one two", stream=stream) == answer
+
+
+@pytest.mark.parametrize("quirk", ["prefix", "partial", "continue_final_message"])
+def test_a_prefill_is_understood_in_the_words_of_every_server_of_the_openai_wire(quirk):
+    simulation = Simulation("openai", "gpt")
+    endpoint = Endpoint(model="gpt", base_url=BASES["openai"], prefill=True, quirks=frozenset({quirk}))
+    simulation.upstream = OpenAIUpstream(endpoint)
+    assert simulation.ask(said="one two") == " three four five"
 
 
 @WIRES
