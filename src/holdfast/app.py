@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -13,6 +12,7 @@ from holdfast.errors import ConfigError, Problem
 from holdfast.gateway import last_resort
 from holdfast.gateway.asgi import CallRoute, Gateway
 from holdfast.gateway.catalog import Catalog, Feature, Model
+from holdfast.gateway.health import Register
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.prompt import Prompt
 from holdfast.gateway.settings import FeatureSettings
@@ -31,6 +31,7 @@ from holdfast.providers.google import GoogleUpstream
 from holdfast.providers.known import PROVIDERS, price_provider, resolve
 from holdfast.providers.openai import OpenAISurface, OpenAIUpstream
 from holdfast.providers.prices import Price
+from holdfast.state.board import Board
 
 if TYPE_CHECKING:
     from holdfast.providers.simulated import Simulator
@@ -45,6 +46,7 @@ UPSTREAMS: Final[Mapping[Wire, type[Upstream]]] = {
 class App:
     """The gateway of one process: everything put together from a configuration, until it is closed.
 
+    `board` is shared with the other workers, if there are any.
     Entering it opens the log and starts what the configuration needs; what fails half-way leaves nothing open.
 
     Raises:
@@ -52,9 +54,10 @@ class App:
         ConfigError: a secret can't be used, or the extra for spans and metrics is not installed.
     """
 
-    def __init__(self, configuration: Configuration, clock: Clock | None = None) -> None:
+    def __init__(self, configuration: Configuration, clock: Clock | None = None, board: Board | None = None) -> None:
         self.configuration = configuration
         self._clock = clock or SystemClock()
+        self._register = Register(board or Board.create(None, 1), self._clock)
         self.new_id = UlidFactory(self._clock)
         self._path = configuration.base / configuration.config.log.path
         self._transports = _Transports()
@@ -68,6 +71,7 @@ class App:
             opened.push_async_callback(self._transports.aclose)
             catalog = await self._catalog(self.configuration)
             self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock)
+            self._register.keep({name: model.health for name, model in catalog.models.items()})
             self.writer.append(self.configuration.snapshot())
             self._open = opened.pop_all()
         return self
@@ -97,6 +101,7 @@ class App:
         self.configuration = configuration
         self.writer.append(configuration.snapshot())
         self.pipeline.catalog = catalog
+        self._register.keep({name: model.health for name, model in catalog.models.items()})
 
     def asgi(self) -> tuple[Gateway, Views]:
         """Return the HTTP front end, and its pages."""
@@ -112,12 +117,11 @@ class App:
     async def _catalog(self, configuration: Configuration) -> Catalog:
         config = configuration.config
         named = {name: (price_provider(model), model.name or name) for name, model in config.models.items()}
-        wanted = [named[name] for name, model in config.models.items() if model.price is None]
+        wanted = [named[name] for name, model in config.models.items() if model.price is None or model.context is None]
         listed = await asyncio.to_thread(prices.find, wanted, self._path.parent / "prices.json")
         models = {}
         for name, settings in config.models.items():
-            price = listed.get(named[name]) if settings.price is None else Price.of(settings.price)
-            models[name] = await self._model(name, settings, price, configuration.base)
+            models[name] = await self._model(name, settings, listed.get(named[name]), configuration)
         gateway = config.gateway
         direct = {
             name: Feature(
@@ -130,14 +134,16 @@ class App:
             for name, model in models.items()
         }
         features = await asyncio.to_thread(_features, configuration, models)  # which may import functions
-        return Catalog(config=configuration.hash, settings=gateway, features=features | direct)
+        return Catalog(config=configuration.hash, settings=gateway, features=features | direct, models=models)
 
-    async def _model(self, name: str, settings: ModelSettings, price: Price | None, base: Path) -> Model:
+    async def _model(
+        self, name: str, settings: ModelSettings, listed: Price | None, configuration: Configuration
+    ) -> Model:
         wire = PROVIDERS[settings.provider].wire
         started = settings.provider == "simulated" and settings.base_url is None
         address = (await self._simulated()).url(wire) if started else None
         try:
-            endpoint = resolve(name, settings, base, address)
+            endpoint = resolve(name, settings, configuration.base, address)
         except ValueError as error:
             raise ConfigError([Problem(str(self.configuration.path), 0, f"models.{name}", str(error))]) from error
         return Model(
@@ -146,7 +152,9 @@ class App:
             upstream=UPSTREAMS[wire](endpoint),
             transport=self._transports.to(settings.proxy),
             timeouts=settings.timeouts,
-            price=price,
+            price=listed if settings.price is None else Price.of(settings.price),
+            context=settings.context or (None if listed is None else listed.context),
+            health=self._register.health(name, settings, configuration.config.gateway),
         )
 
     async def _simulated(self) -> "Simulator":

@@ -24,6 +24,7 @@ from holdfast.config import Configuration, Reloader, parse
 from holdfast.errors import ConfigError, HoldfastError, LogError
 from holdfast.gateway.server import BACKLOG, Server
 from holdfast.gateway.views import Views
+from holdfast.state.board import Board
 
 WATCH_SECONDS = 1.0
 YOUNG_SECONDS = 5.0
@@ -50,14 +51,19 @@ def serve(configuration: Configuration, listeners: Sequence[socket.socket], relo
     Several sockets are served by a worker each. SIGHUP reloads the configuration at once.
 
     Raises:
-        LogError: the log can't be opened, or, with one worker, events could not be recorded in the end.
+        LogError: the log can't be opened, or what the workers share not be made beside it, or, with one worker, events
+            could not be recorded in the end.
         ConfigError: something that the configuration needs is not there.
     """
     if len(listeners) == 1:
         uvloop.run(_serve(configuration, listeners[0], functools.partial(_follow_files, reloader=reloader)))
         return 0
     uvloop.run(_rehearse(configuration))
-    return _Supervisor(configuration, listeners, reloader).run()
+    board = _board(configuration, len(listeners))
+    try:
+        return _Supervisor(configuration, listeners, reloader, board).run()
+    finally:
+        board.close()
 
 
 async def _rehearse(configuration: Configuration) -> None:
@@ -66,8 +72,10 @@ async def _rehearse(configuration: Configuration) -> None:
         pass
 
 
-async def _serve(configuration: Configuration, listener: socket.socket, follow: Follow) -> None:
-    async with App(configuration) as app:
+async def _serve(
+    configuration: Configuration, listener: socket.socket, follow: Follow, board: Board | None = None
+) -> None:
+    async with App(configuration, board=board) as app:
         gateway, views = app.asgi()
         gc.collect()
         gc.freeze()  # what is here now stays, and calls make no cycles: collecting often would find nothing
@@ -79,6 +87,14 @@ async def _serve(configuration: Configuration, listener: socket.socket, follow: 
             await server.serve(listener)
         finally:
             following.cancel()
+
+
+def _board(configuration: Configuration, workers: int) -> Board:
+    path = (configuration.base / configuration.config.log.path).with_name("workers")
+    try:
+        return Board.create(path, workers)
+    except OSError as error:
+        raise LogError(f"{path.parent}: what workers share can't be made there: {error.strerror or error}.") from error
 
 
 async def _take(app: App, configuration: Configuration) -> str | None:
@@ -201,26 +217,42 @@ def log_to_stderr(form: str) -> None:
     logging.getLogger("holdfast").setLevel(logging.INFO)
 
 
-def _work(news: News, base: Path, listener: socket.socket, pipe: Connection) -> None:
+def _joined(path: Path, number: int) -> Board | None:
+    """Return the board of the gateway. Without it a worker still serves."""
+    try:
+        return Board.join(path, number)
+    except (OSError, ValueError) as error:
+        logger.error("This worker shares nothing with the others, breakers and limits are its own: %s", error)
+        return None
+
+
+def _work(news: News, base: Path, listener: socket.socket, pipe: Connection, board: Path, number: int) -> None:
     log_to_stderr(f"%(levelname)s [{os.getpid()}] %(message)s")
     files, at_us = news
     try:
         configuration = parse(files, base=base, at_us=at_us)
-        uvloop.run(_serve(configuration, listener, functools.partial(_follow_pipe, pipe=pipe)))
+        uvloop.run(_serve(configuration, listener, functools.partial(_follow_pipe, pipe=pipe), _joined(board, number)))
     except (LogError, ConfigError) as error:
         logger.error("%s", error.message)
         raise SystemExit(1) from error
 
 
 class _Worker:
-    """A process, started anew. `failures` says how many died young in its place, one after the other."""
+    """A process, started anew. `number` is its slot on the board, free of what was counted there before. `failures`
+    says how many died young in its place, one after the other.
+    """
 
-    def __init__(self, configuration: Configuration, listener: socket.socket, failures: int = 0) -> None:
+    def __init__(
+        self, configuration: Configuration, listener: socket.socket, board: Board, number: int, failures: int = 0
+    ) -> None:
         self._listener = listener
+        self._board, self._number = board, number
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         news = (dict(configuration.files), configuration.at_us)
-        self.process: BaseProcess = context.Process(target=_work, args=(news, configuration.base, listener, far_end))
+        self.process: BaseProcess = context.Process(
+            target=_work, args=(news, configuration.base, listener, far_end, board.path, number)
+        )
         multiprocessing.resource_tracker.ensure_running()  # it would undo the mask
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is the supervisor's to act on
         try:
@@ -249,13 +281,14 @@ class _Worker:
             os.kill(self.process.pid, number)
 
     def bury(self, now: float) -> float:
-        """Settle when it is to be replaced.
+        """Settle when it is to be replaced, and let the others forget what it was doing.
 
         Connections that wait on its socket are for the next one. If that is not to come at once, the others get them.
         """
         self._failures = self._failures + 1 if now - self._started < YOUNG_SECONDS else 0
         pause = min(FIRST_PAUSE * 2 ** (self._failures - 2), LAST_PAUSE) if self._failures > 1 else 0.0
         self.pipe.close()
+        self._board.clear_slot(self._number)
         if pause:
             self._listener.shutdown(socket.SHUT_RDWR)
         when = f"in {pause:g} s" if pause else "at once"
@@ -265,16 +298,21 @@ class _Worker:
     def replaced(self, configuration: Configuration) -> "_Worker":
         """Start another in its place. Raises OSError."""
         self._listener.listen(BACKLOG)
-        return _Worker(configuration, self._listener, self._failures)
+        return _Worker(configuration, self._listener, self._board, self._number, self._failures)
 
 
 class _Supervisor:
     def __init__(
-        self, configuration: Configuration, listeners: Sequence[socket.socket], reloader: Reloader | None
+        self,
+        configuration: Configuration,
+        listeners: Sequence[socket.socket],
+        reloader: Reloader | None,
+        board: Board,
     ) -> None:
         self._running = self._configuration = configuration
         self._listeners = listeners
         self._reloader = reloader
+        self._board = board
         self._wrong = ""
         """What is wrong with the files."""
         self._workers: list[_Worker] = []
@@ -283,7 +321,10 @@ class _Supervisor:
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, lambda number, _: self._waker.send(bytes([number])))
-        self._workers = [_Worker(self._configuration, listener) for listener in self._listeners]
+        self._workers = [
+            _Worker(self._configuration, listener, self._board, number)
+            for number, listener in enumerate(self._listeners)
+        ]
         while not (heard := self._wait(self._alive(), WATCH_SECONDS)) - {signal.SIGHUP}:
             self._replace_dead()
             self._reload(force=signal.SIGHUP in heard)

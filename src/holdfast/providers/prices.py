@@ -36,7 +36,7 @@ NamedModel = tuple[str | None, str]
 """A model by the price list's id of its provider (None: not in the list) and the provider's name for it."""
 
 _DAY = 86_400
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 _log = logging.getLogger(__name__)
 
 
@@ -142,12 +142,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a model costs. Of the `changes`, the last that holds replaces everything else."""
+    """What a model costs. Of the `changes`, the last that holds replaces all else of it."""
 
     rates: Rates
     tiers: tuple[Tier, ...] = ()
     """In rising order."""
     changes: tuple[Change, ...] = ()
+    context: int | None = None
+    """What the list tells of the model beside: the tokens that it takes, prompt and answer together."""
 
     @classmethod
     def of(cls, settings: PriceSettings) -> Self:
@@ -261,13 +263,15 @@ def list_price(provider: str, name: str, today: date) -> Price | None:
         _, model = get_snapshot().find_provider_model(name, None, provider, None)
     except LookupError:
         return None
-    if not isinstance(model.prices, list):
-        return _price(model.prices)
-    base, *later = _in_force(model.prices, today)
-    price, changes = _price(base.prices), [_change(conditional) for conditional in later]
+    if isinstance(model.prices, list):
+        base, *later = _in_force(model.prices, today)
+        price, changes = _price(base.prices), [_change(conditional) for conditional in later]
+    else:
+        price, changes = _price(model.prices), []
     if price is None or None in changes:
         return None
-    return msgspec.structs.replace(price, changes=tuple(change for change in changes if change))
+    changing = tuple(change for change in changes if change)
+    return msgspec.structs.replace(price, changes=changing, context=model.context_window)
 
 
 def _in_force(prices: "list[ConditionalPrice]", today: date) -> "list[ConditionalPrice]":
