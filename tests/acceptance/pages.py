@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from holdfast.config import load
+from holdfast.config.files import read
+from holdfast.config.load import build
 from holdfast.errors import ConfigError
 from holdfast.providers.known import PROVIDERS
 from holdfast.providers.simulated import RunningSimulator
@@ -108,14 +109,15 @@ def _check_toml(block: Block) -> None:
     completed = _completed(block.text)
     with tempfile.TemporaryDirectory() as directory:
         for feature in tomllib.loads(completed).get("features", {}).values():
-            if "prompt" in feature:
-                prompt = Path(directory, feature["prompt"])
-                prompt.parent.mkdir(parents=True, exist_ok=True)
-                prompt.write_text("Answer.")
+            for name in (feature.get("prompt"), feature.get("last_resort", {}).get("file")):
+                if name is not None:
+                    named = Path(directory, name)
+                    named.parent.mkdir(parents=True, exist_ok=True)
+                    named.write_text('"Answer."')
         file = Path(directory, "holdfast.toml")
         file.write_text(completed)
         try:
-            load(file, resolve_secrets=False)  # what `holdfast check --no-secrets` does, without looking prices up
+            build(read(file), at_us=0, resolve_secrets=False, find_functions=False)  # those come in blocks of their own
         except ConfigError as error:
             raise AssertionError(f"{block.place}: {error}") from error
 
@@ -124,7 +126,8 @@ def _completed(text: str) -> str:
     """Return a part of a `holdfast.toml` with the models that it leaves out."""
     table = tomllib.loads(text)
     models = table.get("models", {})
-    named = [model for feature in table.get("features", {}).values() for model in feature.get("models", ())]
+    entries = [entry for feature in table.get("features", {}).values() for entry in feature.get("models", ())]
+    named = [model for entry in entries for model in (entry if isinstance(entry, list) else [entry])]
     missing = [model for model in dict.fromkeys(named) if model not in models]
     if not models and not missing:
         missing = ["demo"]
