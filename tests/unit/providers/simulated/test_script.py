@@ -154,9 +154,9 @@ def test_a_script_can_be_built_of_values():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"sed": 1}, r"script: sed: there is no such key \(did you mean "seed"\?\)"),
+        ({"sed": 1}, r'script: sed: there is no such key \(did you mean "seed"\?\)'),
         ({"models": []}, "script: models: Expected `object`"),
-        ({"models": {"gpt": {"tsp": 5}}}, r"models.gpt.tsp: there is no such key \(did you mean "tps"\?\)"),
+        ({"models": {"gpt": {"tsp": 5}}}, r'models.gpt.tsp: there is no such key \(did you mean "tps"\?\)'),
         ({"models": {"gpt": "tsp=5"}}, 'models.gpt: there is no "tsp"'),
         ({"models": {"gpt": 5}}, "models.gpt: expected a table or text"),
         ({"models": {"gpt": {"steps": "cut=1"}}}, "models.gpt.steps: expected a list"),
