@@ -1,18 +1,27 @@
-"""`/metrics`: the totals of the log in the Prometheus text format, so that every worker tells the same."""
+"""`/metrics`: the totals of the log and the health of models, in the Prometheus text format.
 
-from collections.abc import Iterable, Mapping, Sequence
+Nearly all is the same in every worker.
+"""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from holdfast.gateway.health import Health
 from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Total
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 def render(
-    totals: Sequence[Total], attempts: Sequence[AttemptTotal], queue: int, *, reload_failed: bool = False
+    totals: Sequence[Total],
+    attempts: Sequence[AttemptTotal],
+    queue: int,
+    healths: Mapping[str, Health],
+    *,
+    reload_failed: bool = False,
 ) -> bytes:
     """Return the page. `queue` is how many calls of the worker that answers still wait for the disk."""
     lines: list[str] = []
-    for name, kind, help, samples in (
+    series: list[_Series] = [
         ("holdfast_calls_total", "counter", "Calls by outcome.", _counts(totals, "calls")),
         ("holdfast_attempts_total", "counter", "Requests to models, by their error.", _attempts(attempts)),
         (
@@ -32,10 +41,35 @@ def render(
             "1 while the configuration in force is older than its files, because those are wrong.",
             [("", int(reload_failed))],
         ),
-    ):
+        *_healths(healths),
+    ]
+    for name, kind, help, samples in series:
         lines += [f"# HELP {name} {help}", f"# TYPE {name} {kind}"]
         lines += [f"{name}{labels} {value}" for labels, value in samples]
     return ("\n".join(lines) + "\n").encode()
+
+
+_Series = tuple[str, str, str, list[tuple[str, object]]]
+
+
+def _healths(healths: Mapping[str, Health]) -> list[_Series]:
+    def series(name: str, kind: str, help: str, value: Callable[[Health], int]) -> _Series:
+        return name, kind, help, [(_set({"model": model}), value(health)) for model, health in healths.items()]
+
+    return [
+        series("holdfast_model_down", "gauge", "1 while the breaker is open.", lambda one: int(one.breaker.open)),
+        series("holdfast_model_attempts", "gauge", "Attempts under way.", Health.outstanding),
+        series(
+            "holdfast_probes_total", "counter", "Attempts on models known to be down.", lambda one: one.breaker.probes
+        ),
+        series("holdfast_retries_total", "counter", "Attempts that tried a model again.", lambda one: one.retried),
+        series(
+            "holdfast_hedges_total",
+            "counter",
+            "Attempts on others, as it was late.",
+            lambda one: one.hedged,
+        ),
+    ]
 
 
 def _labels(total: Total, **more: str) -> str:

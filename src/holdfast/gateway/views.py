@@ -72,10 +72,11 @@ class Views:
         return _json({"status": "ready", "config": self._pipeline.catalog.config} | failed)
 
     async def metrics(self, query: Query) -> Page:
-        """The totals, for Prometheus."""
+        """The totals and the health of models, for Prometheus."""
         totals, attempts = await asyncio.to_thread(lambda: (self._log.totals(), self._log.attempt_totals()))
         queue, failed = len(self._pipeline.log), self.reload_error is not None
-        return Page(metrics.render(totals, attempts, queue, reload_failed=failed), metrics.CONTENT_TYPE)
+        healths = {name: model.health for name, model in self._pipeline.catalog.models.items()}
+        return Page(metrics.render(totals, attempts, queue, healths, reload_failed=failed), metrics.CONTENT_TYPE)
 
     async def openapi(self, query: Query) -> Page:
         """Every route, for machines."""

@@ -57,7 +57,7 @@ def test_every_hint_and_every_field_of_the_summary_is_documented(field):
 
 
 def test_every_metric_is_documented():
-    metrics = re.findall(rb"# TYPE (\S+) (\S+)", render([], [], 0))
+    metrics = re.findall(rb"# TYPE (\S+) (\S+)", render([], [], 0, {}))
     page = _page("how-to/observe.md")
     assert [name for name, kind in metrics if f"| `{name.decode()}` | {kind.decode()} |" not in page] == []
 

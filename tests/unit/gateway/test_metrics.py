@@ -1,10 +1,15 @@
+from holdfast.clock import SystemClock
+from holdfast.gateway.health import Register
 from holdfast.gateway.metrics import render
+from holdfast.gateway.settings import GatewaySettings
 from holdfast.log.memory import MemoryLog
+from holdfast.providers.base import ModelSettings
+from holdfast.state.board import Board
 from log_samples import ATTEMPT, FAILED, make_call
 
 
 def lines(log: MemoryLog) -> list[str]:
-    return render(log.totals(), log.attempt_totals(), 0).decode().splitlines()
+    return render(log.totals(), log.attempt_totals(), 0, {}).decode().splitlines()
 
 
 def test_attempts_are_told_by_the_model_that_was_tried_and_not_by_the_one_that_answered():
@@ -25,3 +30,28 @@ def test_a_name_can_not_end_its_label():
     log = MemoryLog()
     log.append([make_call(1, name='a"} 1\n\\')])
     assert 'holdfast_calls_total{name="a\\"} 1\\n\\\\",model="gpt",outcome="answered",error=""} 1' in lines(log)
+
+
+def test_the_health_of_each_model_is_told_over_all_workers():
+    register = Register(Board.create(None, 1), SystemClock())
+    healths = {name: register.health(name, ModelSettings(provider="openai"), GatewaySettings()) for name in "ab"}
+    down = healths["b"]
+    for _ in range(5):
+        down.breaker.failed()
+    down.begin()
+    assert down.retry()
+    assert down.hedge()
+    assert down.hedge()
+    page = render([], [], 0, healths).decode().splitlines()
+    assert [line for line in page if "model=" in line] == [
+        'holdfast_model_down{model="a"} 0',
+        'holdfast_model_down{model="b"} 1',
+        'holdfast_model_attempts{model="a"} 0',
+        'holdfast_model_attempts{model="b"} 1',
+        'holdfast_probes_total{model="a"} 0',
+        'holdfast_probes_total{model="b"} 0',
+        'holdfast_retries_total{model="a"} 0',
+        'holdfast_retries_total{model="b"} 1',
+        'holdfast_hedges_total{model="a"} 0',
+        'holdfast_hedges_total{model="b"} 2',
+    ]
