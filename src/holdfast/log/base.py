@@ -21,7 +21,7 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     """With "async", what is younger may be lost in a crash."""
     queue: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     """Calls that may wait for the disk before the gateway takes no new ones."""
-    queue_bytes: Size = Size(64_000_000)
+    queue_bytes: Size = Size(64 * 2**20)
     """The same for the text of their requests and replies."""
 
 

@@ -20,8 +20,9 @@ APPLICATION_ID = 0x484F4C44
 BUSY_MS = 2_000
 """How long to wait for another process that is writing."""
 _OPEN_SECONDS = 15.0
-_PAGE_BYTES = 16_384
+_PAGE_BYTES = 4_096
 _CHECKPOINT_PAGES = 1_000
+"""4 MB: a checkpoint takes some milliseconds, in which the event loop may have to share the processor with it."""
 _JOURNAL_BYTES = 64 * 2**20
 _SYNCHRONOUS = {"sync": "FULL", "async": "NORMAL"}
 

@@ -71,7 +71,7 @@ class SqliteLog:
             prepared = self._recorder.prepare(calls, pause)
             with self._writing() as db:
                 self._recorder.record(db, prepared, pause, as_is)
-                self._finish(db, calls, batch, as_is)
+                self._finish(db, calls, batch, pause, as_is)
 
     def _append_new(self, batch: Sequence[AnyEvent], pause: Pause) -> None:
         """Append what is not there yet, each value as near as the database can hold it."""
@@ -80,17 +80,24 @@ class SqliteLog:
             known = {row["id"] for row in db.execute(_IDS, (rows.json_text([call.id for call in calls]),))}
             new = list({call.id: call for call in reversed(calls) if call.id not in known}.values())[::-1]
             self._recorder.record(db, self._recorder.prepare(new, pause), pause, rows.storable)
-            self._finish(db, new, batch, rows.storable)
+            self._finish(db, new, batch, pause, rows.storable)
 
     def _finish(
-        self, db: sqlite3.Connection, calls: Sequence[Call], batch: Sequence[AnyEvent], storable: Storable
+        self,
+        db: sqlite3.Connection,
+        calls: Sequence[Call],
+        batch: Sequence[AnyEvent],
+        pause: Pause,
+        storable: Storable,
     ) -> None:
         """Count the calls that were recorded, and record what else is in the batch."""
+        pause()
         count(db, calls, storable)
         for event in batch:
             if isinstance(event, Correction):
                 self._recorder.correct(db, event, storable)
         insert_snapshots(db, [event for event in batch if isinstance(event, Snapshot)], storable)
+        pause()  # the commit comes
 
     def erase(self, subject: str) -> int:
         """Delete every call of a subject (its keyed hash) and return how many there were; no trace stays in the file.

@@ -18,8 +18,10 @@ BATCH = 256
 """Events a transaction, and how many may gather before the thread is woken early."""
 TYPICAL_BYTES = 1_000
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
-_BREATH = 0.0002
-"""Between two pieces of work, so that the event loop gets the processor where both share one."""
+_STRETCH, _REST = 0.0002, 0.0002
+"""Seconds of work after which the thread rests, and for how long: the event loop may have to share its processor."""
+_PRESSING = 32
+"""How many events that came meanwhile let it work on without a rest."""
 _logger = logging.getLogger(__name__)
 
 
@@ -63,6 +65,8 @@ class LogWriter:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._until = 0.0
+        self._rested = 0.0
+        """When the thread rested last, in seconds of its work."""
         self._thread = threading.Thread(target=self._run, name="holdfast-log", daemon=True)
         self._thread.start()
 
@@ -177,9 +181,12 @@ class LogWriter:
             self._closing.wait(pause)
 
     def _rest(self) -> None:
-        """Leave the processor to the loop for a moment, unless so much waits that the log would fall behind."""
-        if len(self._queue) < BATCH and not self._closing.is_set():
-            time.sleep(_BREATH)
+        """Leave the processor to the loop for a moment, unless the log would fall behind."""
+        if len(self._queue) >= _PRESSING or self._closing.is_set():
+            return
+        if time.thread_time() - self._rested >= _STRETCH:
+            time.sleep(_REST)
+            self._rested = time.thread_time()
 
     def _record(self, batch: Sequence[Queued]) -> bool:
         events = [event for event, _ in batch]

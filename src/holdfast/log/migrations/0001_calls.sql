@@ -23,7 +23,7 @@ CREATE TABLE call_rows (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order of recording; never used again after an erasure
     profile INTEGER NOT NULL,  -- profiles.number
     block INTEGER,  -- body_blocks.number
-    place INTEGER,  -- the line in the block, from 0
+    place INTEGER,  -- in the block, from 0
     id TEXT NOT NULL,
     at_us INTEGER NOT NULL,
     duration_us INTEGER NOT NULL,
@@ -107,8 +107,8 @@ JOIN call_rows AS c ON c.seq = o.call;
 
 CREATE TABLE body_blocks (  -- the bodies of calls of one subject, or of none
     number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again after an erasure
-    codec TEXT NOT NULL,  -- how `data` is packed: "zstd"
-    data BLOB NOT NULL  -- lines of JSON, [request, reply] for each call
+    codec TEXT NOT NULL,  -- how `data` is packed: "msgpack+zstd"
+    data BLOB NOT NULL  -- a list of [request, reply], one for each call
 );
 
 CREATE TABLE snapshots (
