@@ -21,12 +21,19 @@ from holdfast.errors import ConfigError, HoldfastError
 if TYPE_CHECKING:
     from holdfast.config import Configuration
     from holdfast.drill.faults import Fault
-    from holdfast.drill.run import Drill, Row, Target
+    from holdfast.drill.run import Drill, Row
+    from holdfast.drill.stage import Target
 
 FILE = Path("holdfast.toml")
 INVALID = 2
 INTERRUPTED = 130
-COLOURS = {"answered": "green", "last_resort": "yellow", "error": "red", "cancelled": "green", "broken": "bold white on red"}
+COLOURS = {
+    "answered": "green",
+    "last_resort": "yellow",
+    "error": "red",
+    "cancelled": "green",
+    "broken": "bold white on red",
+}
 
 Pair = Sequence["Row"]
 """The rows of one feature under one fault: not streamed and streamed, or one of them."""
@@ -46,9 +53,11 @@ Pair = Sequence["Row"]
     type=click.Choice(["broken", "error", "last_resort"]),
     default="broken",
     show_default=True,
-    help="What makes it exit with 1: a broken promise, also an error where an answer was possible, or also a last resort.",
+    help="What exits with 1: a broken promise; also an error where an answer was possible; also a last resort there.",
 )
-@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with timelines.")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with timelines."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--list", "listing", is_flag=True, help="List the faults instead.")
 def command(
@@ -107,7 +116,9 @@ def _drill(
 ) -> "Drill":
     from holdfast.drill.run import run, scenes
 
-    logging.getLogger("holdfast").setLevel(logging.ERROR)  # faults are what this is about; bugs are told
+    logger = logging.getLogger("holdfast")
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # faults are what this is about, and only bugs are told
     try:
         with _progress(len(scenes(targets, faults))) as advance:
             printer = _Printer(targets, faults, advance, quiet=quiet)
@@ -118,6 +129,8 @@ def _drill(
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         raise SystemExit(INTERRUPTED) from None
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
@@ -249,5 +262,7 @@ def _list(faults: Sequence["Fault"], as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode([{"name": fault.name, "about": fault.about} for fault in faults]))
         return
-    table = Table([(Column["Fault"]("fault", lambda fault: fault.name), Column["Fault"]("", lambda fault: fault.about))])
+    table = Table(
+        [(Column["Fault"]("fault", lambda fault: fault.name), Column["Fault"]("", lambda fault: fault.about))]
+    )
     table.print(console(), faults)

@@ -1,7 +1,7 @@
 """A row of the drill as a drawing: the attempts of a call as bars on a time axis with what its caller received below,
 or many calls as points. Inline SVG, coloured by the classes of `page.css`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from holdfast.drill.report import duration
@@ -11,7 +11,9 @@ from holdfast.events import Attempt
 WIDTH = 440.0
 LANE = 36.0
 BAR = 10.0
-AXIS = 30.0
+AXIS = 38.0
+HEARD_SECONDS = 0.02
+"""How much later than a model has said something its caller may have heard it."""
 NEAR = 1.5
 """A deadline is drawn to scale while it makes the axis no longer than this many times."""
 STEPS = (1, 2, 5)
@@ -36,10 +38,10 @@ def draw(row: Row) -> str:
 def _timeline(row: Row) -> str:
     run = row.shown
     axis = _Axis(max(_length(run), 0.001), row.deadline)
-    lanes = [*[_lane(attempt, axis) for attempt in run.attempts], _received(run, axis)]
+    lanes = [*[_lane(attempt, run, axis) for attempt in run.attempts], _received(run, axis)]
     height = LANE * len(lanes) + AXIS
     body = [f'<g transform="translate(0 {LANE * place:g})">{lane}</g>' for place, lane in enumerate(lanes)]
-    return _svg(height, _told(row), [*axis.grid(height - AXIS), *body, *axis.deadline(height - AXIS)])
+    return _svg(height, _told(row), [*axis.grid(height - AXIS), *body, *axis.deadline(len(lanes))])
 
 
 def _length(run: Run) -> float:
@@ -67,15 +69,15 @@ class _Axis:
             label = _number(tick * step)
             yield f'<text class="quiet" x="{x:.1f}" y="{height + 15:g}" text-anchor="{anchor}">{label}</text>'
 
-    def deadline(self, height: float) -> Iterator[str]:
-        """Draw the deadline, or say that it is further away."""
-        told = f"deadline {duration(self._deadline)}"
+    def deadline(self, lanes: int) -> Iterator[str]:
+        """Draw the deadline beside the words of the lanes, or say that it is further away."""
+        told = f"deadline {duration(self._deadline)}" + ("" if self._near else " →")
+        yield _text(WIDTH, LANE * lanes + 31, told, "dead", "end")
         if self._near:
             x = self.at(self._deadline)
-            yield f'<line class="deadline" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="{height + 4:g}"/>'
-            yield f'<text class="dead" x="{WIDTH:g}" y="{height + 27:g}" text-anchor="end">{told}</text>'
-        else:
-            yield f'<text class="dead" x="{WIDTH:g}" y="{height + 27:g}" text-anchor="end">{told} →</text>'
+            for lane in range(lanes):
+                top = LANE * lane + 17
+                yield f'<line class="deadline" x1="{x:.1f}" x2="{x:.1f}" y1="{top:g}" y2="{top + 17:g}"/>'
 
 
 def _step(end: float) -> float:
@@ -92,21 +94,23 @@ def _number(seconds: float) -> str:
     return f"{seconds * 1000:g} ms" if 0 < seconds < 1 else f"{seconds:g} s"
 
 
-def _lane(attempt: Attempt, axis: _Axis) -> str:
-    """Draw an attempt: thin while the model is silent, thick once it speaks."""
+def _lane(attempt: Attempt, run: Run, axis: _Axis) -> str:
+    """Draw an attempt: thin while the model is silent, thick while it speaks."""
     start, end = attempt.started_us / 1e6, (attempt.started_us + attempt.duration_us) / 1e6
     state = "answered" if attempt.error is None else "cancelled" if attempt.error == "cancelled" else "error"
     speaks = end if attempt.first_token_us is None else start + attempt.first_token_us / 1e6
     if attempt.first_token_us is None and attempt.error is None:
         speaks = start  # not streamed: when it began to speak is not seen
+    heard = [at for at, _ in run.seen.pieces if speaks <= at <= end + HEARD_SECONDS]
+    silent = max(speaks, min(end, heard[-1])) if heard and attempt.error is not None and run.seen.stream else end
     reason = REASONS.get(attempt.reason, attempt.reason)
     result = "✓ answered" if attempt.error is None else f"✕ {attempt.error}"
     parts = [
         _text(0, 14, attempt.model + (f" · {reason}" if reason else "")),
         _text(WIDTH, 14, result, f"text-{state}", "end"),
         _bar("rail", 0, WIDTH, 20, BAR),
-        _bar("wait", axis.at(start), axis.at(speaks), 23, 4),
-        _bar(f"bar-{state}", axis.at(speaks), axis.at(end), 20, BAR),
+        _bar("wait", axis.at(start), axis.at(end), 23, 4),
+        _bar(f"bar-{state}", axis.at(speaks), axis.at(silent), 20, BAR),
     ]
     if attempt.error is not None:
         parts.append(_cross(axis.at(end), 20 + BAR / 2))
@@ -123,21 +127,16 @@ def _received(run: Run, axis: _Axis) -> str:
         "cancelled": "left",
         "broken": "✕ BROKEN",
     }[state]
-    width = max(1.4, 0.6 * WIDTH / max(len(seen.pieces), 60))
-    strokes = [
-        f'<rect class="bar-{state}" x="{min(axis.at(at), WIDTH - width):.1f}" y="19" width="{width:.1f}" height="12"/>'
-        for at, _ in seen.pieces
+    width = 3.0 if len(seen.pieces) < 3 else max(1.4, 0.5 * WIDTH / max(len(seen.pieces), 60))
+    parts = [
+        _text(0, 14, "what the caller received"),
+        _text(WIDTH, 14, ended, f"text-{state}", "end"),
+        _bar("rail", 0, WIDTH, 20, BAR),
     ]
-    end = axis.at(seen.took)
-    return "".join(
-        [
-            _text(0, 14, "what the caller received"),
-            _text(WIDTH, 14, ended, f"text-{state}", "end"),
-            _bar("rail", 0, WIDTH, 20, BAR),
-            *strokes,
-            f'<circle class="bar-{state}" cx="{min(max(end, 4), WIDTH - 4):.1f}" cy="25" r="4"/>',
-        ]
-    )
+    parts += [_bar(f"bar-{state}", axis.at(at), axis.at(at) + width, 19, BAR + 2) for at, _ in seen.pieces]
+    if state in ("error", "broken", "cancelled"):
+        parts.append(_cross(axis.at(seen.took), 20 + BAR / 2))
+    return "".join(parts)
 
 
 # --- many calls -------------------------------------------------------------------------------------------------------
@@ -145,7 +144,7 @@ def _received(run: Run, axis: _Axis) -> str:
 
 def _points(row: Row) -> str:
     """Draw each call at the time it was made, as high as it took long: filled where the first model answered."""
-    height, top = 150.0, 14.0
+    height, top = 110.0, 16.0
     across = max(run.at for run in row.runs) or 1.0
     longest = max(run.seen.took for run in row.runs) * 1.05
     axis = _Axis(across, across * 100)
@@ -153,11 +152,18 @@ def _points(row: Row) -> str:
     for run in row.runs:
         x, y = 6 + axis.at(run.at) * (WIDTH - 12) / WIDTH, height - run.seen.took / longest * (height - top)
         hollow = run.verdict.end == "answered" and run.seen.model != row.target.first
-        marks.append(f'<circle class="{"hollow" if hollow else f"bar-{run.verdict.end}"}" cx="{x:.1f}" cy="{y:.1f}" r="3.2"/>')
+        marks.append(
+            f'<circle class="{"hollow" if hollow else f"bar-{run.verdict.end}"}" cx="{x:.1f}" cy="{y:.1f}" r="3.2"/>'
+        )
         if any(attempt.model == row.target.first and attempt.error for attempt in run.attempts):
             marks.append(_cross(x, height - 6, 2.6))
     legend = [
-        _text(0, 10, f"a call every {duration(row.fault.every)}; up to {duration(max(run.seen.took for run in row.runs))}", "quiet"),
+        _text(
+            0,
+            10,
+            f"a call every {duration(row.fault.every)}; up to {duration(max(run.seen.took for run in row.runs))}",
+            "quiet",
+        ),
         _text(0, height + 30, f"● {row.target.first} answered", "quiet"),
         _text(WIDTH / 2, height + 30, "○ another did", "quiet", "middle"),
         _text(WIDTH, height + 30, f"✕ {row.target.first} failed", "quiet", "end"),
@@ -174,7 +180,7 @@ def _told(row: Row) -> str:
     return f"{row.fault.title}, {row.mode}: {tried or 'no attempt'}. {row.verdict.text} {row.verdict.note}"
 
 
-def _svg(height: float, told: str, parts: list[str]) -> str:
+def _svg(height: float, told: str, parts: Iterable[str]) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(told)}">' + "".join(parts) + "</svg>"
     )

@@ -12,7 +12,9 @@ from typing import Literal
 import msgspec
 
 Mode = Literal["whole", "stream"]
-Group = Literal["Usual", "Refusals of service", "Silence", "Broken streams", "Odd streams", "Requests", "Outages", "Callers"]
+Group = Literal[
+    "Usual", "Refusals of service", "Silence", "Broken streams", "Odd streams", "Requests", "Outages", "Callers"
+]
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,7 +221,7 @@ FAULTS: tuple[Fault, ...] = (
         name="flapping",
         group="Outages",
         title="up and down for a minute",
-        about="The first model is down for five seconds, up for five, for a minute; then all is well. A call every second.",
+        about="The first model is down for five seconds, up for five, for a minute. A call every second.",
         steps=("status=503,lasts=5s", "lasts=5s"),
         rounds=6,
         calls=75,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -52,7 +53,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     def longest_gap(self) -> float | None:
         """The longest silence between two pieces of text."""
         times = [at for at, _ in self.pieces]
-        return max([after - before for before, after in zip(times, times[1:], strict=False)], default=None)
+        return max([after - before for before, after in pairwise(times)], default=None)
 
 
 async def call(

@@ -8,7 +8,8 @@ from itertools import groupby
 from holdfast.drill.drawing import REASONS, draw
 from holdfast.drill.faults import Fault, Mode
 from holdfast.drill.report import ENDS, counts, duration, outcome, sentences, summary, tokens
-from holdfast.drill.run import Drill, Row, Target
+from holdfast.drill.run import Drill, Row
+from holdfast.drill.stage import Target
 from holdfast.events import Attempt
 
 MODES: tuple[Mode, ...] = ("whole", "stream")
@@ -105,8 +106,8 @@ def _fault(target: Target, fault: Fault, rows: Sequence[Row]) -> Iterator[str]:
     yield f'<article class="fault" id="{_anchor(target, fault)}"><h4>{escape(fault.title)}</h4>'
     yield f'<p class="soft">{escape(fault.about)}</p><div class="pair">'
     for row in rows:
-        yield f"<figure><figcaption><b>{row.mode}</b> {_mark(row, link=False)}"
-        yield f'<span class="soft">{escape("; ".join(sentences(row)))}</span></figcaption>{draw(row)}'
+        yield f"<figure><figcaption><b>{row.mode}</b> {_mark(row, link=False)}</figcaption>"
+        yield f"<p>{escape('; '.join(sentences(row)))}</p>{draw(row)}"
         yield from _notes(row)
         yield "</figure>"
     yield "</div></article>"
@@ -151,7 +152,7 @@ def _foot(drill: Drill) -> str:
         for name, speed in drill.speeds.items()
     )
     return (
-        "<footer><p>Models were simulated over real sockets, under their names, wire formats and limits. Times are what "
+        "<footer><p>Models were simulated over real sockets, with their names, wire formats and limits. Times are what "
         f"users would have waited: {duration(drill.seconds)} of them in {duration(drill.took)}.</p>"
         f"<p>{escape(speeds)}.</p><p>Configuration {drill.configuration.hash}</p></footer>"
     )

@@ -62,7 +62,10 @@ def summary(drill: Drill) -> str:
 
 def outcome(row: Row) -> str:
     """Return how a row ended, in a word or two: who answered, or what else was told."""
-    verdict, answered = row.verdict, sorted({run.seen.model or "?" for run in row.runs if run.verdict.end == "answered"})
+    verdict, answered = (
+        row.verdict,
+        sorted({run.seen.model or "?" for run in row.runs if run.verdict.end == "answered"}),
+    )
     match verdict.end:
         case "answered":
             return " & ".join(answered)
@@ -85,7 +88,10 @@ def duration(seconds: float) -> str:
     """Return a duration as a person would write it."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.{2 if seconds < 9.995 else 1 if seconds < 99.95 else 0}f} s"
+    return (
+        f"{seconds:.{2 if seconds < 9.995 else 1 if seconds < 99.95 else 0}f}".removesuffix(".00").removesuffix(".0")
+        + " s"
+    )
 
 
 def sentences(row: Row) -> list[str]:

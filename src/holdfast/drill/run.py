@@ -119,7 +119,7 @@ def run(
     configuration: Configuration,
     chosen: Sequence[Target],
     faults: Sequence[Fault],
-    progress: Progress = lambda row: None,
+    progress: Progress = lambda _: None,
 ) -> Drill:
     """Drill a configuration. Its secrets, its log and its models' addresses are left alone.
 
@@ -136,9 +136,7 @@ def run(
         rows = runner.run(drilling)
         seconds = loop.time() - began
         took = seconds - loop.skipped
-    return Drill(
-        configuration=configuration, targets=chosen, speeds=speeds, rows=rows, seconds=seconds, took=took
-    )
+    return Drill(configuration=configuration, targets=chosen, speeds=speeds, rows=rows, seconds=seconds, took=took)
 
 
 async def _run(

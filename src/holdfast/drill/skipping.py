@@ -9,7 +9,11 @@ import asyncio
 import selectors
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 SHARE_OF_WAIT = 0.01
 SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.0001, 0.03
@@ -35,13 +39,15 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         """Whether a thread is at work, whose end no leap may overtake."""
         return self._threads > 0
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+    def run_in_executor(
+        self, executor: Executor | None, func: "Callable[[Unpack[Args]], T]", *args: "Unpack[Args]"
+    ) -> asyncio.Future[T]:
         future = super().run_in_executor(executor, func, *args)
         self._threads += 1
         future.add_done_callback(self._thread_ended)
         return future
 
-    def _thread_ended(self, _: "asyncio.Future[Any]") -> None:
+    def _thread_ended(self, _: asyncio.Future[Any]) -> None:
         self._threads -= 1
 
 

@@ -61,7 +61,7 @@ def speeds(attempts: Iterable[Attempt]) -> Mapping[str, Speed]:
 
 
 def _pace(attempt: Attempt) -> tuple[float, float] | None:
-    """Return the first-token delay and the rate of an answer; None where it was not streamed or is too short to tell."""
+    """Return the first-token delay and the rate of an answer, None where it was not streamed or is too short."""
     tokens = 0 if attempt.usage is None else attempt.usage.output_tokens
     if attempt.error is not None or attempt.first_token_us is None or tokens < 2:
         return None

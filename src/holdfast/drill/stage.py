@@ -29,8 +29,9 @@ REPLY = (
     "Tomorrow’s first boat leaves at six, if the wind allows it."
 )
 REWORDED = (
-    "No ferry leaves any more tonight: there is a storm on its way, and it will be here within the hour. Please wait in "
-    "the café, which is warm and open until ten. If the sea has calmed down by then, boats run again from six o’clock."
+    "No ferry leaves any more tonight: there is a storm on its way, and it will be here within the hour. Please wait "
+    "in the café, which is warm and open until ten. If the sea has calmed down by then, boats run again from six "
+    "o’clock."
 )
 CUT = 18
 """Tokens of the answer that come before damage inside it: about a third of it."""

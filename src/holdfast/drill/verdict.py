@@ -23,7 +23,7 @@ End = Literal["answered", "last_resort", "error", "cancelled", "broken"]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """How a call ended for its caller; "broken" is a broken promise. `note` says which, or who answered, or the code."""
+    """How a call ended for its caller: "broken" is a broken promise. `note` says which, who answered, or the code."""
 
     end: End
     note: str = ""
@@ -96,7 +96,7 @@ def _end_broken(seen: Observation) -> str | None:
         return f"the connection failed without a word: {seen.broke}"
     if seen.untyped is not None:
         return f"an untyped error: {seen.untyped}"
-    if seen.error is not None and (seen.done and seen.stream and seen.status == 200 or seen.finish == "stop"):
+    if seen.error is not None and ((seen.done and seen.stream and seen.status == 200) or seen.finish == "stop"):
         return "an error on a stream that also says it is complete"
     if seen.error is None and not seen.done:
         return "the stream just ended, with neither an end nor an error"
@@ -130,7 +130,7 @@ def _answer(seen: Observation, expected: Expected) -> Verdict:
 
 
 def _whole(text: str, replies: Sequence[str]) -> bool:
-    """Whether a text is a model's whole answer, or the beginning of the first's that another went on from in its words."""
+    """Whether a text is a model's whole answer, or the beginning of the first's to which another added its own."""
     return any(
         text == reply or (text.endswith(reply) and replies[0].startswith(text.removesuffix(reply).rstrip()))
         for reply in replies
