@@ -244,7 +244,7 @@ def test_a_simulator_serves_from_a_thread():
         assert sim.wait_for(lambda record: record.fate == "complete").model == "m"
         assert len(sim.received("m")) == 1
         sim.follow({"strict": True})
-        with pytest.raises(ConfigError, match="did you mean strict"):
+        with pytest.raises(ConfigError, match='did you mean "strict"'):
             sim.follow({"strickt": True})
         sim.forget()
         with pytest.raises(urllib.error.HTTPError, match="404"):
