@@ -1,7 +1,10 @@
 """A caller's connection: HTTP/1.1 on httptools, its requests answered in turn. Strict, and made for the hot path."""
 
 import asyncio
+import fcntl
 import functools
+import sys
+import termios
 from collections import deque
 from typing import Final, Protocol
 from urllib.parse import unquote
@@ -206,7 +209,7 @@ class Connection(asyncio.Protocol):
         if self._serving and self.drained is None:  # the app is at work, or the caller keeps up with it
             self._unsent = 0
             return
-        unsent = self.transport.get_write_buffer_size()
+        unsent = _untaken(self.transport)
         if unsent != self._unsent:
             self._unsent, self.expires = unsent, now + (caller_idle if unsent else IDLE_SECONDS)
         elif self.expires < now:
@@ -281,6 +284,20 @@ class Connection(asyncio.Protocol):
             self.host.loop.call_later(LINGER_SECONDS, self.transport.close)
         else:
             self.transport.close()
+
+
+def _untaken(transport: asyncio.Transport) -> int:
+    """Return how many bytes wait to be sent or acknowledged.
+
+    The kernel is asked too: it comes for more only when it has sent much of what it has, so that a slow caller would
+    seem to take nothing for a long time.
+    """
+    waiting = transport.get_write_buffer_size()
+    try:
+        queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return waiting
+    return waiting + int.from_bytes(queued, sys.byteorder)
 
 
 def _target(url: bytes) -> tuple[str, bytes]:

@@ -9,8 +9,10 @@ from holdfast.errors import ConnectionFailed, MalformedResponse, Phase, PhaseTim
 from holdfast.http.base import Headers
 from holdfast.http.coding import Decoder, decode_all
 
-HIGH_WATER = 256 * 2**10
+HIGH_WATER = 64 * 2**10
 """Bytes that may wait to be read before the connection stops taking more."""
+PIECE = 16 * 2**10
+"""Bytes of a stream that a reader is given at once: decoded they take several times as much while a caller is slow."""
 MAX_HEAD = 64 * 2**10
 """Bytes that a response may take for its headers, or between two parts of its body."""
 
@@ -116,9 +118,11 @@ class PooledResponse:
             line.abort()
 
     def take(self) -> bytes:
-        """Return everything that waits to be read, b"" if nothing does."""
+        """Return what waits to be read, at most a piece of it; b"" if nothing does."""
         if self._decoder is not None:
             return self._take_decoded(self._decoder)
+        if self.buffered > PIECE:
+            return self._cut_off()
         return self._joined() if self._pieces else b""
 
     async def more(self, phase: Phase, seconds: float) -> None:
@@ -248,6 +252,17 @@ class PooledResponse:
         self.buffered = 0
         return data
 
+    def _cut_off(self) -> bytes:
+        """Take the first of more than a piece."""
+        pieces, size, count = self._pieces, 0, 0
+        while size < PIECE:
+            size += len(pieces[count])
+            count += 1
+        data = b"".join(pieces[:count])
+        pieces[:count] = [data[PIECE:]] if size > PIECE else []
+        self.buffered -= PIECE
+        return data[:PIECE]
+
     def _informational(self, status: int) -> None:
         if status < 100 or status == 101:
             raise MalformedResponse(f"The provider answered with the status {status}, which nothing asked for.")
@@ -261,7 +276,7 @@ class PooledResponse:
     def _take_decoded(self, decoder: Decoder) -> bytes:
         try:
             while self._pieces or decoder.more:
-                if piece := decoder.decode(b"" if decoder.more else self._joined(), HIGH_WATER):
+                if piece := decoder.decode(b"" if decoder.more else self._joined(), PIECE):
                     return piece
             if self.ended and self.error is None:
                 decoder.finish()
