@@ -5,7 +5,6 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +17,10 @@ from holdfast.cli.timeline import COLOURS, printable, render_call
 from holdfast.errors import LogError
 from holdfast.events import Call, Snapshot
 from holdfast.log.base import Filter, LogSettings, UnknownCall
+from holdfast.log.query import moment, tag
 from holdfast.log.sqlite import SqliteLog
 from holdfast.log.view import attempt_total_json, call_json, iso, total_json
 from holdfast.privacy.subjects import SubjectHasher
-from holdfast.settings import Duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,20 +36,15 @@ class Failure(click.ClickException):
 
 
 class Moment(click.ParamType[int]):
-    """A time as "90s", "15m", "1h", "7d" ago, or in ISO 8601, UTC where it doesn't say. Microseconds since 1970."""
+    """A time as `log.query.moment` reads it."""
 
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
-            return round(max(0.0, time.time() - Duration.parse(value)) * 1e6)
-        except ValueError:
-            pass
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f'{value!r} is neither a duration such as "1h" nor a time such as "2026-01-31T12:00"', param, ctx)
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
+            return moment(value, time.time())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Tag(click.ParamType[tuple[str, str]]):
@@ -59,10 +53,10 @@ class Tag(click.ParamType[tuple[str, str]]):
     name = "KEY=VALUE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        key, equals, text = value.partition("=")
-        if not equals:
-            self.fail(f"{value!r} has no =", param, ctx)
-        return key, text
+        try:
+            return tag(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _log_option(command: F) -> F:

@@ -1,7 +1,8 @@
 """The query of `/api/calls`."""
 
-from datetime import UTC, datetime
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -9,9 +10,11 @@ import msgspec
 from holdfast.errors import InvalidRequest
 from holdfast.events import Outcome
 from holdfast.log.base import Filter
+from holdfast.log.query import moment, tag
 from holdfast.log.view import PAGE
 from holdfast.privacy.subjects import SubjectHasher
-from holdfast.settings import Duration
+
+T = TypeVar("T")
 
 
 class CallsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,6 +33,8 @@ class CallsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = PAGE
 
     def filter(self, now: float, subjects: SubjectHasher) -> Filter:
+        """Return what the query looks for. Raises InvalidRequest."""
+        at = partial(moment, now=now)
         return Filter(
             name=self.name,
             model=self.model,
@@ -37,9 +42,9 @@ class CallsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             error=self.error,
             session=self.session,
             subject=None if self.subject is None else subjects.hash(self.subject),
-            tag=_tag(self.tag),
-            since_us=_moment("since", self.since, now),
-            until_us=_moment("until", self.until, now),
+            tag=_read("tag", self.tag, tag),
+            since_us=_read("since", self.since, at),
+            until_us=_read("until", self.until, at),
             before=self.before,
             limit=self.limit,
         )
@@ -56,27 +61,8 @@ def read_query(text: str) -> CallsQuery:
         raise InvalidRequest(message, param=path.rstrip("`") or None) from error
 
 
-def _tag(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise InvalidRequest("A tag is written name=value.", param="tag")
-    return name, value
-
-
-def _moment(param: str, text: str | None, now: float) -> int | None:
-    if text is None:
-        return None
+def _read(param: str, text: str | None, read: Callable[[str], T]) -> T | None:
     try:
-        return int(max(0.0, now - Duration.parse(text)) * 1e6)
-    except ValueError:
-        pass
-    try:
-        at = datetime.fromisoformat(text)
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1e6)
-    except (ValueError, OverflowError) as error:
-        raise InvalidRequest(
-            f"{param}: expected a time such as 2026-01-31T12:00:00Z or a duration such as 1h, got {text!r}.",
-            param=param,
-        ) from error
+        return None if text is None else read(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{param}: {error}.", param=param) from error

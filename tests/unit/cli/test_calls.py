@@ -179,8 +179,8 @@ def test_a_limit_cuts_the_list(log: SqliteLog) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--since", "yesterday"], "neither a duration"),
-        (["--tag", "team"], "has no ="),
+        (["--since", "yesterday"], "expected a time such as 2026-01-31T12:00:00Z or a duration"),
+        (["--tag", "team"], "a tag is written name=value, got 'team'"),
         (["--outcome", "fine"], "is not one of"),
         (["--limit", "0"], "not in the range"),
     ],
