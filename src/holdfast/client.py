@@ -72,7 +72,7 @@ class Holdfast:
     ) -> Answer:
         """Return the answer of a feature or a model.
 
-        `hints` are those of `gateway.hints.Hints`: `session`, `subject`, `deadline_ms`, `tags`, `variables`.
+        `hints` are those of `gateway.hints.Hints`: `session`, `subject`, `deadline_ms`, `tags`, `variables`, `priority`.
 
         Raises:
             CallError: the call ended without an answer.
