@@ -106,9 +106,11 @@ class Gateway:
         clock, id = pipeline.clock, self._new_id()
         arrival = Arrival(id=id, kind=route.kind, wire=surface.wire, started=clock.monotonic(), at=clock.now())
         writer = HttpWriter(send, surface, id, int(arrival.at))
+        extensions, settings = scope.get("extensions", ()), pipeline.catalog.settings
+        read = _read if WHOLE in extensions else _read_in_time  # what has arrived need not be waited for
         try:
-            headers = _check_headers(scope, pipeline.catalog.settings)
-            body = await self._body(scope, receive)
+            headers = _check_headers(scope, settings)
+            body = await read(receive, settings.max_body)
             request, source, hints = _decode(route, scope["path"], body, headers)
         except CallError as error:
             await pipeline.reject(arrival, error, writer)
@@ -119,16 +121,10 @@ class Gateway:
             return
         writer.request = request
         arrival = msgspec.structs.replace(arrival, request=request, source=source, hints=hints)
-        if CANCELS in scope.get("extensions", ()):
+        if CANCELS in extensions:
             await pipeline.run(arrival, writer)
         else:
             await _unless_hung_up(receive, pipeline.run(arrival, writer))
-
-    def _body(self, scope: Scope, receive: Receive) -> Awaitable[bytes]:
-        most = self._pipeline.catalog.settings.max_body
-        if WHOLE in scope.get("extensions", ()):  # it need not be waited for
-            return _read(receive, most)
-        return _read_in_time(receive, most)
 
     # --- pages ---
 

@@ -58,9 +58,11 @@ def _tree(data: bytes | msgspec.Raw, what: str) -> Any:
 
 
 class _Answer(msgspec.Struct, dict=True):
-    """A whole answer as plain JSON, decoded when a part of it is asked for that its struct leaves out."""
+    """A whole answer: its body, as plain JSON where a part of it is asked for that its struct leaves out, and its id."""
 
     body: bytes
+    id: str
+    api_key: str | None
 
     @cached_property
     def tree(self) -> Any:
@@ -86,16 +88,12 @@ class ReplyReader:
             raise failure(_tree(body, "answer"), api_key=self._api_key)
         if not wire.choices:
             raise MalformedResponse("The provider's answer has no choices.")
-        id, answer = wire.id or "", _Answer(body)
-        choices: list[Choice] = []
-        for choice in wire.choices:
-            _check(choice, self._api_key)
-            choices.append(_choice(choice, len(choices), id, answer))
-        usage = wire.usage or wire.choices[0].usage
+        id, wires = wire.id or "", wire.choices
+        usage = wire.usage or wires[0].usage
         return Reply(
             id=id,
             model=wire.model or "",
-            choices=tuple(choices),
+            choices=_choices(wires, _Answer(body, id, self._api_key)),
             usage=usage.value() if usage is not None else None,
             fingerprint=wire.system_fingerprint,
             created=int(wire.created or 0),
@@ -120,34 +118,42 @@ def _open_twice(body: bytes) -> tuple[WireReply, dict[str, Any]]:
     return wire, {name: _tree(raw, "answer") for name, raw in _FIELDS.decode(body).items() if name not in _SAID}
 
 
-def _choice(wire: WireChoice, i: int, id: str, answer: _Answer) -> Choice:
-    message = wire.message
+def _choices(wires: Sequence[WireChoice], answer: _Answer) -> tuple[Choice, ...]:
+    if len(wires) == 1:  # mostly, and a comprehension has its price
+        return (_choice(wires[0], 0, answer),)
+    return tuple([_choice(wire, i, answer) for i, wire in enumerate(wires)])
+
+
+def _choice(wire: WireChoice, i: int, answer: _Answer) -> Choice:
+    message, word = wire.message, wire.finish_reason
+    if wire.error or word in _BROKEN_OFF:
+        raise _broken_off(wire, answer.api_key)
     if message is None:
         raise MalformedResponse("The provider's answer has a choice without a message.")
-    parts, calls = _parts(message), False
+    parts, end = _parts(message), finish(word)
     if message.tool_calls or message.function_call is not None:
-        read = _calls(message, i, id, answer)
-        parts, calls = [*parts, *read], bool(read)
+        calls = _calls(message, i, answer)
+        parts, end = [*parts, *calls], _finish(word, calls=bool(calls))
     if message.annotations or message.audio:
         parts += _own_parts(message)
     return Choice(
         parts=tuple(parts),
-        finish=_finish(wire.finish_reason or "stop", calls=calls),
+        finish=end,
         logprobs=wire.logprobs.value() if wire.logprobs is not None else None,
         stop_sequence=wire.stop_reason if isinstance(wire.stop_reason, str) else None,
         refusal_reason=_filtered(wire.content_filter_results) if wire.content_filter_results else None,
     )
 
 
-def _check(wire: WireChoice, api_key: str | None) -> None:
-    """Raise what a choice reports instead of its end."""
+def _broken_off(wire: WireChoice, api_key: str | None) -> ProviderError:
+    """Return what a choice reports instead of its end."""
     if wire.error:
-        raise failure({"error": wire.error}, api_key=api_key)
-    if wire.finish_reason in _BROKEN_OFF:
-        raise _BROKEN_OFF[wire.finish_reason](f"The provider broke the answer off: {wire.finish_reason}.")
+        return failure({"error": wire.error}, api_key=api_key)
+    word = wire.finish_reason or ""
+    return _BROKEN_OFF[word](f"The provider broke the answer off: {word}.")
 
 
-def _finish(word: str, *, calls: bool) -> Finish:
+def _finish(word: str | None, *, calls: bool) -> Finish:
     """Some servers finish tool calls with "stop"."""
     end = finish(word)
     return "tool_calls" if calls and end == "stop" else end
@@ -168,11 +174,13 @@ def _parts(message: WireAnswer) -> list[Part]:
     return parts
 
 
-def _calls(message: WireAnswer, i: int, id: str, answer: _Answer) -> list[Part]:
+def _calls(message: WireAnswer, i: int, answer: _Answer) -> list[Part]:
     """Read the calls of functions, then those that only this wire has, as they came."""
     wires = message.tool_calls or []
     calls: list[Part] = [
-        _tool_call(call, call.id or f"call_{id}_{j}") for j, call in enumerate(wires) if call.function is not None
+        _tool_call(call, call.id or f"call_{answer.id}_{j}")
+        for j, call in enumerate(wires)
+        if call.function is not None
     ]
     if (function := message.function_call) is not None:
         calls.append(ToolCall(id="", name=function.name or "", arguments=function.text))
@@ -347,9 +355,9 @@ class OpenAIStream:
         chunk.tool_calls = tuple(deltas)
 
     def _end(self, chunk: Chunk, choice: WireChoice) -> None:
-        _check(choice, self._api_key)
-        calls = chunk.choice in self._calls
-        chunk.finish = _finish(choice.finish_reason or "stop", calls=calls)
+        if choice.error or choice.finish_reason in _BROKEN_OFF:
+            raise _broken_off(choice, self._api_key)
+        chunk.finish = _finish(choice.finish_reason, calls=chunk.choice in self._calls)
         chunk.stop_sequence = choice.stop_reason if isinstance(choice.stop_reason, str) else None
         chunk.refusal_reason = _filtered(choice.content_filter_results)
         self._finished.add(chunk.choice)

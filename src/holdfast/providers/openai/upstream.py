@@ -101,14 +101,16 @@ class OpenAIUpstream(Upstream):
 
     def encode(self, request: Request, source: Source | None = None) -> HttpRequest:
         """Return what to send. See `Upstream.encode`."""
-        ours = source if source is not None and source.wire == self.wire else None
+        ours = source if source is not None and source.wire == "openai" else None
         if ours is not None and request is ours.request:
             body = self._unchanged(ours)
         else:
             body = self._changed(request, source, ours)
         if request.stream:
             self._ask_for_usage(body, ours)
-        self._add_defaults(body)
+        body.pop("holdfast", None)
+        if self.endpoint.body:
+            self._add_defaults(body)
         return HttpRequest("POST", self._chat_url, self._headers, _ENCODER.encode(body))
 
     @property
@@ -219,7 +221,7 @@ class OpenAIUpstream(Upstream):
             body["max_tokens" if "max_tokens" in self._quirks else "max_completion_tokens"] = request.max_tokens
 
     def _rename_max_tokens(self, body: dict[str, Any]) -> None:
-        if "max_completion_tokens" in body and "max_tokens" in self._quirks:
+        if "max_tokens" in self._quirks and "max_completion_tokens" in body:
             body["max_tokens"] = body.pop("max_completion_tokens")
 
     def _ask_for_usage(self, body: dict[str, Any], source: Source | None) -> None:
@@ -231,7 +233,6 @@ class OpenAIUpstream(Upstream):
         body["stream_options"] = {**options, "include_usage": True} if options else _INCLUDE_USAGE
 
     def _add_defaults(self, body: dict[str, Any]) -> None:
-        body.pop("holdfast", None)
         for key, value in self.endpoint.body.items():
             if key in ("max_tokens", "max_completion_tokens") and (
                 "max_tokens" in body or "max_completion_tokens" in body
@@ -249,6 +250,7 @@ class OpenAIUpstream(Upstream):
         if request.encoding_format != "float":
             body["encoding_format"] = request.encoding_format
         body.update(request.extra)
+        body.pop("holdfast", None)
         self._add_defaults(body)
         return HttpRequest("POST", self._embeddings_url, self._headers, _ENCODER.encode(body))
 

@@ -16,7 +16,7 @@ FINISH_WORDS: dict[Finish, str] = {
     "tool_calls": "tool_calls",
     "refused": "content_filter",
 }
-_FINISHES: dict[str, Finish] = {
+_FINISHES: dict[str | None, Finish] = {
     "length": "length",
     "max_tokens": "length",
     "model_length": "length",
@@ -26,7 +26,7 @@ _FINISHES: dict[str, Finish] = {
 }
 
 
-def finish(word: str) -> Finish:
+def finish(word: str | None) -> Finish:
     """Translate a finish_reason. What nobody documented is a stop."""
     return _FINISHES.get(word, "stop")
 
@@ -182,6 +182,10 @@ class WireCompletionDetails(_Json):
     audio_tokens: int | None = None
 
 
+_NO_PROMPT_DETAILS = WirePromptDetails()
+_NO_COMPLETION_DETAILS = WireCompletionDetails()
+
+
 class WireUsage(_Json):
     """`prompt_cache_hit_tokens` is DeepSeek's, `cached_tokens` on this level Moonshot's."""
 
@@ -194,8 +198,8 @@ class WireUsage(_Json):
     cached_tokens: int | None = None
 
     def value(self) -> Usage:
-        prompt = self.prompt_tokens_details or WirePromptDetails()
-        completion = self.completion_tokens_details or WireCompletionDetails()
+        prompt = self.prompt_tokens_details or _NO_PROMPT_DETAILS
+        completion = self.completion_tokens_details or _NO_COMPLETION_DETAILS
         prompt_tokens, output, reasoning = (
             self.prompt_tokens or 0,
             self.completion_tokens or 0,
