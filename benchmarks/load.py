@@ -55,7 +55,7 @@ class Tally:
     def __init__(self) -> None:
         self.counting = False
         self.answered = self.bytes = self.events = self.in_window = 0
-        self.latencies, self.first = array("Q"), array("Q")
+        self.latencies, self.first, self.gaps = array("Q"), array("Q"), array("Q")
         self.errors: collections.Counter[str] = collections.Counter()
         self.events_per_answer: collections.Counter[int] = collections.Counter()
 
@@ -68,6 +68,8 @@ class Tally:
             "cpu_s": round(cpu, 3),
             **_percentiles("", self.latencies),
             **_percentiles("first_", self.first),
+            **_percentiles("gap_", self.gaps),
+            "gap_max_us": round(max(self.gaps, default=0) / 1000, 1),
         }
 
     def totals(self) -> dict[str, Any]:
@@ -90,6 +92,9 @@ def _percentiles(prefix: str, values: "array[int]") -> dict[str, float | None]:
 class Connection(asyncio.Protocol):
     """Sends one request at a time and reads its answer. `on_idle` is called when it may take the next."""
 
+    gaps = False
+    """Whether the time between the events of a stream is measured; that costs."""
+
     def __init__(self, tally: Tally, message: bytes, stream: bool, on_idle: Callable[["Connection"], None]) -> None:
         self.tally, self.message, self.stream, self.on_idle = tally, message, stream, on_idle
         self.busy = False
@@ -102,6 +107,7 @@ class Connection(asyncio.Protocol):
         self.busy, self.due_ns = True, due_ns
         self.pieces: list[bytes] = []
         self.events, self.carry, self.speaking = 0, b"\n", False
+        self.last_ns = 0
         self.parser = httptools.HttpResponseParser(self)
         self.transport.write(self.message)
 
@@ -130,6 +136,14 @@ class Connection(asyncio.Protocol):
                 self.tally.first.append(time.monotonic_ns() - self.due_ns)
         if self.tally.counting:
             self.tally.events += found
+            if found and self.gaps:
+                self.note_gap(time.monotonic_ns())
+
+    def note_gap(self, now: int) -> None:
+        """Note the time between the events that came together and those before them."""
+        if self.last_ns:
+            self.tally.gaps.append(now - self.last_ns)
+        self.last_ns = now
 
     def on_message_complete(self) -> None:
         status = self.parser.get_status_code()
@@ -262,11 +276,13 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0, help="requests a second; 0 is the closed loop")
     parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--gaps", action="store_true", help="measure the time between the events of a stream")
     parser.add_argument("--warmup", type=float, default=1)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--pid", type=int, help="the process tree whose CPU seconds count")
     args = parser.parse_args()
     gc.disable()
+    Connection.gaps = args.gaps
     message = wire(args.path, args.header, args.body.read_bytes())
     load = Load(args.port, message, stream=args.stream, rate=args.rate)
     result = uvloop.run(load.run(args.connections, args.warmup, args.seconds, args.pid))
