@@ -172,10 +172,24 @@ def _result(attempt: Attempt) -> str:
     return "answered" if attempt.error is None else f"{attempt.error}{status}"
 
 
+_REASONS = {
+    "retry": "again",
+    "hedge": "beside one that was late",
+    "continue": "goes on with an answer that broke off",
+    "restart": "says an answer that broke off again",
+}
+"""Why an attempt was made, where its place does not tell."""
+
+
 def _note(attempt: Attempt) -> str:
     """Return what is told of an attempt below its row."""
     first = attempt.first_token_us
-    notes = (attempt.message, None if first is None else f"first token after {seconds(first)}")
+    notes = (
+        _REASONS.get(attempt.reason),
+        attempt.message,
+        None if first is None else f"first token after {seconds(first)}",
+        "its tokens were counted here" if attempt.estimated else None,
+    )
     return "; ".join([note for note in notes if note])
 
 

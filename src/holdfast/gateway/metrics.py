@@ -17,9 +17,10 @@ def render(
     queue: int,
     healths: Mapping[str, Health],
     *,
+    lost: int = 0,
     reload_failed: bool = False,
 ) -> bytes:
-    """Return the page. `queue` is how many calls of the worker that answers still wait for the disk."""
+    """Return the page. Of the worker that answers, `queue` calls wait for the disk, and `lost` never got there."""
     lines: list[str] = []
     series: list[_Series] = [
         ("holdfast_calls_total", "counter", "Calls by outcome.", _counts(totals, "calls")),
@@ -35,6 +36,7 @@ def render(
         ("holdfast_unpriced_calls_total", "counter", "Calls whose cost is unknown.", _counts(totals, "unpriced")),
         ("holdfast_call_duration_seconds", "histogram", "From arrival to the last byte.", _durations(totals)),
         ("holdfast_log_queue_calls", "gauge", "Calls that wait for the disk.", [("", queue)]),
+        ("holdfast_log_events_lost_total", "counter", "Events that the log could not take.", [("", lost)]),
         (
             "holdfast_config_reload_failed",
             "gauge",

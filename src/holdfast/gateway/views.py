@@ -69,14 +69,16 @@ class Views:
         if log.full:
             return _json({"status": "saturated"}, status=503)
         failed = {} if self.reload_error is None else {"reload": "failed", "error": self.reload_error}
-        return _json({"status": "ready", "config": self._pipeline.catalog.config} | failed)
+        lost = {"events_lost": log.lost} if log.lost else {}
+        return _json({"status": "ready", "config": self._pipeline.catalog.config} | failed | lost)
 
     async def metrics(self, query: Query) -> Page:
         """The totals and the health of models, for Prometheus."""
         totals, attempts = await asyncio.to_thread(lambda: (self._log.totals(), self._log.attempt_totals()))
-        queue, failed = len(self._pipeline.log), self.reload_error is not None
+        log, failed = self._pipeline.log, self.reload_error is not None
         healths = {name: model.health for name, model in self._pipeline.catalog.models.items()}
-        return Page(metrics.render(totals, attempts, queue, healths, reload_failed=failed), metrics.CONTENT_TYPE)
+        page = metrics.render(totals, attempts, len(log), healths, lost=log.lost, reload_failed=failed)
+        return Page(page, metrics.CONTENT_TYPE)
 
     async def openapi(self, query: Query) -> Page:
         """Every route, for machines."""

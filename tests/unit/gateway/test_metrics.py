@@ -55,3 +55,8 @@ def test_the_health_of_each_model_is_told_over_all_workers():
         'holdfast_hedges_total{model="a"} 0',
         'holdfast_hedges_total{model="b"} 2',
     ]
+
+
+def test_what_waits_for_the_log_and_what_it_lost_is_told():
+    page = render([], [], 3, {}, lost=2).decode().splitlines()
+    assert {"holdfast_log_queue_calls 3", "holdfast_log_events_lost_total 2"} <= set(page)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Usage
-from holdfast.events import Snapshot
+from holdfast.events import Call, Correction, Reason, Snapshot
 from holdfast.log.base import DURATION_BOUNDS_S, Filter, Log, UnknownCall
 from holdfast.log.memory import MemoryLog
 from holdfast.log.sqlite import SqliteLog
@@ -53,6 +54,17 @@ def test_a_call_with_nothing_known_comes_back_with_nothing_known(log: Log) -> No
     assert log.get(nothing.id) == nothing
 
 
+@pytest.mark.parametrize("reason", get_args(Reason))
+@pytest.mark.parametrize("estimated", [True, False])
+def test_why_an_attempt_was_made_comes_back_and_whether_its_usage_is_estimated(
+    log: Log, reason: Reason, estimated: bool
+) -> None:
+    only = msgspec.structs.replace(ATTEMPT, reason=reason, estimated=estimated)
+    calls = [make_call(1, attempts=(only,)), make_call(2, attempts=(FAILED, only))]
+    log.append(calls)
+    assert [log.get(call.id) for call in calls] == calls
+
+
 def test_unknown_usage_and_zero_usage_stay_apart(log: Log) -> None:
     log.append([make_call(1, usage=None), make_call(2, usage=Usage())])
     assert [call.usage for batch in log.scan(Filter()) for call in batch] == [Usage(), None]
@@ -92,6 +104,13 @@ def test_a_call_is_recorded_once_however_often_it_is_appended(log: Log) -> None:
     assert total.calls == 3
 
 
+def test_a_log_pauses_between_pieces_of_a_large_batch_and_records_all_of_it(log: Log) -> None:
+    pauses: list[int] = []
+    log.append([make_call(n) for n in range(100)], lambda: pauses.append(1))
+    assert len(ids(log)) == 100
+    assert len(pauses) >= 3 or isinstance(log, MemoryLog)
+
+
 def test_an_empty_batch_is_nothing(log: Log) -> None:
     log.append([])
     assert (ids(log), list(log.totals())) == ([], [])
@@ -122,6 +141,50 @@ def test_a_snapshot_comes_back_and_the_first_stays(log: Log) -> None:
     log.append([msgspec.structs.replace(snapshot, at_us=2)])
     assert log.snapshot("abc") == snapshot
     assert log.snapshot("abd") is None
+
+
+# --- corrections ------------------------------------------------------------------------------------------------------
+
+
+def refused(call: Call) -> Call:
+    return msgspec.structs.replace(call, outcome="error", status=503, error="saturated", message="Not in time.")
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_corrected_call_says_what_came_after_and_keeps_its_bodies(log: Log, together: bool) -> None:
+    call = make_call(2, attempts=(ATTEMPT,))
+    after = msgspec.structs.replace(refused(call), attempts=(FAILED, ATTEMPT), request=None)
+    batches = [[make_call(1), call, make_call(3), Correction(call=after)]]
+    for batch in batches if together else [batches[0][:3], batches[0][3:]]:
+        log.append(batch)
+    corrected = msgspec.structs.replace(after, request=call.request)
+    assert log.get(call.id) == corrected
+    assert ids(log) == [id_of(3), id_of(2), id_of(1)]
+    assert ids(log, error="saturated") == [id_of(2)]
+    assert ids(log, after=id_of(1)) == [id_of(2), id_of(3)]
+    log.append([Correction(call=after)])
+    assert log.get(call.id) == corrected
+
+
+def test_a_correction_leaves_the_totals_which_only_grow(log: Log) -> None:
+    log.append([make_call(1)])
+    before = (list(log.totals()), list(log.attempt_totals()))
+    log.append([Correction(call=refused(make_call(1)))])
+    assert (list(log.totals()), list(log.attempt_totals())) == before
+
+
+def test_a_corrected_call_is_known_by_metadata_alone_where_that_is_all_it_keeps(log: Log) -> None:
+    call = make_call(1, store="metadata")
+    log.append([call, Correction(call=refused(call))])
+    found = log.get(call.id)
+    assert found is not None
+    assert (found.error, found.message, found.request) == ("saturated", None, None)
+    assert not any(attempt.message for attempt in found.attempts)
+
+
+def test_a_correction_of_a_call_that_is_not_there_is_nothing(log: Log) -> None:
+    log.append([Correction(call=make_call(1)), make_call(2, store="none"), Correction(call=make_call(2, store="none"))])
+    assert ids(log) == []
 
 
 # --- scans ------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from holdfast.chat import Message, Request, Text
 from holdfast.errors import LogError
 from holdfast.log.base import Filter
+from holdfast.log.bodies import Packer
 from holdfast.log.connection import newest
 from holdfast.log.sqlite import SqliteLog
 from log_samples import ATTEMPT, FAILED, REQUEST, START_US, make_call
@@ -372,15 +373,31 @@ def test_ids_are_found_by_their_beginning(log: SqliteLog) -> None:
 # --- erasure ----------------------------------------------------------------------------------------------------------
 
 
+def count_blocks(path: Path) -> int:
+    return sql(path, "SELECT count(*) FROM body_blocks")[0][0]
+
+
+def pieces(block: bytes) -> list[bytes]:
+    """Return parts of a block that lie within a page each, wherever the pages begin."""
+    return [block[start : start + 16] for start in range(100, 4_000, 1_000)]
+
+
 def test_no_byte_of_an_erased_subject_stays_in_any_file(log: SqliteLog, path: Path) -> None:
-    secret = Request(model="m", messages=(Message(role="user", parts=(Text(text="my secret is kelp" * 3000),)),))
+    noise = random.Random(1).randbytes(20_000).hex()
+    secret = Request(model="m", messages=(Message(role="user", parts=(Text(text="my secret is kelp" + noise),)),))
     calls = [make_call(n, subject="feed", request=secret, session="s-secret") for n in range(5)]
+    packed = Packer().pack(calls).blocks[0]
     log.append([make_call(100 + n) for n in range(50)])
     log.append(calls)
+    kept = b"".join([file.read_bytes() for file in path.parent.iterdir()])
+    assert all(piece in kept for piece in pieces(packed))
+    blocks = count_blocks(path)
     assert log.erase("feed") == 5
+    assert count_blocks(path) == blocks - 1
     for file in path.parent.iterdir():
         content = file.read_bytes()
         assert b"secret" not in content
+        assert not any(piece in content for piece in pieces(packed))
         assert calls[0].id.encode() not in content
         assert b"feed" not in content
     assert count(log) == 50

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from holdfast.errors import LogError
-from holdfast.events import AnyEvent
+from holdfast.events import AnyEvent, Call
 from holdfast.log.base import Filter, LogSettings, Pause, no_pause
 from holdfast.log.memory import MemoryLog
 from holdfast.log.writer import LogWriter
+from holdfast.settings import Size
 from log_samples import make_call
 
 
@@ -123,6 +124,22 @@ async def test_the_queue_is_full_at_its_bound_and_takes_what_is_under_way_all_th
     await until(lambda: len(log) == 11)
 
 
+async def test_the_queue_is_full_at_its_bound_in_bytes_too(log: FlakyLog, start: Start) -> None:
+    log.open.clear()
+    writer = start(flush_ms=1, queue_bytes=Size(10_000))
+    writer.append(make_call(0), 4_000)
+    writer.append(make_call(1), 5_999)
+    assert not writer.full
+    await until(log.tried.is_set)
+    writer.append(make_call(2), 1)
+    assert writer.full
+    log.open.set()
+    await until(lambda: not writer.full)
+    await until(lambda: len(log) == 3)
+    writer.append(make_call(3), 10_000)
+    await until(lambda: len(log) == 4 and not writer.full)
+
+
 def test_append_costs_less_than_a_microsecond(log: FlakyLog, start: Start) -> None:
     writer, call = start(flush_ms=60_000, queue=10**9), make_call()
     log.open.clear()
@@ -180,6 +197,59 @@ async def test_a_deadline_ends_a_wait_on_a_disk_that_hangs(log: FlakyLog, start:
             await writer.append_committed(make_call())
 
 
+# --- calls that ended otherwise ---------------------------------------------------------------------------------------
+
+
+def otherwise(n: int) -> Call:
+    return make_call(n, outcome="error", status=503, error="saturated")
+
+
+async def test_a_call_that_still_waits_is_recorded_as_it_is_told_anew(log: FlakyLog, start: Start) -> None:
+    seen: list[AnyEvent] = []
+    writer = start(durability="sync", subscribers=[seen.extend])
+    log.open.clear()
+    writer.append(make_call(0))
+    await until(log.tried.is_set)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await writer.append_committed(make_call(1), 500)
+    writer.append(make_call(2))
+    writer.amend(otherwise(1))
+    assert len(writer) == 3
+    log.open.set()
+    await until(lambda: len(log) == 3)
+    assert log.get(make_call(1).id) == otherwise(1)
+    assert [total.calls for total in log.totals() if total.error == "saturated"] == [1]
+    await until(lambda: seen == [make_call(0), otherwise(1), make_call(2)])
+
+
+async def test_a_call_that_is_being_recorded_is_corrected_after(log: FlakyLog, start: Start) -> None:
+    writer = start(durability="sync")
+    log.open.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await writer.append_committed(make_call(1))
+    await until(log.tried.is_set)
+    writer.amend(otherwise(1))
+    log.open.set()
+    await until(lambda: len(writer) == 0)
+    assert log.get(make_call(1).id) == otherwise(1)
+    assert len(log) == 1
+
+
+async def test_a_call_that_a_failing_log_refused_is_told_anew(log: FlakyLog, start: Start) -> None:
+    log.error = LogError("the disk is full")
+    writer = start(durability="sync", flush_ms=1)
+    for n in range(2):  # the first is being tried over and over, the second waits behind it
+        with pytest.raises(LogError):
+            await writer.append_committed(make_call(n))
+        writer.amend(otherwise(n))
+    log.error = None
+    await until(lambda: len(writer) == 0)
+    assert [log.get(make_call(n).id) for n in range(2)] == [otherwise(0), otherwise(1)]
+    assert len(log) == 2
+
+
 # --- a log that fails -------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +295,7 @@ async def test_an_event_that_the_log_chokes_on_is_reported_and_the_others_are_re
     results = await asyncio.gather(*[writer.append_committed(call) for call in calls], return_exceptions=True)
     assert [type(result) for result in results] == [type(None), LogError, type(None), type(None)]
     assert len(log) == 3
+    assert (writer.lost, len(writer)) == (1, 0)
     assert writer.failing is None
     assert calls[1].id in caplog.text
     assert "kelp" not in caplog.text
