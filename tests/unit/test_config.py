@@ -711,6 +711,7 @@ def test_a_hint_is_given_when_a_word_is_near():
 
 FILES = {"prompts/answer.md": "Answer."}
 VALID = tomllib.loads(DESIGN)
+VALID["features"]["answer"].update(models=[["gpt"], "house"], retries=1, hedge="500ms", on_refusal="next")
 SCHEMA = schema()
 
 
@@ -853,7 +854,16 @@ def test_the_schema_accepts_what_we_accept():
         lambda doc: doc["models"]["house"]["timeouts"].update(connect="5 lightyears"),
         lambda doc: doc["models"]["house"].update(price={"input": -1, "output": 1}),
         lambda doc: doc["features"]["answer"].update(models=[]),
+        lambda doc: doc["features"]["answer"].update(models=[["gpt"], []]),
         lambda doc: doc["features"]["answer"].update(rollout=1.5),
+        lambda doc: doc["features"]["answer"].update(retries=11),
+        lambda doc: doc["features"]["answer"].update(hedge="p95"),
+        lambda doc: doc["features"]["answer"].update(hedge=1),
+        lambda doc: doc["features"]["answer"].update(on_refusal="continue"),
+        lambda doc: doc["features"]["answer"].update(last_resort={}),
+        lambda doc: doc["features"]["answer"].update(last_resort={"message": "a", "file": "later.md"}),
+        lambda doc: doc["models"]["gpt"].update(concurrency=0),
+        lambda doc: doc["gateway"].update(retry_share=2),
         lambda doc: doc["features"]["answer"].update(store="some"),
         lambda doc: doc["gateway"].update(max_body=10),
         lambda doc: doc["log"].update(flush_ms=0),
