@@ -127,6 +127,7 @@ class App:
             name: Feature(
                 name=None,
                 models=(model,),
+                groups=((model,),),
                 deadline=gateway.deadline,
                 max_answer=gateway.max_answer,
                 store=gateway.store,
