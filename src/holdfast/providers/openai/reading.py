@@ -58,7 +58,7 @@ def _tree(data: bytes | msgspec.Raw, what: str) -> Any:
 
 
 class _Answer(msgspec.Struct, dict=True):
-    """A whole answer: its body, as plain JSON where a part of it is asked for that its struct leaves out, and its id."""
+    """A whole answer, as plain JSON where a part of it is asked for that its struct leaves out."""
 
     body: bytes
     id: str
@@ -314,7 +314,10 @@ class OpenAIStream:
     def _chunks(self, wire: WireReply, usage: Usage | None, data: bytes) -> Sequence[Chunk]:
         """Return the chunks of an event that has several choices, or none."""
         if not wire.choices:
-            return (_chunk(wire, usage, data),) if usage is not None else ()
+            if usage is None:
+                return ()
+            id, model = wire.id or "", wire.model or ""
+            return (Chunk(usage=usage, id=id, model=model, fingerprint=wire.system_fingerprint, raw=data),)
         chunks = [self._chunk(choice, wire, None, None) for choice in wire.choices]
         chunks[-1].usage = usage or chunks[-1].usage
         return chunks
@@ -323,7 +326,15 @@ class OpenAIStream:
         number = choice.index
         delta = choice.delta or choice.message or _NO_ANSWER
         content = delta.content
-        chunk = _chunk(wire, usage, raw, number, content if isinstance(content, str) else "")
+        chunk = Chunk(
+            choice=number,
+            text=content if isinstance(content, str) else "",
+            usage=usage,
+            id=wire.id or "",
+            model=wire.model or "",
+            fingerprint=wire.system_fingerprint,
+            raw=raw,
+        )
         if content and not chunk.text:
             chunk.text, chunk.reasoning = _content(content)
         if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
@@ -383,18 +394,6 @@ class OpenAIStream:
         if body.get("object") == "error" or "detail" in body or ("message" in body and "code" in body):
             return failure(body, api_key=self._api_key)
         return MalformedResponse("The provider's event has neither choices nor usage.")
-
-
-def _chunk(wire: WireReply, usage: Usage | None, raw: bytes | None, choice: int = 0, text: str = "") -> Chunk:
-    return Chunk(
-        choice=choice,
-        text=text,
-        usage=usage,
-        id=wire.id or "",
-        model=wire.model or "",
-        fingerprint=wire.system_fingerprint,
-        raw=raw,
-    )
 
 
 def _read_reasoning(chunk: Chunk, delta: WireAnswer) -> None:
