@@ -97,11 +97,15 @@ class MessagesDecoder:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return self._unknown(data)
         delta = said.delta
-        if said.type == "content_block_delta" and delta is not None:
-            if delta.type == "text_delta":
-                return (Chunk(text=delta.text, raw=data),)
-            return (self._block_delta(said.index, delta, data),)
-        return (self._other(said, data),)
+        if said.type != "content_block_delta" or delta is None:
+            chunk = self._other(said, data)
+        elif delta.type == "text_delta":
+            chunk = Chunk(text=delta.text, raw=data)
+        else:
+            chunk = self._block_delta(said.index, delta, data)
+        if said.usage is not None:
+            chunk.usage = self._counted(said.usage)
+        return (chunk,)
 
     def _unknown(self, data: bytes) -> Sequence[Chunk]:
         """Let an event of an unknown type pass, whatever it holds."""
@@ -140,9 +144,9 @@ class MessagesDecoder:
             self._silent.discard(said.index)
             return Chunk(tool_calls=(ToolCallDelta(index=self._calls[said.index], arguments="{}"),), raw=data)
         if said.type == "message_delta" and said.delta is not None:
-            return self._ending(said.delta, said.usage, data)
+            return self._ending(said.delta, data)
         self.complete = self.complete or said.type == "message_stop"
-        return Chunk(usage=self._counted(said.usage), raw=data)
+        return Chunk(raw=data)
 
     def _open(self, index: int, block: _Opening, data: bytes) -> Chunk:
         match block:
@@ -164,21 +168,20 @@ class MessagesDecoder:
                 raise MalformedResponse(f"A block of the type {block.type} opens without its fields.")
         return Chunk(raw=data)
 
-    def _ending(self, delta: _Delta, usage: WireUsage | None, data: bytes) -> Chunk:
+    def _ending(self, delta: _Delta, data: bytes) -> Chunk:
         finish = finish_of(delta.stop_reason) if delta.stop_reason is not None else None
         self.complete = self.complete or finish is not None
         return Chunk(
             finish=finish,
             stop_sequence=delta.stop_sequence,
             refusal_reason=delta.stop_details.reason if delta.stop_details and finish == "refused" else None,
-            usage=self._counted(usage),
             raw=data,
         )
 
-    def _counted(self, usage: WireUsage | None) -> Usage | None:
-        """Return the usage in all, if an event tells of the output: message_start could not know it."""
-        self._usage = (usage or WireUsage()).over(self._usage)
-        return self._usage.usage() if usage is not None and usage.output_tokens is not None else None
+    def _counted(self, usage: WireUsage) -> Usage | None:
+        """Return the usage in all, if an event tells of the output: the message could not know it when it started."""
+        self._usage = usage.over(self._usage)
+        return self._usage.usage() if usage.output_tokens is not None else None
 
 
 # --- to a caller ------------------------------------------------------------------------------------------------------
@@ -240,8 +243,10 @@ class MessagesEncoder:
             self._flush(number, out)
             self._close(out)
         delta = self._last.get("message_delta") if self._verbatim else None
-        if delta is not None:
+        if delta is not None and b'"usage"' in delta:  # clients fail without it
             out.append(sse("message_delta", delta))
+        elif delta is not None:
+            out.append(event(_OBJECT.decode(delta) | {"usage": encode_usage(self._usage)}))
         else:
             ending = {"stop_details": None} | encode_ending(self._ending)
             out.append(event({"type": "message_delta", "delta": ending, "usage": encode_usage(self._usage)}))

@@ -40,6 +40,7 @@ class GenerateDecoder:
         self._calls: dict[int, int] = {}
         """How many functions each candidate has called so far."""
         self._finished: set[int] = set()
+        self._usage: Usage | None = None
 
     def feed(self, event: ServerSentEvent) -> Sequence[Chunk]:
         if not event.data.strip():
@@ -64,8 +65,11 @@ class GenerateDecoder:
         self.complete = bool(self._finished) and len(self._finished) == len(self._calls)
         for chunk in chunks:
             chunk.id, chunk.model = response.response_id or "", response.model_version or ""
-        if self.complete and response.usage_metadata is not None:
-            chunks[-1].usage = decode_usage(response.usage_metadata)
+        usage = decode_usage(response.usage_metadata) if response.usage_metadata is not None else None
+        if self.complete:
+            chunks[-1].usage, self._usage = usage or self._usage, None
+        elif usage is not None and usage.output_tokens:  # an early count is all there is where the last event has none
+            self._usage = usage
         return chunks
 
     def _chunk(self, candidate: Candidate, position: int, data: bytes) -> Chunk:

@@ -163,6 +163,22 @@ def test_usage_that_comes_with_the_very_last_event_is_not_lost() -> None:
     assert chunk.usage.input_tokens > 0
 
 
+@pytest.mark.parametrize("at", [0, 2])
+def test_usage_that_is_told_elsewhere_reaches_the_end_of_the_callers_stream(at: int) -> None:
+    request = Request(model="m", messages=())
+    encoder, decoder = AnthropicSurface().stream(request, id="msg_1", model="m", created=0), UPSTREAM.stream()
+    out = b""
+    for number, event in enumerate(recorded("text")):
+        payload = json.loads(event.data)
+        payload.pop("usage", None)
+        told = payload | ({"usage": {"output_tokens": 77}} if number == at else {})
+        for chunk in decoder.feed(ServerSentEvent(json.dumps(told).encode())):
+            out += encoder.chunk(chunk, "anthropic")
+    events = [json.loads(line[6:]) for line in (out + encoder.end({})).splitlines() if line.startswith(b"data: ")]
+    (ending,) = [event for event in events if event["type"] == "message_delta"]
+    assert ending["usage"]["output_tokens"] == 77
+
+
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_event_gives_one_chunk_that_carries_it(name: str) -> None:
     events = recorded(name)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from holdfast.chat import Message, Reply, Request, Text
+from holdfast.chat import Chunk, Message, Reply, Request, Text
 from holdfast.clock import Clock
 from holdfast.errors import BadRequest, ContentRefused, ContextTooLong, ProviderError
 from holdfast.gateway.seam import Seam
@@ -17,6 +17,7 @@ from holdfast.providers.base import Endpoint, Upstream
 from holdfast.providers.google import GoogleUpstream
 from holdfast.providers.openai import OpenAIUpstream
 from holdfast.providers.prefill import refuses_prefill
+from holdfast.providers.simulated.malformed import MALFORMATIONS
 from holdfast.providers.simulated.providers import Incoming, Providers
 from holdfast.providers.simulated.recorder import Record, Recorder
 from holdfast.providers.simulated.script import from_table
@@ -39,6 +40,8 @@ class Simulation:
         self.providers = Providers(from_table(script or {}), self.clock, Recorder(100))
         self.upstream = UPSTREAMS[wire](Endpoint(model=name, base_url=BASES[wire], prefill=True))
         self.record: Record | None = None
+        self.chunks: list[Chunk] = []
+        self.complete = False
 
     def ask(self, text: str = "one two three four five", said: str = "", *, stream: bool = False) -> str:
         """Return the text of the answer. Raises ProviderError as the gateway would."""
@@ -59,7 +62,9 @@ class Simulation:
         if not plan.stream:
             return self.upstream.decode(plan.body)
         decoder, parser = self.upstream.stream(), SSEParser()
-        return "".join([chunk.text for event in parser.feed(plan.body) for chunk in decoder.feed(event)])
+        self.chunks = [chunk for event in parser.feed(plan.body) for chunk in decoder.feed(event)]
+        self.complete = decoder.complete
+        return "".join([chunk.text for chunk in self.chunks])
 
     @property
     def faults(self) -> list[str]:
@@ -206,9 +211,15 @@ def test_a_prefill_is_understood_in_the_words_of_every_server_of_the_openai_wire
 
 
 @WIRES
-@pytest.mark.parametrize("what", ["usage_first", "usage_middle", "usage_every", "usage_late"])
-def test_wherever_usage_is_told_nothing_is_lost(wire, what):
-    assert Simulation(wire, f"gpt:malformed={what}").ask(stream=True) == "one two three four five"
+@pytest.mark.parametrize("what", MALFORMATIONS[: MALFORMATIONS.index("bad_json")])
+def test_what_loses_nothing_is_understood_with_its_end_and_its_usage(wire, what):
+    simulation = Simulation(wire, f"gpt:malformed={what},at=2")
+    assert simulation.ask(stream=True) == "one two three four five"
+    ends = {chunk.finish for chunk in simulation.chunks if chunk.finish}
+    told = [chunk.usage for chunk in simulation.chunks if chunk.usage]
+    assert ends == {"stop"}
+    assert (told[-1].input_tokens, told[-1].output_tokens) == (5, 5)
+    assert simulation.complete
 
 
 @WIRES
