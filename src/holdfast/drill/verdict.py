@@ -131,9 +131,9 @@ def _answer(seen: Observation, expected: Expected) -> Verdict:
 
 def _whole(text: str, replies: Sequence[str]) -> bool:
     """Whether a text is a model's whole answer, or the beginning of the first's to which another added its own."""
-    return any(
-        text == reply or (text.endswith(reply) and replies[0].startswith(text.removesuffix(reply).rstrip()))
-        for reply in replies
+    first, *others = replies
+    return text in replies or any(
+        text.endswith(other) and first.startswith(text.removesuffix(other).rstrip()) for other in others
     )
 
 
