@@ -208,6 +208,15 @@ def test_a_model_that_is_charged_by_more_than_tokens_has_an_unknown_price():
     assert list_price("openai", "gpt-image-1", date(2026, 11, 21)) is None  # images cost more than text
 
 
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-5"), ("mistral", "mistral-large-latest")],
+)
+def test_the_context_window_is_the_one_of_genai_prices_where_it_tells_one(provider, model):
+    _, theirs = get_snapshot().find_provider_model(model, None, provider, None)
+    assert list_price(provider, model, TODAY.date()).context == theirs.context_window
+
+
 # --- the look-up
 
 
