@@ -1,7 +1,9 @@
 """The gateway's own ASGI server: one socket, strict about HTTP, drained before it stops."""
 
 import asyncio
+import contextlib
 import logging
+import resource
 import socket
 from collections.abc import Callable
 from email.utils import formatdate
@@ -48,6 +50,7 @@ class Server:
     async def serve(self, listener: socket.socket) -> None:
         """Serve until `stop`; then let what is under way end, at most for the time of `drain` or until `hurry`."""
         self.loop = loop = asyncio.get_running_loop()
+        _allow_files()
         self._set_date()
         server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
         sweeping = loop.create_task(self._sweep())
@@ -111,6 +114,14 @@ class Server:
 
     def _set_date(self) -> None:
         self.date = b"date: " + formatdate(usegmt=True).encode()
+
+
+def _allow_files() -> None:
+    """Let this process open as many files as the system allows it, since every call takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # the most a system says may be more than it grants
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:

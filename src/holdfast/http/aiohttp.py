@@ -47,7 +47,7 @@ class AiohttpTransport:
         *,
         proxy: str | None = None,
         keep_alive: float = 30.0,
-        limit: int = 1000,
+        limit: int = 8192,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._aiohttp = _load()

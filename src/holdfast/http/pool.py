@@ -13,6 +13,9 @@ from holdfast.http.failures import connection_failed
 from holdfast.http.response import PooledResponse
 from holdfast.http.target import Origin, resolve
 
+MOST_CONNECTIONS = 8192
+"""To one host. It is for the gateway's own limits to hold calls back; this one only keeps a runaway from the host."""
+
 
 class PooledTransport:
     """HTTP/1.1 on connections that are kept for the next request. Implements `http.base.Transport`.
@@ -23,7 +26,7 @@ class PooledTransport:
     """
 
     def __init__(
-        self, *, keep_alive: float = 30.0, limit: int = 1000, ssl_context: ssl.SSLContext | None = None
+        self, *, keep_alive: float = 30.0, limit: int = MOST_CONNECTIONS, ssl_context: ssl.SSLContext | None = None
     ) -> None:
         self._keep_alive = keep_alive
         self._limit = limit
