@@ -96,3 +96,61 @@ async def test_a_key_that_can_not_be_used_leaves_nothing_open(tmp_path, monkeypa
         async with App(configuration):
             pytest.fail("it opened")
     assert "holdfast-log" not in [thread.name for thread in threading.enumerate()]
+
+
+MODELS = """
+[models.listed]
+provider = "openai"
+name     = "gpt-4o"
+api_key  = {{ env = "OTHER_KEY" }}
+price    = {{ input = 1.0, output = 2.0 }}
+
+[models.told]
+provider = "openai"
+name     = "gpt-4o"
+api_key  = {{ env = "OTHER_KEY" }}
+context  = 9000
+
+[models.own]
+provider    = "openai"
+base_url    = "http://127.0.0.1:9/v1"
+name        = "house-8b"
+concurrency = {limit}
+"""
+
+
+async def test_models_have_a_health_that_outlives_reloads_and_the_context_that_is_known_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("OTHER_KEY", "fine")
+    path = tmp_path / "holdfast.toml"
+    path.write_text(MODELS.format(limit=4))
+    async with App(load(path)) as app:
+        before = app.pipeline.catalog
+        assert {name: model.context for name, model in before.models.items()} == {
+            "listed": 128_000,
+            "told": 9000,
+            "own": None,
+        }
+        assert before.models["own"].health.gate is not None
+        path.write_text(MODELS.format(limit=5))
+        await app.reload(load(path))
+        after = app.pipeline.catalog
+        same = {name: after.models[name].health is model.health for name, model in before.models.items()}
+        assert same == {"listed": True, "told": True, "own": False}
+
+
+async def test_a_reload_that_fails_changes_nothing_of_what_is_known_of_models(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "fine")
+    monkeypatch.setenv("OTHER_KEY", "fine")
+    path = tmp_path / "holdfast.toml"
+    path.write_text(MODELS.format(limit=4))
+    async with App(load(path)) as app:
+        before = app.pipeline.catalog
+        path.write_text(MODELS.format(limit=5) + 'api_key = { env = "SOME_KEY" }\n')
+        wrong = load(path)
+        monkeypatch.delenv("SOME_KEY")
+        with pytest.raises(ConfigError, match="SOME_KEY is not set"):
+            await app.reload(wrong)
+        assert app.pipeline.catalog is before
+        path.write_text(MODELS.format(limit=4))
+        await app.reload(load(path))
+        assert app.pipeline.catalog.models["own"].health is before.models["own"].health
