@@ -75,7 +75,8 @@ def test_the_demo_keeps_every_promise_and_leaves_nothing_behind_but_the_page(tmp
 
 
 def test_every_wire_is_drilled_without_a_secret_and_without_touching_the_users_log(three_wires):
-    result = drill(three_wires, "--json")
+    chosen = ("none", "throttled", "silence", "stalled", "cut_no_prefill", "too_long", "refused", "hang_up", "all_down")
+    result = drill(three_wires, "--json", *[word for name in chosen for word in ("--fault", name)])
     assert result.returncode == 0, result.stdout + result.stderr
     told = json.loads(result.stdout)
     assert told["passed"]

@@ -92,14 +92,14 @@ def _target(configuration: Configuration, name: str) -> Target:
     feature = config.features.get(name)
     if feature is None:
         return Target(
-            name=name, models=(name,), deadline=config.gateway.deadline, timeouts=config.models[name].timeouts
+            name=name, models=(name,), deadline=float(config.gateway.deadline), timeouts=config.models[name].timeouts
         )
     models = tuple(_flat(feature.models))
     prompt = None if feature.prompt is None else Prompt(configuration.text(feature.prompt))
     return Target(
         name=name,
         models=models,
-        deadline=feature.deadline or config.gateway.deadline,
+        deadline=float(feature.deadline or config.gateway.deadline),
         timeouts=feature.timeouts or config.models[models[0]].timeouts,
         variables=() if prompt is None else tuple(sorted(prompt.variables)),
     )

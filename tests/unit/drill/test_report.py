@@ -58,7 +58,7 @@ def row(fault: str, *runs: Run) -> Row:
 
 
 def drill(*rows: Row) -> Drill:
-    speeds = {name: USUAL for name in CONFIGURATION.config.models}
+    speeds = dict.fromkeys(CONFIGURATION.config.models, USUAL)
     return Drill(configuration=CONFIGURATION, targets=[TARGET], speeds=speeds, rows=rows, seconds=99.0, took=2.0)
 
 

@@ -48,8 +48,9 @@ def test_the_first_models_beginning_with_anothers_words_after_it_is_an_answer(sa
     assert judge(seen(text=said + OTHER), told).end == "answered"
 
 
-def test_a_last_resort_that_says_it_is_one_is_kept():
-    assert judge(seen(text="Later.", outcome="last_resort", model=None), EXPECTED).end == "last_resort"
+@pytest.mark.parametrize("text", ["Later.", ""])
+def test_a_last_resort_that_says_it_is_one_is_kept(text):
+    assert judge(seen(text=text, outcome="last_resort", model=None), EXPECTED).end == "last_resort"
 
 
 def test_a_typed_error_is_kept_and_told_by_our_own_code():
@@ -93,7 +94,6 @@ def test_an_end_within_the_grace_after_the_deadline_is_in_time():
         (failed(error="internal_error", status=500), "the gateway itself failed"),
         (failed(error=None, broke="it reset the connection", status=None), "failed without a word: it reset"),
         (seen(outcome=None), "labelled None"),
-        (seen(outcome="last_resort", text="", pieces=()), "an empty last resort"),
         (seen(stream=False, status=502), "an answer with the status 502"),
     ],
 )
