@@ -117,6 +117,10 @@ class Log(Protocol):
 
         A call with store "none" only counts in the totals; with "metadata" its bodies and all messages are left out.
         An event that is already there is not recorded again. A correction comes after its call, and takes its place.
+
+        Raises:
+            LogError: the store fails: it is worth trying again.
+            Exception: any other: an event is not what it should be, and trying again is in vain.
         """
         ...
 

@@ -8,15 +8,15 @@ from operator import add
 
 from holdfast.events import Call, Correction, Snapshot
 from holdfast.log import rows
-from holdfast.log.base import Pause, kept
+from holdfast.log.base import Pause, kept, no_pause
 from holdfast.log.bodies import CODEC, Packed, Packer
 from holdfast.log.profiles import Profiles
 from holdfast.log.rows import Row
 from holdfast.log.totals import ATTEMPT_SUMS, SUMS, WIDTH, all_time, tally, tally_attempts
 
-GROUP = 32
-"""Calls a piece of work, and a statement. A statement runs without the interpreter's lock, what is between two holds
-it: many rows make few hand-overs, few rows keep the event loop from waiting long."""
+SMALL, LARGE = 32, 128
+"""Calls a piece of work, and a statement, with pauses between and without. Each statement hands the interpreter's lock
+over: few rows keep the event loop from waiting long, many make few hand-overs."""
 
 Group = tuple[Sequence[Call], Packed]
 """Calls that are to be kept, with their bodies packed."""
@@ -53,10 +53,11 @@ class Recorder:
         """Do all that needs no transaction."""
         recorded = [kept(call) for call in calls if call.store != "none"]
         prepared: list[Group] = []
-        for start in range(0, len(recorded), GROUP):
+        size = LARGE if pause is no_pause else SMALL
+        for start in range(0, len(recorded), size):
             if start:
                 pause()
-            group = recorded[start : start + GROUP]
+            group = recorded[start : start + size]
             prepared.append((group, self._packer.pack(group)))
         return prepared
 
@@ -147,7 +148,7 @@ def insert_snapshots(db: sqlite3.Connection, snapshots: Sequence[Snapshot], stor
 def insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Iterable[Row], how: str = "") -> None:
     """Insert rows, many a statement."""
     values = list(values)
-    start, size = 0, GROUP
+    start, size = 0, LARGE
     while start < len(values):
         while size > len(values) - start:
             size //= 2

@@ -16,6 +16,8 @@ from holdfast.log.recorder import SUM_COLUMNS, Recorder, Storable, as_is, count,
 from holdfast.log.totals import ATTEMPT_SUMS, MINUTE_US, attempt_total, total
 
 _PAGE = 500
+_REFUSALS = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
+"""What the database says of values, not of itself."""
 
 
 def _sums(table: str, keys: str, sums: Sequence[str]) -> str:
@@ -59,7 +61,7 @@ class SqliteLog:
         try:
             self._append(batch, pause)
         except LogError as error:
-            if not isinstance(error.__cause__, sqlite3.IntegrityError):
+            if not isinstance(error.__cause__, _REFUSALS):
                 raise
             self._append_new(batch, pause)
         except (UnicodeEncodeError, OverflowError):
@@ -76,11 +78,16 @@ class SqliteLog:
     def _append_new(self, batch: Sequence[AnyEvent], pause: Pause) -> None:
         """Append what is not there yet, each value as near as the database can hold it."""
         calls = [event for event in batch if isinstance(event, Call)]
-        with self._writing() as db:
-            known = {row["id"] for row in db.execute(_IDS, (rows.json_text([call.id for call in calls]),))}
-            new = list({call.id: call for call in reversed(calls) if call.id not in known}.values())[::-1]
-            self._recorder.record(db, self._recorder.prepare(new, pause), pause, rows.storable)
-            self._finish(db, new, batch, pause, rows.storable)
+        try:
+            with self._writing() as db:
+                known = {row["id"] for row in db.execute(_IDS, (rows.json_text([call.id for call in calls]),))}
+                new = list({call.id: call for call in reversed(calls) if call.id not in known}.values())[::-1]
+                self._recorder.record(db, self._recorder.prepare(new, pause), pause, rows.storable)
+                self._finish(db, new, batch, pause, rows.storable)
+        except LogError as error:
+            if isinstance(error.__cause__, _REFUSALS):
+                raise ValueError(f"an event is not what the log can hold: {error.__cause__}") from error
+            raise
 
     def _finish(
         self,

@@ -9,19 +9,17 @@ from collections.abc import Callable, Sequence
 
 from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call, Correction
-from holdfast.log.base import Log, LogSettings
+from holdfast.log.base import Log, LogSettings, Pause, no_pause
 
 Subscriber = Callable[[Sequence[AnyEvent]], None]
 """Is given each batch once it is recorded, in the writer's thread."""
 
-BATCH = 256
-"""Events a transaction, and how many may gather before the thread is woken early."""
+BATCH = 512
+"""Events that may gather before the thread is woken early, and about how many a transaction takes."""
 TYPICAL_BYTES = 1_000
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 _STRETCH, _REST = 0.0002, 0.0002
 """Seconds of work after which the thread rests, and for how long: the event loop may have to share its processor."""
-_PRESSING = 32
-"""How many events that came meanwhile let it work on without a rest."""
 _logger = logging.getLogger(__name__)
 
 
@@ -36,7 +34,7 @@ class LogWriter:
     much has. Events stay in the queue until the log has taken them: a log that fails is tried again until it works.
     `full` says when no more calls should be admitted. A `subscriber` that fails is reported and harms nothing.
 
-    The thread works in pieces of a fraction of a millisecond, and rests between them as long as little waits.
+    The thread works in pieces of a fraction of a millisecond, and rests between them unless much has gathered.
     """
 
     def __init__(self, log: Log, settings: LogSettings, subscribers: Sequence[Subscriber] = ()) -> None:
@@ -155,18 +153,24 @@ class LogWriter:
         while True:
             self._wake.clear()
             closing = self._closing.is_set()  # looked at before the queue, so that nothing appended before is left
-            self._drain()
+            began = time.monotonic()
+            self._drain(len(self._queue))
             if closing:
                 return
-            self._wake.wait(self._flush)
+            if len(self._queue) < self._early:
+                self._wake.wait(max(0.0, began + self._flush - time.monotonic()))
 
-    def _drain(self) -> None:
+    def _drain(self, count: int) -> None:
+        """Record the first `count` events of the queue. What comes meanwhile gathers."""
         pause = _FIRST_PAUSE
-        while self._batches or self._queue:
+        rest = self._rest if count < BATCH else no_pause
+        while self._batches or count:
             if not self._batches:
+                size = count if count < 2 * BATCH else BATCH
+                count -= size
                 with self._taking:
-                    self._batches.append([self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))])
-            if self._record(self._batches[0]):
+                    self._batches.append([self._queue.popleft() for _ in range(size)])
+            if self._record(self._batches[0], rest):
                 pause = _FIRST_PAUSE
             elif self._closing.is_set() and time.monotonic() > self._until:
                 return
@@ -181,17 +185,15 @@ class LogWriter:
             self._closing.wait(pause)
 
     def _rest(self) -> None:
-        """Leave the processor to the loop for a moment, unless the log would fall behind."""
-        if len(self._queue) >= _PRESSING or self._closing.is_set():
-            return
-        if time.thread_time() - self._rested >= _STRETCH:
+        """Leave the processor to the loop for a moment, after a stretch of work."""
+        if time.thread_time() - self._rested >= _STRETCH and not self._closing.is_set():
             time.sleep(_REST)
             self._rested = time.thread_time()
 
-    def _record(self, batch: Sequence[Queued]) -> bool:
+    def _record(self, batch: Sequence[Queued], rest: Pause) -> bool:
         events = [event for event, _ in batch]
         try:
-            self._log.append(events, self._rest)
+            self._log.append(events, rest)
         except LogError as error:
             self._failed(error)
             return False

@@ -239,6 +239,15 @@ def test_an_integer_beyond_the_database_is_left_out(log: SqliteLog) -> None:
     assert [call.first_token_us for batch in log.scan(Filter()) for call in batch] == [300_000, None]
 
 
+@pytest.mark.parametrize("change", [{"duration_us": None}, {"at_us": None}, {"session": object()}], ids=str)
+def test_an_event_that_should_not_be_is_told_from_a_log_that_fails(log: SqliteLog, change: dict[str, object]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        log.append([make_call(0), make_call(1, **change)])
+    assert count(log) == 0
+    log.append([make_call(0)])
+    assert count(log) == 1
+
+
 # --- at the same time -------------------------------------------------------------------------------------------------
 
 

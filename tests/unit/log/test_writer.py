@@ -11,7 +11,7 @@ from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call
 from holdfast.log.base import Filter, LogSettings, Pause, no_pause
 from holdfast.log.memory import MemoryLog
-from holdfast.log.writer import LogWriter
+from holdfast.log.writer import BATCH, LogWriter
 from holdfast.settings import Size
 from log_samples import make_call
 
@@ -83,9 +83,9 @@ async def test_events_are_recorded_in_their_order_within_flush_ms(log: FlakyLog,
 
 async def test_many_events_wake_the_thread_long_before_flush_ms(log: FlakyLog, start: Start) -> None:
     writer = start(flush_ms=60_000)
-    for n in range(300):
+    for n in range(BATCH + 50):
         writer.append(make_call(n))
-    await until(lambda: len(log) >= 256)
+    await until(lambda: len(log) >= BATCH)
 
 
 async def test_a_small_queue_wakes_the_thread_at_a_fraction_of_its_size(log: FlakyLog, start: Start) -> None:
@@ -98,12 +98,12 @@ async def test_a_small_queue_wakes_the_thread_at_a_fraction_of_its_size(log: Fla
 async def test_a_batch_is_bounded_however_much_has_gathered(log: FlakyLog, start: Start) -> None:
     log.open.clear()
     writer = start(flush_ms=1)
-    for n in range(1000):
+    for n in range(3 * BATCH):
         writer.append(make_call(n))
     log.open.set()
     await until(lambda: len(writer) == 0)
-    assert max(log.batches) <= 256
-    assert sum(log.batches) == 1000
+    assert max(log.batches) < 2 * BATCH
+    assert sum(log.batches) == 3 * BATCH
 
 
 async def test_the_queue_is_full_at_its_bound_and_takes_what_is_under_way_all_the_same(
