@@ -1,8 +1,11 @@
 """A caller's connection: HTTP/1.1 on httptools, its requests answered in turn. Strict, and made for the hot path."""
 
 import asyncio
+import contextlib
 import fcntl
 import functools
+import socket
+import struct
 import sys
 import termios
 from collections import deque
@@ -29,6 +32,7 @@ LONG_URL: Final = 256
 """Bytes from which on the parts of a URL are not remembered."""
 
 _VERSIONS: Final = frozenset(("1.1", "1.0"))
+_LINGER_NOT: Final = struct.pack("ii", 1, 0)
 _REFUSAL: Final = b"%s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%s\r\n\r\n%s"
 
 
@@ -212,8 +216,16 @@ class Connection(asyncio.Protocol):
         unsent = _untaken(self.transport)
         if unsent != self._unsent:
             self._unsent, self.expires = unsent, now + (caller_idle if unsent else IDLE_SECONDS)
+        elif self.expires < now and not unsent:
+            self.transport.close()
         elif self.expires < now:
-            self.transport.abort() if unsent else self.transport.close()
+            self._reset()
+
+    def _reset(self) -> None:
+        """End it so that the kernel, too, forgets what was not taken."""
+        with contextlib.suppress(OSError):
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        self.break_off()
 
     @property
     def _serving(self) -> bool:

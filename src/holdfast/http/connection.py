@@ -1,6 +1,8 @@
 """One connection: requests out, responses in, one at a time, on a bare asyncio transport."""
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -10,6 +12,8 @@ from holdfast.http.response import PooledResponse
 
 WRITE_SIZE = 64 * 2**10
 """Bytes of a request body that are written at a time."""
+UNREAD = 96 * 2**10
+"""Bytes of a stream that the kernel may take before it is read. By itself it would take megabytes."""
 _TICK = 0.001
 """Seconds by which a timer may come early."""
 _NEVER = float("inf")
@@ -28,6 +32,7 @@ class Connection(asyncio.Protocol):
         "_idle",
         "_loop",
         "_lost",
+        "_narrow",
         "_paused",
         "_place",
         "_response",
@@ -52,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._unsent: memoryview | None = None
         self._blocked = False
         self._paused = False
+        self._narrow = False
         self._deadline = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
@@ -82,6 +88,12 @@ class Connection(asyncio.Protocol):
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
+
+    def narrow(self) -> None:
+        if not self._narrow and self._transport is not None:
+            self._narrow = True
+            with contextlib.suppress(OSError):
+                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
 
     def abort(self) -> None:
         """Close at once. What is being sent or received is lost."""

@@ -28,6 +28,10 @@ class Line(Protocol):
         """Go on reading, if reading was paused."""
         ...
 
+    def narrow(self) -> None:
+        """Let little be on its way that is not read: who reads a stream may be slow."""
+        ...
+
     def abort(self) -> None:
         """Drop the connection at once."""
         ...
@@ -109,6 +113,8 @@ class PooledResponse:
         return self._body
 
     def pieces(self, first: float, idle: float) -> "Pieces":
+        if self._line is not None:
+            self._line.narrow()
         return Pieces(self, first, idle)
 
     def close(self) -> None:

@@ -1,17 +1,39 @@
 """What a caller who does not take what is ready for it costs, and when it is let go."""
 
 import asyncio
+import contextlib
+import gc
 import socket
+import threading
+import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
+from holdfast.app import App
+from holdfast.config import parse
 from holdfast.gateway.connection import Connection
 from holdfast.gateway.server import Server, bind
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.settings import Duration
 
+CALLERS = 8
+CONFIG = """
+[models.fast]
+provider = "openai"
+base_url = "http://127.0.0.1:%d/v1"
+api_key = { env = "KEY" }
+name = "fast"
+"""
+BODY = b'{"model":"fast","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+CALL = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+EVENT = (
+    b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"fast",'
+    b'"choices":[{"index":0,"delta":{"content":" word"}}]}\n\n'
+)
+EVENTS = b"%x\r\n%s\r\n" % (len(EVENT) * 4096, EVENT * 4096)
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}
 PIECE = {"type": "http.response.body", "body": b"x" * 4096, "more_body": True}
@@ -55,14 +77,14 @@ async def serving(app: Callable, caller_idle: float) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def asked(server: Server) -> AsyncIterator[socket.socket]:
+async def asked(server: Server, request: bytes = REQUEST) -> AsyncIterator[socket.socket]:
     """Connect, ask, and take one byte of the answer."""
     loop = asyncio.get_running_loop()
     with socket.socket() as caller:
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         caller.setblocking(False)
         await loop.sock_connect(caller, server.address)
-        await loop.sock_sendall(caller, REQUEST)
+        await loop.sock_sendall(caller, request)
         await loop.sock_recv(caller, 1)
         yield caller
 
@@ -83,6 +105,12 @@ async def gone(server: Server) -> None:
             await server.closed.wait()
 
 
+async def rest(caller: socket.socket) -> None:
+    """Take everything until the end."""
+    while await asyncio.get_running_loop().sock_recv(caller, 65536):
+        pass
+
+
 @pytest.fixture
 def often(monkeypatch):
     """Sweep so often that a test need not wait for it."""
@@ -99,6 +127,13 @@ async def test_a_caller_who_takes_nothing_of_a_stream_is_let_go_and_its_call_can
     async with serving(app, 0.02) as server, asked(server):
         await gone(server)
         await asyncio.wait_for(app.cancelled.wait(), 5)
+
+
+async def test_what_was_not_taken_is_forgotten_by_the_kernel_too(often):
+    async with serving(Stream(), 0.02) as server, asked(server) as caller:
+        await gone(server)
+        with pytest.raises(ConnectionResetError):
+            await rest(caller)
 
 
 async def test_a_caller_who_takes_a_stream_slowly_is_kept(often):
@@ -136,3 +171,59 @@ async def test_a_caller_who_takes_nothing_holds_little_memory(often):
         await asyncio.sleep(0.1)
         assert connection.transport.get_write_buffer_size() <= 80_000
         assert app.sent <= 384_000  # what the kernel holds for this caller, of both sides
+
+
+def pour(listener: socket.socket) -> None:
+    """Be a provider that streams to whoever comes, as fast as it is taken."""
+
+    def one(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65536)
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+            time.sleep(0.02)  # no model thinks in less
+            try:
+                while True:
+                    connection.sendall(EVENTS)
+            except OSError:
+                return
+
+    try:
+        while True:
+            threading.Thread(target=one, args=(listener.accept()[0],)).start()
+    except OSError:
+        return
+
+
+@pytest.fixture
+def provider():
+    """The port of a provider that never stops."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=pour, args=(listener,))
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+async def test_a_call_whose_caller_stalls_holds_less_than_half_a_megabyte(provider, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEY", "none")
+    async with (
+        asyncio.timeout(30),
+        App(parse({"holdfast.toml": CONFIG % provider}, base=tmp_path)) as app,
+        serving(app.asgi()[0], 60) as server,
+        contextlib.AsyncExitStack() as callers,
+    ):
+        async with asked(server, CALL):  # whatever is made once, is made
+            await blocked(server)
+        await gone(server)
+        tracemalloc.start()
+        for _ in range(CALLERS):
+            await callers.enter_async_context(asked(server, CALL))
+        while sum(connection.drained is not None for connection in server.connections) < CALLERS:
+            await asyncio.sleep(0.01)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert held < CALLERS * 448 * 2**10
