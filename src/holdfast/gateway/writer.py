@@ -62,7 +62,10 @@ class HttpWriter:
         encoder = self._encoder
         if encoder is None:
             encoder = await self._start()
-        data = b"".join([encoder.chunk(chunk, wire) for chunk in chunks])
+        if len(chunks) == 1:  # as most arrive
+            data = encoder.chunk(chunks[0], wire)
+        else:
+            data = b"".join([encoder.chunk(chunk, wire) for chunk in chunks])
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
