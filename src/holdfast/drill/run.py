@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from holdfast.config import Configuration
-from holdfast.drill.faults import Fault, Mode
+from holdfast.drill.faults import FAULTS, Fault, Mode
 from holdfast.drill.observation import Observation, call
 from holdfast.drill.skipping import LoopClock, SkippingLoop
 from holdfast.drill.speeds import USUAL, Speed, recent
@@ -25,6 +25,8 @@ PATIENCE_SECONDS = 5.0
 """How long after its deadline a call is still waited for."""
 MEETINGS = 8
 """How often a scene is played until its fault is met: among equal models, chance decides who is asked first."""
+WARM_UP_CALLS = 25
+"""Calls after which a gateway knows how fast a model is."""
 QUESTION = "When does the next ferry leave?"
 
 
@@ -102,6 +104,7 @@ def _target(configuration: Configuration, name: str) -> Target:
         deadline=float(feature.deadline or config.gateway.deadline),
         timeouts=feature.timeouts or config.models[models[0]].timeouts,
         variables=() if prompt is None else tuple(sorted(prompt.variables)),
+        learns=feature.hedge is True,
     )
 
 
@@ -170,6 +173,9 @@ async def _scene(
     async with stage(configuration, target, fault, speeds, log, clock) as set_:
         transport = PooledTransport()
         try:
+            if target.learns:
+                await _warm_up(set_, transport, target, mode)
+            await set_.strike()
             calls = [
                 _call(set_, transport, target, fault, mode, speeds, fault.every * number)
                 for number in range(fault.calls)
@@ -209,6 +215,14 @@ async def _call(
     else:
         verdict = judge_hang_up(seen, await _hang_ups(set_, sent))
     return Run(at=at, seen=seen, verdict=verdict)
+
+
+async def _warm_up(set_: Stage, transport: PooledTransport, target: Target, mode: Mode) -> None:
+    """Let the gateway see what its models are like on a usual day."""
+    stream = mode == "stream"
+    request = _request(set_.url, target, FAULTS[0], stream=stream)
+    for _ in range(WARM_UP_CALLS):
+        await call(transport, request, stream=stream, patience=target.deadline + PATIENCE_SECONDS)
 
 
 async def _hang_ups(set_: Stage, sent: float) -> list[float | None]:

@@ -6,6 +6,7 @@ the next timer. Deadlines, timeouts, back-off and the pace of the simulated prov
 """
 
 import asyncio
+import os
 import selectors
 import time
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
-SHARE_OF_WAIT = 0.01
+WORTH_A_LEAP = 0.0025
+"""Seconds. Below it the loop waits as any: who comes back every millisecond waits for what the system does."""
+SHARE_OF_WAIT = 0.002
 SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.0001, 0.03
 """How long the sockets are really waited for before a leap, in seconds: a share of it, since what is on its way over
 loopback must not be overtaken, and a long leap overtakes more."""
@@ -57,16 +60,22 @@ class _Selector(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or timeout <= 0 or self._loop.at_work:
+        if timeout is None or timeout <= WORTH_A_LEAP or self._loop.at_work:
             return super().select(timeout)
-        patience = min(max(timeout * SHARE_OF_WAIT, SHORTEST_PATIENCE), LONGEST_PATIENCE, timeout)
         until = self._loop.time() + timeout
-        if patience < TICK and not super().select(0):
-            time.sleep(patience)
-            patience = 0.0
-        ready = super().select(patience)
+        ready = super().select(0) or self._patiently(timeout)
         if not ready:
             self._loop.skipped += max(0.0, until - self._loop.time())
+        return ready
+
+    def _patiently(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+        patience = min(max(timeout * SHARE_OF_WAIT, SHORTEST_PATIENCE), LONGEST_PATIENCE)
+        if patience >= TICK:
+            return super().select(patience)
+        until, ready = time.monotonic() + patience, super().select(0)
+        while not ready and time.monotonic() < until:
+            os.sched_yield()
+            ready = super().select(0)
         return ready
 
 

@@ -11,7 +11,7 @@ import msgspec
 from holdfast.app import App
 from holdfast.clock import Clock
 from holdfast.config import Configuration
-from holdfast.drill.faults import Fault
+from holdfast.drill.faults import FAULTS, Fault
 from holdfast.drill.speeds import Speed
 from holdfast.gateway.server import Server, bind
 from holdfast.gateway.settings import FeatureSettings
@@ -46,6 +46,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float
     timeouts: Timeouts
     variables: tuple[str, ...] = ()
+    learns: bool = False
+    """Whether what the gateway does rests on what it has seen of its models before."""
 
     @property
     def first(self) -> str:
@@ -53,28 +55,41 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return self.models[0]
 
 
-class Stage(msgspec.Struct, frozen=True):
-    """`url` is the gateway's; `models` are the simulated providers, one for each model."""
+class Stage:
+    """A stage that is set: `url` is the gateway's; `models` are the simulated providers, one for each model."""
 
-    url: str
-    models: Mapping[str, Simulator]
+    def __init__(
+        self, url: str, models: Mapping[str, Simulator], scripts: Mapping[str, Script], lost: str | None
+    ) -> None:
+        self.url = url
+        self.models = models
+        self._scripts = scripts
+        self._lost = lost
+
+    async def strike(self) -> None:
+        """Let the fault begin. What was before is forgotten by the providers, but not by the gateway."""
+        for name, simulator in self.models.items():
+            simulator.forget()
+            simulator.follow(self._scripts[name])
+        if self._lost is not None:
+            await self.models[self._lost].aclose()
 
 
 @contextlib.asynccontextmanager
 async def stage(
     configuration: Configuration, target: Target, fault: Fault, speeds: Mapping[str, Speed], log: Path, clock: Clock
 ) -> AsyncIterator[Stage]:
-    """Set the stage, and clear it away again."""
+    """Set the stage with models that are well, and clear it away again."""
+    served = {name: configuration.config.models[name].name or name for name in target.models}
+    scripts = {name: _script(served[name], target, fault, speeds[name], name) for name in served}
     async with contextlib.AsyncExitStack() as stack:
         models = {}
         for name in target.models:
-            script = _script(configuration.config.models[name].name or name, target, fault, speeds[name], name)
-            models[name] = await stack.enter_async_context(Simulator(script, clock=clock))
-        if fault.unreachable:
-            await models[target.first].aclose()
+            well = _script(served[name], target, FAULTS[0], speeds[name], name)
+            models[name] = await stack.enter_async_context(Simulator(well, clock=clock))
         app = await stack.enter_async_context(App(simulated(configuration, target, models, log), clock))
         url = await stack.enter_async_context(_served(app))
-        yield Stage(url, models)
+        yield Stage(url, models, scripts, target.first if fault.unreachable else None)
 
 
 @contextlib.asynccontextmanager
