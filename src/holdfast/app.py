@@ -1,6 +1,7 @@
 """The composition root: the only file that names concrete classes."""
 
 import asyncio
+import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -11,7 +12,7 @@ from holdfast.config import Configuration
 from holdfast.errors import ConfigError, Problem
 from holdfast.gateway import last_resort
 from holdfast.gateway.asgi import CallRoute, Gateway
-from holdfast.gateway.catalog import Catalog, Feature, Model
+from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
 from holdfast.gateway.health import Register
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.prompt import Prompt
@@ -70,7 +71,7 @@ class App:
             opened.push_async_callback(self._stop_simulator)
             opened.push_async_callback(self._transports.aclose)
             catalog = await self._catalog(self.configuration)
-            self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock)
+            self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock, random.Random())
             self._register.keep({name: model.health for name, model in catalog.models.items()})
             self.writer.append(self.configuration.snapshot())
             self._open = opened.pop_all()
@@ -203,13 +204,13 @@ def _feature(
     name: str, settings: FeatureSettings, configuration: Configuration, models: Mapping[str, Model]
 ) -> Feature:
     gateway = configuration.config.gateway
+    balanced = any(len(group) > 1 for group in settings.groups)
+    hedge = settings.hedge if isinstance(settings.hedge, bool) else float(settings.hedge)
     return Feature(
         name=name,
         models=tuple(models[model] for model in settings.names),
-        groups=tuple(tuple(models[model] for model in group) for group in settings.groups),
-        retries=settings.retries,
-        hedge=settings.hedge,
-        on_refusal=settings.on_refusal,
+        groups=tuple(tuple(models[model] for model in group) for group in settings.groups) if balanced else (),
+        rules=Rules(retries=settings.retries, hedge=hedge, route_around_refusals=settings.on_refusal == "next"),
         deadline=settings.deadline or gateway.deadline,
         max_answer=gateway.max_answer,
         prompt=None if settings.prompt is None else Prompt(configuration.text(settings.prompt)),

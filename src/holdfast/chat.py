@@ -273,6 +273,8 @@ class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     model: str = ""
     fingerprint: str | None = None
     raw: bytes | None = None
+    reset: bool = False
+    """Whether the answer begins anew: what came before it is void. Only where the caller asked for that."""
 
     @property
     def speaks(self) -> bool:

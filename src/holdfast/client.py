@@ -100,6 +100,8 @@ class Holdfast:
     ) -> AsyncIterator[Chunk]:
         """Iterate over the pieces of an answer as they come; leaving the iteration early cancels the call.
 
+        With the hint `on_break` "reset" an answer that broke off may begin anew after a chunk with `reset`.
+
         Raises:
             CallError: the call ended without a whole answer, also after a part of it.
         """
@@ -180,6 +182,9 @@ class _Whole:
     async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
         raise AssertionError("an answer that was not asked for as a stream came as one")
 
+    async def reset(self) -> None:
+        raise AssertionError("only a stream can be taken back")
+
     async def end(self, summary: Summary) -> None:
         self.summary = summary
 
@@ -202,6 +207,10 @@ class _Streamed:
         for chunk in chunks:
             await self.room.acquire()
             self.queue.put_nowait(chunk)
+
+    async def reset(self) -> None:
+        await self.room.acquire()
+        self.queue.put_nowait(Chunk(reset=True))
 
     async def end(self, summary: Summary) -> None:
         pass

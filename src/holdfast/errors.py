@@ -294,6 +294,8 @@ class PhaseTimeout(ProviderError):
         of_deadline = ", its share of the deadline" if share else ""
         super().__init__(f"The provider {what}{of_deadline} (phase: {phase}).")
         self.phase = phase
+        self.share = share
+        """Whether it was the deadline of the call that left it no more time."""
 
 
 class ConnectionFailed(ProviderError):

@@ -38,7 +38,7 @@ def configuration(simulator: RunningSimulator, *, gateway: str = "", log: str = 
     price = ", ".join([f"{kind} = {rate}" for kind, rate in PRICES.items()])
     models = [
         f'[models.{name}]\nprovider = "{wire}"\nbase_url = "{simulator.url(wire)}"\n'
-        f'api_key = {{ env = "PROVIDER_KEY" }}\nprice = {{ {price} }}\n'
+        f'api_key = {{ env = "PROVIDER_KEY" }}\nprice = {{ {price} }}\nbreaker = false\n'
         for name, wire in zip(MODELS, ("openai", "anthropic", "google"), strict=True)
     ]
     resort = f'last_resort = {{ message = "{LAST_RESORT}" }}'

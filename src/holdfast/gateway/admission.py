@@ -40,6 +40,11 @@ class Gate:
         """How many calls wait."""
         return len(self._live) + len(self._batch)
 
+    @property
+    def full(self) -> bool:
+        """Whether who comes now has to wait."""
+        return bool(self._live or self._batch) or not self._free()
+
     def resize(self, limit: int | None, queue: int) -> None:
         """Change the limits. Nobody who is in or waits is sent away."""
         self._limit = sys.maxsize if limit is None else limit

@@ -25,8 +25,20 @@ class Assembly:
         self.usage: Usage | None = None
         self.model = ""
         self.fingerprint: str | None = None
-        self._id = ""
+        self.id = ""
         self._choices: dict[int, _Choice] = {}
+        self.text_alone = True
+        """Whether nothing but text has been said."""
+
+    @property
+    def began(self) -> bool:
+        """Whether anything has been said."""
+        return bool(self._choices)
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice so far."""
+        return self.reply().text if self._choices else ""
 
     def add(self, chunk: Chunk) -> None:
         """Take the next chunk of the stream."""
@@ -35,10 +47,11 @@ class Assembly:
             choice = self._choices[chunk.choice] = _Choice()
         if chunk.text:
             choice.say("text", chunk.text)
-        else:
+        elif chunk.speaks or chunk.reasoning_signature is not None:
+            self.text_alone = False
             choice.add(chunk)
         if not self.model and chunk.model:
-            self._id, self.model = chunk.id, chunk.model
+            self.id, self.model = chunk.id, chunk.model
         if chunk.fingerprint is not None:
             self.fingerprint = chunk.fingerprint
         if chunk.usage is not None:
@@ -48,15 +61,10 @@ class Assembly:
         if chunk.logprobs is not None:
             choice.logprobs.extend(chunk.logprobs)
 
-    @property
-    def cut(self) -> bool:
-        """Whether a choice was ended by a limit of tokens."""
-        return any(choice.finish == "length" for choice in self._choices.values())
-
     def reply(self) -> Reply:
         """Return what has been said so far. A choice that has not ended is "cut"."""
         choices = tuple(self._choices[index].value() for index in sorted(self._choices))
-        return Reply(id=self._id, model=self.model, choices=choices, usage=self.usage, fingerprint=self.fingerprint)
+        return Reply(id=self.id, model=self.model, choices=choices, usage=self.usage, fingerprint=self.fingerprint)
 
 
 class _Choice:
@@ -116,7 +124,10 @@ class _Choice:
         said = "".join(self._said)
         match self._kind:
             case "text":
-                self._parts.append(Text(text=said))
+                if self._parts and isinstance(before := self._parts[-1], Text):  # it was looked at half-way
+                    self._parts[-1] = Text(text=before.text + said)
+                else:
+                    self._parts.append(Text(text=said))
             case "reasoning":
                 self._parts.append(Reasoning(text=said, signature=self._signature))
             case "refusal":

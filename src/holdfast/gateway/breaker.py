@@ -3,6 +3,7 @@
 Closed, open with a pause, a single probe, then closed or another pause (M. Nygard, Release It!, "Circuit Breaker").
 """
 
+from collections.abc import Sequence
 from random import Random
 from typing import Final, Literal
 
@@ -15,7 +16,10 @@ Answer = Literal["closed", "probe", "open"]
 ENOUGH: Final = 5
 """Failures in the window that open it..."""
 SHARE: Final = 0.5
-"""...if they are at least this share of the attempts that ended in it."""
+"""...if they are at least this share of the attempts that ended in it, or in its last seconds: a busy model that fails
+all at once is found out at once."""
+LATELY: Final = 2
+"""How many seconds those are, the current one among them."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 5.0
 """Seconds without a probe, doubled from the first each time a probe fails; by chance up to a quarter shorter."""
@@ -139,13 +143,13 @@ class Breaker:
         """Whether the window, over all workers, holds enough failures."""
         last = self._stamp(int(self._monotonic()))
         first = max(last - WINDOW + 1, self._stamp(0))
-        successes = failures = 0
-        for cells in self._row.slots(BUCKETS, BUCKETS_END):
-            for at in range(0, len(cells), BUCKET):
-                if first <= cells[at] <= last:
-                    successes += cells[at + 1]
-                    failures += cells[at + 2]
-        return failures >= ENOUGH and failures >= SHARE * (successes + failures)
+        ended = [
+            (cells[at] > last - LATELY, cells[at + 1], cells[at + 2])
+            for cells in self._row.slots(BUCKETS, BUCKETS_END)
+            for at in range(0, len(cells), BUCKET)
+            if first <= cells[at] <= last
+        ]
+        return _many(ended) or _many([bucket for bucket in ended if bucket[0]])
 
     def _pause(self, pause: float, retry_after: float | None) -> None:
         length = pause * (1 - self._random.random() / 4)
@@ -153,3 +157,28 @@ class Breaker:
             length = max(length, min(retry_after, LONGEST_RETRY_AFTER))
         self._shared[PAUSE] = pause
         self._shared[PROBE_AT] = self._monotonic() + length
+
+
+def _many(buckets: Sequence[tuple[bool, int, int]]) -> bool:
+    """Whether there are enough failures among what ended."""
+    failures = sum([failed for _, _, failed in buckets])
+    return failures >= ENOUGH and failures >= SHARE * (failures + sum([worked for _, worked, _ in buckets]))
+
+
+class Unbreakable(Breaker):
+    """The breaker of a model that is always called, whatever is known of it."""
+
+    def ask(self) -> Answer:
+        return "closed"
+
+    def open_for(self) -> float:
+        return 0.0
+
+    def succeeded(self, probe: bool = True) -> None:
+        pass
+
+    def failed(self, retry_after: float | None = None, probe: bool = True) -> None:
+        pass
+
+    def released(self, probe: bool = True) -> None:
+        pass

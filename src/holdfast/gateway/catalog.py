@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -41,6 +41,16 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         return self.upstream.continues and self.health.prefill is not False
 
 
+class Rules(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a feature says of its attempts."""
+
+    retries: int = 2
+    """The most tries again on one model in one call."""
+    hedge: bool | float = False
+    """Seconds after which the next model is started too, True for what is late by the model's own measure."""
+    route_around_refusals: bool = False
+
+
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """A feature, or a model called by its own name, which is a feature without a name of its own. Times in seconds."""
 
@@ -52,12 +62,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     prompt: Prompt | None = None
     last_resort: Resort | None = None
     groups: tuple[tuple[Model, ...], ...] = ()
-    """The models again, a group of equals at a time."""
-    retries: int = 2
-    """The most tries again on one model in one call."""
-    hedge: bool | float = False
-    """Seconds after which the next model is started too, True for what is late by the model's own measure."""
-    on_refusal: Literal["fail", "next"] = "fail"
+    """The models again, a group of equals at a time, where any has more than one."""
+    rules: Rules = Rules()
     rollout: float = 1.0
     enabled: bool = True
     store: Store = "all"

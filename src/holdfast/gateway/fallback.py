@@ -1,78 +1,325 @@
-"""The fallback policy: which model to try next, and when to stop. It decides and does nothing.
+"""The fallback policy: which model to try next, when, and when to stop. It decides and does nothing.
 
-`fallback` is a generator that yields attempts and is sent their outcomes, so every sequence of failures can be tested
-without a socket or a clock (after httpx's `auth_flow`).
+`Fallback.run` is a generator that yields steps and is sent what came of them, so every sequence of failures can be
+tested without a socket or a clock (after httpx's `auth_flow`).
 """
 
-from collections.abc import Generator, Sequence
+import random
+from collections.abc import Callable, Generator, Sequence
+from typing import Final, Literal
 
 import msgspec
 
-from holdfast.errors import CallError, ConnectionFailed, ProviderError
+from holdfast.errors import (
+    BadRequest,
+    CallError,
+    ContentRefused,
+    ContextTooLong,
+    ModelDown,
+    Overloaded,
+    PhaseTimeout,
+    ProviderError,
+    RateLimited,
+)
+from holdfast.events import Reason
+from holdfast.gateway.catalog import Model, Rules
+from holdfast.providers.prefill import refuses_prefill
+
+USUAL_SECONDS: Final = 1.0
+"""How long a model of which nothing is known is expected to take."""
+
+Resume = Literal["no", "restart", "continue"]
+"""How another model may take up an answer of which the caller has a part: not at all, by saying it again from its
+start, or also by going on where it broke off."""
 
 
-class Try(msgspec.Struct, frozen=True):
-    """Send the request to the model of this position in the feature's list. `last` when no other would follow."""
+# --- steps ------------------------------------------------------------------------------------------------------------
 
-    position: int
+
+class Try(msgspec.Struct, frozen=True, gc=False):
+    """Send the request to a model. `last` when no other would follow, `probe` when it was down a moment ago.
+
+    After `hedge_after` seconds without a word of it the answer `Late` is expected.
+    """
+
+    model: Model
+    reason: Reason
     last: bool
+    probe: bool = False
+    hedge_after: float | None = None
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """The attempt gave a whole answer."""
+class Pause(msgspec.Struct, frozen=True, gc=False):
+    """Wait before the next step."""
+
+    seconds: float
 
 
-class Failed(msgspec.Struct, frozen=True):
-    """The attempt failed. `spoke` when the caller has already received a part of its answer."""
+class Wait(msgspec.Struct, frozen=True, gc=False):
+    """Wait for what runs."""
+
+
+# --- what came of them ------------------------------------------------------------------------------------------------
+
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """An attempt gave a whole answer."""
+
+
+class Failed(msgspec.Struct, frozen=True, gc=False):
+    """An attempt failed. `spoke` when the caller has received a part of an answer; `resume` is how to go on then.
+
+    `others` when another attempt of the call still runs.
+    """
 
     error: ProviderError
     spoke: bool = False
+    resume: Resume = "no"
+    others: bool = False
 
 
-class Fail(msgspec.Struct, frozen=True):
+class Late(msgspec.Struct, frozen=True, gc=False):
+    """The attempt has not spoken within `hedge_after`. It still runs."""
+
+
+class Paused(msgspec.Struct, frozen=True, gc=False):
+    """The pause is over."""
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+class Fail(msgspec.Struct, frozen=True, gc=False):
     """End the call with this error."""
 
     error: CallError
 
 
-class UseLastResort(msgspec.Struct, frozen=True):
+class UseLastResort(msgspec.Struct, frozen=True, gc=False):
     """Answer with the feature's last resort; `error` is why."""
 
     error: CallError
 
 
-Outcome = Answered | Failed
+Step = Try | Pause | Wait
+Outcome = Answered | Failed | Late | Paused
 Verdict = Answered | UseLastResort | Fail
+Steps = Generator[Step, Outcome, Verdict]
+
+WAIT: Final = Wait()
 
 
-def fallback(models: int, *, last_resort: bool) -> Generator[Try, Outcome, Verdict]:
-    """Yield attempts on `models` models in order, take their outcomes, and return the verdict.
+class Fallback:
+    """The policy of one call over `models`, in their order.
 
-    - A connection that died before its headers is tried once more on the same model.
-    - An error that another model would repeat, such as a refusal, ends the call.
-    - Once the caller has heard a part of an answer, no other model may speak.
+    - A model that is known to be down, or has all the calls it may have, is passed over while another can answer.
+    - The same model is tried again only after what may pass by itself: at the provider's own time or after a pause,
+      within the deadline, `rules.retries` and the model's retry budget, and only if no other model would be sooner.
+      Never after silence.
+    - What another model would repeat, such as a refusal, ends the call.
+    - Once the caller has a part of an answer, another model may only take it up.
     - A last resort never hides what the caller could mend.
+
+    `last_resort` says whether there is one. `remaining` returns the seconds that attempts may still take, and `streamed` says whether first tokens count
+    or whole answers.
     """
-    failures: list[ProviderError] = []
-    for position in range(models):
-        attempt = Try(position, last=position == models - 1)
-        outcome = yield attempt
-        if isinstance(outcome, Failed) and _died_unheard(outcome):
-            outcome = yield attempt
-        if isinstance(outcome, Answered):
-            return outcome
-        failures.append(outcome.error)
-        if outcome.spoke or not outcome.error.next_model:
-            return Fail(outcome.error)
-    error = _most_telling(failures)
-    return UseLastResort(error) if last_resort and not error.callers_fault else Fail(error)
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        rules: Rules,
+        *,
+        last_resort: bool,
+        remaining: Callable[[], float],
+        streamed: bool = False,
+        chance: random.Random,
+    ) -> None:
+        self._rest = list(models)
+        self._rules = rules
+        self._last_resort = last_resort
+        self._remaining = remaining
+        self._streamed = streamed
+        self._chance = chance
+        self._failures: list[ProviderError] = []
+        self._down: list[Model] = []
+        self._resume: Resume = "no"
+        self._tried = False
+        self._taken_up: Model | None = None
+        """The last model that was asked to take up its own answer: once is enough."""
+
+    def run(self) -> Steps:
+        """Yield steps, take what came of them, and return the verdict."""
+        while self._rest:
+            model = self._pick()
+            state = model.health.breaker.ask()
+            if state == "open":
+                self._down.append(model)
+                continue
+            model.health.retries.count()
+            model.health.hedges.count()
+            verdict = yield from self._try(model, probe=state == "probe")
+            if verdict is not None:
+                return verdict
+        return self._give_up()
+
+    def _try(self, model: Model, *, probe: bool) -> Generator[Step, Outcome, Verdict | None]:
+        """Try one model as often as it makes sense; None: go on with the next."""
+        reason, tries = self._reason(model), 0
+        while True:
+            self._tried = True
+            hedge_after = None if self._rules.hedge is False else self._patience(model)
+            outcome = yield Try(model, reason, not self._rest or not self._follows(), probe, hedge_after)
+            hedged = isinstance(outcome, Late)
+            if hedged:
+                outcome = yield self._hedge(model)
+            while isinstance(outcome, Failed) and outcome.others:
+                self._failures.append(outcome.error)
+                outcome = yield WAIT
+            if isinstance(outcome, Answered):
+                return outcome
+            assert isinstance(outcome, Failed)
+            error = outcome.error
+            self._failures.append(error)
+            if self._ends(outcome):
+                return Fail(error)
+            if reason == "continue" and isinstance(error, BadRequest):
+                reason = "restart"
+                if refuses_prefill(error):
+                    model.health.prefill = False
+                continue
+            if outcome.spoke:
+                self._take_up(outcome, model)
+                return None
+            if isinstance(error, ContextTooLong):
+                self._only_larger_than(model)
+            pause = None if hedged or probe else self._pause(error, model, tries)
+            if pause is None:
+                return None
+            if pause > 0:
+                yield Pause(pause)
+            state = model.health.breaker.ask()
+            if state == "open":
+                return None
+            probe, tries = state == "probe", tries + 1
+            reason = "retry" if self._resume == "no" else reason
+
+    # --- which model --------------------------------------------------------------------------------------------------
+
+    def _pick(self) -> Model:
+        """Take the next model that has room, if one has; else the next."""
+        rest = self._rest
+        if rest[0].health.busy:
+            for index, model in enumerate(rest):
+                if not model.health.busy and model.health.breaker.open_for() <= 0:
+                    return rest.pop(index)
+        return rest.pop(0)
+
+    def _follows(self) -> bool:
+        """Whether another model may be asked after this one."""
+        return any(model.health.breaker.open_for() <= 0 for model in self._rest)
+
+    def _reason(self, model: Model) -> Reason:
+        if self._resume != "no":
+            return "continue" if self._resume == "continue" and model.continues else "restart"
+        return "fallback" if self._tried or self._down else "first"
+
+    def _take_up(self, failed: Failed, model: Model) -> None:
+        """Let the rest of the models take up the answer; the same one, once, if there is no other and it still talks."""
+        self._resume = failed.resume
+        talks = failed.error.retry_after is None and not _fell_silent(failed.error)
+        if not self._rest and self._taken_up is not model and talks:
+            self._taken_up = model
+            self._rest.append(model)
+
+    def _only_larger_than(self, model: Model) -> None:
+        size = model.context
+        if size is not None:
+            self._rest = [other for other in self._rest if other.context is None or other.context > size]
+
+    # --- when ---------------------------------------------------------------------------------------------------------
+
+    def _pause(self, error: ProviderError, model: Model, tries: int) -> float | None:
+        """Return how long to wait before the same model is tried again, None if it isn't."""
+        follows = self._follows()
+        throttled = isinstance(error, RateLimited | Overloaded)
+        most = self._rules.retries if throttled or not follows else min(1, self._rules.retries)
+        if not error.same_model_again or tries >= most:
+            return None
+        pause, told = self._backoff(error, tries), error.retry_after is not None
+        done = pause + self._expected(model)
+        if done >= self._remaining() or (told and follows and done >= self._soonest()):
+            return None
+        return pause if model.health.retry() else None
+
+    def _backoff(self, error: ProviderError, tries: int) -> float:
+        if error.retry_after is not None:
+            return error.retry_after
+        return error.backoff * (1 << tries) * self._chance.uniform(0.5, 1.0)
+
+    def _expected(self, model: Model) -> float:
+        """Return how long the model is expected to take, in seconds."""
+        seen = model.health.first_token if self._streamed else model.health.answer
+        typical = seen.typical()
+        return USUAL_SECONDS if typical is None else typical
+
+    def _soonest(self) -> float:
+        return min([self._expected(model) for model in self._rest if model.health.breaker.open_for() <= 0])
+
+    # --- hedging ------------------------------------------------------------------------------------------------------
+
+    def _patience(self, model: Model) -> float | None:
+        """Return after how many seconds of silence another model is asked beside this one, None if none is."""
+        if self._resume != "no" or not self._follows():
+            return None
+        if self._rules.hedge is True:
+            seen = model.health.first_token if self._streamed else model.health.answer
+            return seen.p95()
+        return float(self._rules.hedge)
+
+    def _hedge(self, late: Model) -> Step:
+        """Return the attempt beside one that is late, if there is a model and a budget for it."""
+        for index, model in enumerate(self._rest):
+            if model.health.busy or model.health.breaker.open_for() > 0:
+                continue
+            if not late.health.hedge():
+                return WAIT
+            state = model.health.breaker.ask()
+            if state == "open":
+                continue
+            del self._rest[index]
+            model.health.retries.count()
+            return Try(model, "hedge", not self._rest, state == "probe")
+        return WAIT
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _ends(self, failed: Failed) -> bool:
+        """Whether no other model may be asked."""
+        if failed.spoke and failed.resume == "no":
+            return True
+        if isinstance(failed.error, ContentRefused):
+            return failed.spoke or not self._rules.route_around_refusals
+        return not failed.error.next_model
+
+    def _give_up(self) -> Verdict:
+        error = self._most_telling()
+        if self._last_resort and self._resume == "no" and not error.callers_fault:
+            return UseLastResort(error)
+        return Fail(error)
+
+    def _most_telling(self) -> ProviderError:
+        """Return the last error that may pass by itself; if the caller is at fault everywhere, the first."""
+        if not self._failures:
+            return _down(self._down)
+        passing = [error for error in self._failures if not error.callers_fault]
+        return passing[-1] if passing else self._failures[0]
 
 
-def _died_unheard(failed: Failed) -> bool:
-    return isinstance(failed.error, ConnectionFailed) and failed.error.before_headers and not failed.spoke
+def _fell_silent(error: ProviderError) -> bool:
+    return isinstance(error, PhaseTimeout) or isinstance(error.__cause__, PhaseTimeout)
 
 
-def _most_telling(failures: Sequence[ProviderError]) -> ProviderError:
-    """Return the last error that may pass by itself; if the caller is at fault everywhere, the first."""
-    passing = [error for error in failures if not error.callers_fault]
-    return passing[-1] if passing else failures[0]
+def _down(models: Sequence[Model]) -> ModelDown:
+    names = ", ".join([model.name for model in models])
+    seconds = min([model.health.breaker.open_for() for model in models], default=0.0)
+    return ModelDown(f"Known to be down at the moment: {names}.", retry_after=max(seconds, 0.1))

@@ -6,7 +6,7 @@ from typing import Self
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.gateway.admission import Gate, SharedGate
-from holdfast.gateway.breaker import Breaker
+from holdfast.gateway.breaker import Breaker, Unbreakable
 from holdfast.gateway.budget import Budget
 from holdfast.gateway.cells import HEDGES, INSIDE, OUTSTANDING, RETRIES
 from holdfast.gateway.latency import Latency
@@ -30,7 +30,7 @@ class Health:
         self._settings = (settings, *_relevant(gateway))
         self._row = row
         self._own = row.own
-        self.breaker = Breaker(row, clock, random)
+        self.breaker = (Breaker if settings.breaker else Unbreakable)(row, clock, random)
         self.first_token = Latency()
         """Of streams: from the start of the attempt."""
         self.answer = Latency()
@@ -56,6 +56,11 @@ class Health:
     def fits(self, settings: ModelSettings, gateway: GatewaySettings) -> bool:
         """Whether it was made for these settings."""
         return self._settings == (settings, *_relevant(gateway))
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has all the calls that it may have."""
+        return self.gate is not None and self.gate.full
 
     def begin(self) -> None:
         """Count an attempt as under way. Must be followed by one `end`."""

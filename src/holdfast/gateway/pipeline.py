@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
-import math
+import random
 
+import msgspec
+
+from holdfast.chat import EmbeddingRequest, Request
 from holdfast.clock import Clock
 from holdfast.errors import (
     CallError,
@@ -12,24 +15,22 @@ from holdfast.errors import (
     FeatureDisabled,
     InternalError,
     LogError,
-    ProviderError,
     Saturated,
 )
-from holdfast.gateway.attempt import Limits
-from holdfast.gateway.catalog import Catalog, Feature, Model
-from holdfast.gateway.exchange import Exchange, Writer, open_exchange
-from holdfast.gateway.fallback import Answered, Fail, Failed, Outcome, Try, UseLastResort, Verdict, fallback
+from holdfast.gateway.admission import Gate
+from holdfast.gateway.alarm import Alarm
+from holdfast.gateway.attempts import Attempts, reserve
+from holdfast.gateway.balance import order
+from holdfast.gateway.catalog import Catalog, Feature
+from holdfast.gateway.exchange import Exchange, Writer
+from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
 from holdfast.gateway.record import Arrival, CallRecord
+from holdfast.gateway.stream import StreamedChat
+from holdfast.gateway.whole import Embeddings, WholeChat
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher
 
 SATURATED_RETRY_SECONDS = 1.0
-LAST_RESORT_RESERVE = 0.25
-"""Seconds of a deadline kept for the last resort; of a short deadline a tenth."""
-SHARE_OF_REST = 2 / 3
-"""How much of the time left a model may take, for its first token or the whole answer, while others could follow."""
-SHORTEST_SECRET = 6
-"""Bytes of a configured header from which on no error may repeat it."""
 GOODBYE_SECONDS = 1.0
 """How long a caller may take to accept the end of a call that has failed."""
 
@@ -39,27 +40,43 @@ logger = logging.getLogger(__name__)
 class Pipeline:
     """Carries calls from their arrival to the log. `catalog` may be replaced: a call keeps the one it began with."""
 
-    def __init__(self, catalog: Catalog, log: LogWriter, subjects: SubjectHasher, clock: Clock) -> None:
-        self.catalog = catalog
+    def __init__(
+        self, catalog: Catalog, log: LogWriter, subjects: SubjectHasher, clock: Clock, chance: random.Random
+    ) -> None:
         self.log = log
         self.clock = clock
         self._subjects = subjects
+        self._chance = chance
+        self._gate = Gate(catalog.settings.concurrency, catalog.settings.queue, clock)
+        self._catalog = catalog
+
+    @property
+    def catalog(self) -> Catalog:
+        """What can be called."""
+        return self._catalog
+
+    @catalog.setter
+    def catalog(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._gate.resize(catalog.settings.concurrency, catalog.settings.queue)
 
     async def run(self, arrival: Arrival, writer: Writer) -> None:
         """Serve one call. Raises only CancelledError, when its task is cancelled because the caller hung up."""
-        catalog = self.catalog
-        record = CallRecord(arrival, catalog.config, self.clock)
+        catalog, gate = self._catalog, self._gate
+        record = self._record_of(arrival)
         if (saturated := self._saturated()) is not None:
             await self._tell(record, saturated, writer)  # and not recorded: what waits for the log must not grow
             return
         exchange: Exchange | None = None
+        inside = False
         try:
             feature = self._resolve(record, catalog)
-            exchange = open_exchange(arrival, feature, writer)
-            verdict = await self._attempt_in_time(record, feature, exchange)
+            if not gate.try_enter():
+                await gate.enter(arrival.hints.priority, record.deadline)
+            inside = True
+            exchange = _open(arrival, feature, writer)
+            verdict = await self._attempt(record, feature, exchange)
             await self._answer(record, verdict, feature, exchange)
-        except Saturated as error:
-            await self._tell(record, error, writer)  # what happened waits for the log as it is
         except CallError as error:
             await self._fail(record, error, writer)
         except asyncio.CancelledError:
@@ -68,12 +85,20 @@ class Pipeline:
         except Exception:
             logger.exception("call %s failed inside the gateway", arrival.id)
             await self._fail(record, InternalError(), writer)
+        finally:
+            if inside:
+                gate.leave()
 
     async def reject(self, arrival: Arrival, error: CallError, writer: Writer) -> None:
         """End a call that could not even be decoded."""
-        record = CallRecord(arrival, self.catalog.config, self.clock)
+        record = self._record_of(arrival)
         end = self._fail if self._saturated() is None else self._tell
         await end(record, error, writer)
+
+    # --- the steps ---
+
+    def _record_of(self, arrival: Arrival) -> CallRecord:
+        return CallRecord(arrival=arrival, config=self._catalog.config, clock=self.clock, deadline=arrival.started)
 
     def _saturated(self) -> Saturated | None:
         """Say why no call is admitted; None if calls are."""
@@ -97,58 +122,30 @@ class Pipeline:
             record.subject = self._subjects.hash(hints.subject)
         return feature
 
-    async def _attempt_in_time(self, record: CallRecord, feature: Feature, exchange: Exchange) -> Verdict:
-        arrival, resort = record.arrival, feature.last_resort if exchange.takes_last_resort else None
+    async def _attempt(self, record: CallRecord, feature: Feature, exchange: Exchange) -> Verdict:
+        """Let models answer, as the fallback policy says, in the time that the deadline leaves them."""
+        arrival = record.arrival
+        resort = feature.last_resort is not None and exchange.takes_last_resort
         if not feature.serves(arrival.hints.session or arrival.id):
             off = FeatureDisabled(f"The feature {feature.name} is not served to this session.")
-            return Fail(off) if resort is None else UseLastResort(off)
-        rest = record.deadline - self.clock.monotonic()
-        reserve = 0.0 if resort is None else _reserve(rest)
+            return UseLastResort(off) if resort else Fail(off)
+        attempts = Attempts(record, exchange, self.clock)
+        policy = Fallback(
+            order(feature.groups, self._chance, stream=exchange.streamed) if feature.groups else feature.models,
+            feature.rules,
+            last_resort=resort,
+            remaining=attempts.remaining,
+            streamed=exchange.streamed,
+            chance=self._chance,
+        )
+        loop, rest = asyncio.get_running_loop(), record.deadline - self.clock.monotonic()
         try:
-            async with asyncio.timeout(rest - reserve):
-                return await self._attempts(record, feature, exchange, last_resort=resort is not None)
+            with Alarm(loop, loop.time() + rest - (reserve(rest) if resort else 0.0)):
+                return await attempts.follow(policy.run())
         except TimeoutError:
             error = DeadlineExceeded(f"No answer within the deadline of {record.deadline - arrival.started:g} s.")
-            record.close_attempt(error)
-            return Fail(error) if resort is None or record.spoke else UseLastResort(error)
-
-    async def _attempts(
-        self, record: CallRecord, feature: Feature, exchange: Exchange, *, last_resort: bool
-    ) -> Verdict:
-        policy = fallback(len(feature.models), last_resort=last_resort)
-        step = next(policy)
-        while True:
-            outcome = await self._attempt(record, feature, exchange, step)
-            try:
-                step = policy.send(outcome)
-            except StopIteration as stop:
-                verdict: Verdict = stop.value
-                return verdict
-
-    async def _attempt(self, record: CallRecord, feature: Feature, exchange: Exchange, step: Try) -> Outcome:
-        attempt = record.open_attempt(feature.models[step.position])
-        try:
-            await exchange.attempt(attempt, self._limits(record, feature, step))
-        except ProviderError as error:
-            error.message = _concealed(error.message, attempt.model)
-            record.close_attempt(error)
-            return Failed(error, spoke=attempt.spoke)
-        record.close_attempt(None)
-        return Answered()
-
-    def _limits(self, record: CallRecord, feature: Feature, step: Try) -> Limits:
-        timeouts = feature.timeouts or feature.models[step.position].timeouts
-        rest = max(0.0, record.deadline - self.clock.monotonic())
-        share = rest if step.last else rest * SHARE_OF_REST
-        return Limits(
-            connect=min(timeouts.connect, share),
-            first_token=min(timeouts.first_token, share),
-            idle=timeouts.idle,
-            answer=timeouts.answer or share,
-            max_answer=feature.max_answer,
-            until=asyncio.get_running_loop().time() + rest - 2 * _reserve(rest),
-            share=math.inf if step.last else share,
-        )
+            attempts.late(error)
+            return UseLastResort(error) if resort and not record.spoke else Fail(error)
 
     async def _answer(self, record: CallRecord, verdict: Verdict, feature: Feature, exchange: Exchange) -> None:
         match verdict:
@@ -156,30 +153,31 @@ class Pipeline:
                 record.reply = exchange.reply
                 raise error
             case UseLastResort(error):
-                await self._use_last_resort(record, feature, exchange, error)
+                await self._use_last_resort(record, error, feature, exchange)
                 record.outcome, record.error = "last_resort", error
             case Answered():
-                record.outcome, record.answered_by = "answered", record.attempts[-1]
+                record.outcome, record.answered_by = "answered", exchange.speaker
         record.reply = exchange.reply
         await self._record(record)
         await exchange.finish(record.summary())
 
     async def _use_last_resort(
-        self, record: CallRecord, feature: Feature, exchange: Exchange, cause: CallError
+        self, record: CallRecord, error: CallError, feature: Feature, exchange: Exchange
     ) -> None:
-        assert feature.last_resort is not None
+        resort, request = feature.last_resort, record.arrival.request
+        assert resort is not None
+        assert isinstance(request, Request)
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(record.deadline - self.clock.monotonic()):
-                await exchange.use_last_resort(feature.last_resort, cause)
-        except InternalError:
-            raise cause from None
-        except TimeoutError as error:
-            raise DeadlineExceeded("The caller did not take the last resort before the deadline.") from error
+            with Alarm(loop, loop.time() + record.deadline - self.clock.monotonic()):
+                await exchange.use_last_resort(await resort.answer(request, error))
+        except (InternalError, TimeoutError):  # it has none for this call, or not in time
+            raise error from None
 
     async def _fail(self, record: CallRecord, error: CallError, writer: Writer) -> None:
-        record.close_attempt(error)
+        record.close_attempts(error)
         record.outcome, record.error = "error", error
-        self.log.append(record.event())
+        (self.log.amend if record.recorded else self.log.append)(record.event())
         await self._tell(record, error, writer)
 
     async def _tell(self, record: CallRecord, error: CallError, writer: Writer) -> None:
@@ -195,12 +193,12 @@ class Pipeline:
             return
         record.outcome, record.error = "cancelled", Cancelled()
         record.reply = None if exchange is None else exchange.reply
-        record.close_attempt(record.error)
+        record.close_attempts(record.error)
         self.log.append(record.event())
 
     async def _record(self, record: CallRecord) -> None:
         """Record an answer. Where the log is durable in "sync", its last byte waits for that, within the deadline."""
-        event = record.event()
+        event, record.recorded = record.event(), True
         if not self.log.sync:
             self.log.append(event)
             return
@@ -212,14 +210,17 @@ class Pipeline:
             raise Saturated(message, retry_after=SATURATED_RETRY_SECONDS) from error
 
 
-def _concealed(message: str, model: Model) -> str:
-    """Return a message without the values of the headers that we add, some of which are secret."""
-    for _, value in model.upstream.endpoint.headers:
-        if len(value) >= SHORTEST_SECRET:
-            message = message.replace(value.decode("latin-1"), "***")
-    return message
+def _open(arrival: Arrival, feature: Feature, writer: Writer) -> Exchange:
+    """Return the exchange that this call is, with the feature's prompt before its messages.
 
-
-def _reserve(rest: float) -> float:
-    """Return how much of the rest of a deadline is kept for its end, in seconds."""
-    return min(LAST_RESORT_RESERVE, rest / 10)
+    Raises:
+        InvalidRequest: the prompt needs variables that the call does not bring.
+    """
+    request = arrival.request
+    if isinstance(request, EmbeddingRequest):
+        return Embeddings(request, writer)
+    assert isinstance(request, Request)
+    if feature.prompt is not None:
+        prompt = feature.prompt.render(arrival.hints.variables)
+        request = msgspec.structs.replace(request, messages=(prompt, *request.messages))
+    return (StreamedChat if request.stream else WholeChat)(arrival, request, writer)

@@ -55,30 +55,37 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     hints: Hints = NO_HINTS
 
 
-class AttemptRecord:
+class AttemptRecord(msgspec.Struct, kw_only=True):
     """One attempt in progress. Times are the clock's monotonic seconds."""
 
-    def __init__(self, model: Model, clock: Clock) -> None:
-        self.model = model
-        self.clock = clock
-        self.started = clock.monotonic()
-        self.ended: float | None = None
-        self.first_token: float | None = None
-        self.served_model: str | None = None
-        self.fingerprint: str | None = None
-        self.usage: Usage | None = None
-        self.cost_nanousd: int | None = None
-        self.error: CallError | None = None
-        self.streamed = False
-        self.spoke = False
+    model: Model
+    clock: Clock
+    started: float
+    reason: events.Reason = "first"
+    probe: bool = False
+    """Whether it finds out if the model is back, and has not yet."""
+    ended: float | None = None
+    first_token: float | None = None
+    served_model: str | None = None
+    fingerprint: str | None = None
+    usage: Usage | None = None
+    estimated: bool = False
+    cost_nanousd: int | None = None
+    error: CallError | None = None
+    streamed: bool = False
+    spoke: bool = False
+    """Whether the caller has received a part of it."""
 
     def close(self, error: CallError | None) -> None:
-        """End it, and settle what it cost: nothing if the provider refused or never spoke, unknown if it broke off."""
+        """End it, and settle what it cost: nothing if the provider refused or never spoke."""
+        if self.ended is not None:
+            return
         self.ended, self.error = self.clock.monotonic(), error
-        if self.usage is not None and not _counts(self.usage):
-            self.usage = None
-        if self.usage is not None:
-            self.cost_nanousd = None if self.model.price is None else self.model.price.cost_nanousd(self.usage)
+        usage = self.usage
+        if usage is not None and not _counts(usage):
+            usage = self.usage = None
+        if usage is not None:
+            self.cost_nanousd = None if self.model.price is None else self.model.price.cost_nanousd(usage)
         elif error is not None and self.first_token is None and not self._may_be_charged(error):
             self.cost_nanousd = 0
 
@@ -110,38 +117,41 @@ class AttemptRecord:
             message=None if error is None else error.message,
             usage=self.usage,
             cost_nanousd=self.cost_nanousd,
+            reason=self.reason,
+            estimated=self.estimated,
         )
 
 
-class CallRecord:
-    """One call in progress."""
+class CallRecord(msgspec.Struct, kw_only=True):
+    """One call in progress. `deadline` is on the clock's monotonic seconds, `subject` the keyed hash."""
 
-    def __init__(self, arrival: Arrival, config: str, clock: Clock) -> None:
-        self.arrival = arrival
-        self.config = config
-        self._clock = clock
-        self.feature: Feature | None = None
-        self.name = ""
-        self.deadline = arrival.started
-        """On the clock's monotonic seconds."""
-        self.subject: str | None = None
-        """The keyed hash."""
-        self.attempts: list[AttemptRecord] = []
-        self.answered_by: AttemptRecord | None = None
-        self.outcome: events.Outcome | None = None
-        self.error: CallError | None = None
-        self.reply: Reply | EmbeddingReply | None = None
+    arrival: Arrival
+    config: str
+    clock: Clock
+    deadline: float
+    feature: Feature | None = None
+    name: str = ""
+    subject: str | None = None
+    attempts: list[AttemptRecord] = []
+    answered_by: AttemptRecord | None = None
+    outcome: events.Outcome | None = None
+    error: CallError | None = None
+    reply: Reply | EmbeddingReply | None = None
+    recorded: bool = False
+    """Whether the log has been given an end of it."""
 
-    def open_attempt(self, model: Model) -> AttemptRecord:
+    def open_attempt(self, model: Model, reason: events.Reason, *, probe: bool) -> AttemptRecord:
         """Begin an attempt."""
-        attempt = AttemptRecord(model, self._clock)
+        attempt = AttemptRecord(
+            model=model, clock=self.clock, started=self.clock.monotonic(), reason=reason, probe=probe
+        )
         self.attempts.append(attempt)
         return attempt
 
-    def close_attempt(self, error: CallError | None) -> None:
-        """End the last attempt, unless it has ended."""
-        if self.attempts and self.attempts[-1].ended is None:
-            self.attempts[-1].close(error)
+    def close_attempts(self, error: CallError) -> None:
+        """End the attempts that have not ended."""
+        for attempt in self.attempts:
+            attempt.close(error)
 
     @property
     def spoke(self) -> bool:
@@ -179,7 +189,7 @@ class CallRecord:
 
     def event(self) -> events.Call:
         """Return what the log keeps of it, ending now."""
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         arrival, feature, answer, reply = self.arrival, self.feature, self.answered_by, self.reply
         start, request, error = arrival.started, arrival.request, self.error
         first_token = None if answer is None else answer.first_token

@@ -69,6 +69,10 @@ class HttpWriter:
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
+    async def reset(self) -> None:
+        encoder = self._encoder or await self._start()
+        await self._send({"type": "http.response.body", "body": encoder.reset(), "more_body": True})
+
     async def end(self, summary: Summary) -> None:
         encoder = self._encoder or await self._start()
         await self._send({"type": "http.response.body", "body": encoder.end(msgspec.to_builtins(summary))})

@@ -49,6 +49,8 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     """Whether it continues an answer that it is given the beginning of. Default: what the provider is known for."""
     context: Count | None = None
     """The tokens that it takes, prompt and answer together. Default: what the price list tells of it."""
+    breaker: bool = True
+    """Whether it is left alone, but for a probe now and then, while it is known to be down."""
     concurrency: Count | None = None
     """The most calls that it gets at once, from all workers together. Default: no limit."""
 

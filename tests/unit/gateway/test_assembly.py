@@ -65,12 +65,20 @@ def test_a_reply_survives_being_streamed(reply: Reply) -> None:
         assert after.logprobs == before.logprobs
 
 
-def test_a_limit_that_cuts_any_choice_cuts_the_answer() -> None:
+def test_looking_at_an_answer_half_way_changes_nothing() -> None:
     assembly = Assembly()
-    assembly.add(Chunk(choice=0, text="whole", finish="stop"))
-    assert not assembly.cut
-    assembly.add(Chunk(choice=1, text="ha", finish="length"))
-    assert assembly.cut
+    assembly.add(Chunk(text="Kelp "))
+    assert (assembly.began, assembly.text) == (True, "Kelp ")
+    assembly.add(Chunk(text="holds.", finish="stop"))
+    assert assembly.reply().choices[0].parts == (Text(text="Kelp holds."),)
+
+
+def test_it_tells_whether_anything_but_text_was_said() -> None:
+    assembly = Assembly()
+    assembly.add(Chunk(text="Kelp"))
+    assert assembly.text_alone
+    assembly.add(Chunk(reasoning="hm"))
+    assert not assembly.text_alone
 
 
 def test_an_answer_that_broke_off_is_not_taken_for_one_that_stopped() -> None:

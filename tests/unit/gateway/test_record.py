@@ -47,13 +47,13 @@ def clock() -> ManualClock:
 @pytest.fixture
 def record(clock: ManualClock) -> CallRecord:
     arrival = Arrival(id="01X", kind="chat", wire="openai", started=100.0, at=1700000000.0)
-    return CallRecord(arrival, "hash", clock)
+    return CallRecord(arrival=arrival, config="hash", clock=clock, deadline=arrival.started)
 
 
 def test_an_answer_costs_its_tokens(record: CallRecord) -> None:
-    attempt = record.open_attempt(model())
+    attempt = record.open_attempt(model(), "first", probe=False)
     attempt.usage = USAGE
-    record.close_attempt(None)
+    record.close_attempts(None)
     assert record.cost_nanousd == 2_080_000
     assert record.summary().cost == "0.002080000"
 
@@ -70,60 +70,60 @@ def test_an_answer_costs_its_tokens(record: CallRecord) -> None:
     ],
 )
 def test_an_attempt_that_failed_before_an_answer_began_costs_nothing(record: CallRecord, error: CallError) -> None:
-    record.open_attempt(model()).streamed = True
-    record.close_attempt(error)
+    record.open_attempt(model(), "first", probe=False).streamed = True
+    record.close_attempts(error)
     assert record.cost_nanousd == 0
 
 
 @pytest.mark.parametrize("error", [PhaseTimeout("answer", 1.0), DeadlineExceeded(), Cancelled()])
 def test_a_whole_answer_that_came_too_late_costs_nobody_knows_what(record: CallRecord, error: CallError) -> None:
-    record.open_attempt(model())
-    record.close_attempt(error)
+    record.open_attempt(model(), "first", probe=False)
+    record.close_attempts(error)
     assert record.cost_nanousd is None
 
 
 @pytest.mark.parametrize("error", [ConnectionFailed(before_headers=False), MalformedResponse()])
 def test_an_answer_that_broke_off_costs_nobody_knows_what(record: CallRecord, error: CallError) -> None:
-    record.open_attempt(model())
-    record.close_attempt(error)
+    record.open_attempt(model(), "first", probe=False)
+    record.close_attempts(error)
     assert record.cost_nanousd is None
     assert record.summary().cost is None
 
 
 def test_a_stream_that_was_heard_and_cancelled_costs_nobody_knows_what(record: CallRecord, clock: ManualClock) -> None:
-    attempt = record.open_attempt(model())
+    attempt = record.open_attempt(model(), "first", probe=False)
     attempt.first_token = clock.monotonic()
-    record.close_attempt(Cancelled())
+    record.close_attempts(Cancelled())
     assert record.cost_nanousd is None
 
 
 def test_an_unknown_price_makes_the_cost_unknown_and_not_zero(record: CallRecord) -> None:
-    attempt = record.open_attempt(model(priced=False))
+    attempt = record.open_attempt(model(priced=False), "first", probe=False)
     attempt.usage = USAGE
-    record.close_attempt(None)
+    record.close_attempts(None)
     assert record.cost_nanousd is None
 
 
 def test_a_call_costs_all_its_attempts_and_one_unknown_makes_it_unknown(record: CallRecord) -> None:
     for usage, error in ((USAGE, Overloaded()), (USAGE, None)):
-        record.open_attempt(model()).usage = usage
-        record.close_attempt(error)
+        record.open_attempt(model(), "first", probe=False).usage = usage
+        record.close_attempts(error)
     assert record.cost_nanousd == 2 * 2_080_000
     assert record.usage == Usage(input_tokens=2000, output_tokens=20)
-    record.open_attempt(model())
-    record.close_attempt(None)
+    record.open_attempt(model(), "first", probe=False)
+    record.close_attempts(None)
     assert record.cost_nanousd is None
 
 
 def test_the_event_tells_when_each_attempt_ran(record: CallRecord, clock: ManualClock) -> None:
-    record.open_attempt(model("a"))
+    record.open_attempt(model("a"), "first", probe=False)
     clock.time += 0.25
-    record.close_attempt(Overloaded("busy", provider_status=529))
-    attempt = record.open_attempt(model("b"))
+    record.close_attempts(Overloaded("busy", provider_status=529))
+    attempt = record.open_attempt(model("b"), "first", probe=False)
     clock.time += 0.1
     attempt.first_token, attempt.usage, attempt.served_model = clock.time, USAGE, "b-2026"
     clock.time += 0.4
-    record.close_attempt(None)
+    record.close_attempts(None)
     record.outcome, record.answered_by, record.reply = "answered", attempt, Reply(id="r", model="b-2026", choices=())
     event = record.event()
     assert [(a.model, a.started_us, a.duration_us, a.error, a.provider_status) for a in event.attempts] == [
@@ -140,7 +140,7 @@ def test_the_event_tells_when_each_attempt_ran(record: CallRecord, clock: Manual
 
 
 def test_closing_twice_keeps_the_first_end(record: CallRecord) -> None:
-    record.open_attempt(model())
-    record.close_attempt(Overloaded())
-    record.close_attempt(DeadlineExceeded())
+    record.open_attempt(model(), "first", probe=False)
+    record.close_attempts(Overloaded())
+    record.close_attempts(DeadlineExceeded())
     assert isinstance(record.attempts[0].error, Overloaded)

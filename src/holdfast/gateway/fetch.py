@@ -1,4 +1,4 @@
-"""One attempt: a request to one model, and what came of it."""
+"""A request to one model, and its answer: whole, as vectors, or streamed."""
 
 import asyncio
 import math
@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
+from holdfast.chat import Chunk, EmbeddingReply, Reply
 from holdfast.errors import BrokenStream, ConnectionFailed, MalformedResponse, Phase, PhaseTimeout, ProviderError
 from holdfast.gateway.assembly import chunks_of
 from holdfast.gateway.catalog import Model
 from holdfast.http.base import HttpRequest, HttpResponse
 from holdfast.http.sse import ServerSentEvent, SSEParser
-from holdfast.providers.base import Source
 
 ERROR_BODY_LIMIT = 256 * 2**10
 """Bytes of an error body that are read: a message, not an answer."""
@@ -41,30 +40,29 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 Emit = Callable[[Sequence[Chunk]], Awaitable[None]]
 
 
-async def whole(model: Model, request: Request, source: Source | None, limits: Limits) -> tuple[Reply, bytes]:
+async def whole(model: Model, request: HttpRequest, limits: Limits) -> tuple[Reply, bytes]:
     """Return the model's answer, decoded and as it came. Raises ProviderError."""
-    body = await _fetch(model, model.upstream.encode(request, source), limits)
+    body = await _fetch(model, request, limits)
     return model.upstream.decode(body), body
 
 
-async def embeddings(model: Model, request: EmbeddingRequest, limits: Limits) -> tuple[EmbeddingReply, bytes]:
+async def embeddings(model: Model, request: HttpRequest, limits: Limits) -> tuple[EmbeddingReply, bytes]:
     """Return the model's vectors, decoded and as they came. Raises ProviderError."""
-    body = await _fetch(model, model.upstream.encode_embeddings(request), limits)
+    body = await _fetch(model, request, limits)
     return model.upstream.decode_embeddings(body), body
 
 
-async def stream(model: Model, request: Request, source: Source | None, limits: Limits, emit: Emit) -> None:
+async def stream(model: Model, request: HttpRequest, choices: int, limits: Limits, emit: Emit) -> None:
     """Give the model's answer to `emit` as it comes, what arrived together together, and return when it is whole.
 
     Raises:
         BrokenStream: it broke off after some of it had been emitted.
         ProviderError: it failed before, or the provider itself reported an error.
     """
-    encoded = model.upstream.encode(request, source)
-    relay = _Relay(model, request.n, limits, emit)
+    relay = _Relay(model, choices, limits, emit)
     try:
         async with asyncio.timeout(limits.first_token) as timer:
-            await relay.run(encoded, timer)
+            await relay.run(request, timer)
     except TimeoutError as error:
         if not relay.complete:
             raise _late("first_token", limits.first_token, limits) from error

@@ -1,0 +1,239 @@
+"""The attempts of one call: what the fallback policy decides is done here, several at once where it hedges."""
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from holdfast.clock import Clock
+from holdfast.errors import (
+    BadRequest,
+    CallError,
+    Cancelled,
+    ContentRefused,
+    ContextTooLong,
+    ModelBusy,
+    PhaseTimeout,
+    ProviderError,
+    Saturated,
+    Truncated,
+)
+from holdfast.gateway.catalog import Model
+from holdfast.gateway.exchange import Exchange, Outrun
+from holdfast.gateway.fallback import (
+    Answered,
+    Failed,
+    Late,
+    Outcome,
+    Pause,
+    Paused,
+    Step,
+    Steps,
+    Try,
+    Verdict,
+)
+from holdfast.gateway.fetch import Limits
+from holdfast.gateway.record import AttemptRecord, CallRecord
+
+SHARE_OF_REST: Final = 2 / 3
+"""How much of the time left a model may take, for its first token or the whole answer, while others could follow..."""
+SHARE_OF_PROBE: Final = 1 / 4
+"""...and one that was down a moment ago."""
+LAST_RESORT_RESERVE: Final = 0.25
+"""Seconds of a deadline kept for the last resort; of a short deadline a tenth."""
+SHORTEST_SECRET: Final = 6
+"""Bytes of a configured header from which on no error may repeat it."""
+
+NO_FAILURES = (BadRequest, ContentRefused, ContextTooLong, Truncated)
+"""What a model that works may say too."""
+
+
+class Attempts:
+    """Carries out the steps of one call's policy."""
+
+    def __init__(self, record: CallRecord, exchange: Exchange, clock: Clock) -> None:
+        self._record = record
+        self._exchange = exchange
+        self._clock = clock
+
+    async def follow(self, steps: Steps) -> Verdict:
+        """Do what the policy says until it has a verdict."""
+        race: Race | None = None
+        outcome: Outcome | None = None
+        try:
+            while True:
+                try:
+                    step = next(steps) if outcome is None else steps.send(outcome)
+                except StopIteration as stop:
+                    verdict: Verdict = stop.value
+                    return verdict
+                if type(step) is Try and step.hedge_after is None and race is None:
+                    outcome = await self._attempt(step)
+                else:
+                    race = race or Race(self._attempt, self._exchange)
+                    outcome = await race.do(step)
+        finally:
+            if race is not None:
+                await race.end()
+
+    def late(self, error: CallError) -> None:
+        """End what still ran when the deadline came. A model that had not said a word by then is to blame."""
+        hurried = self._record.arrival.hints.deadline_ms is not None
+        for attempt in self._record.attempts:
+            if attempt.ended is None:
+                attempt.close(error)
+                if not attempt.spoke and not hurried:
+                    attempt.model.health.breaker.failed()
+
+    def remaining(self) -> float:
+        """Return the seconds that attempts may still take."""
+        rest = self._record.deadline - self._clock.monotonic()
+        return rest - reserve(rest)
+
+    async def _attempt(self, step: Try) -> Answered | Failed:
+        model, record, exchange = step.model, self._record, self._exchange
+        health = model.health
+        if health.gate is not None and not health.gate.try_enter():
+            try:
+                await self._wait_for_room(model, step)
+            except Saturated as error:
+                health.breaker.released(step.probe)
+                busy = ModelBusy(f"{model.name}: {error.message}", retry_after=error.retry_after)
+                return Failed(busy, record.spoke, exchange.resumption())
+        attempt = record.open_attempt(model, step.reason, probe=step.probe)
+        health.begin()
+        try:
+            await exchange.attempt(attempt, self._limits(step))
+        except ProviderError as error:
+            error.message = _concealed(error.message, model)
+            attempt.close(error)
+            self._blame(attempt, error)
+            spoke = record.spoke
+            return Failed(error, spoke, exchange.resumption() if spoke else "no")
+        except BaseException:
+            if exchange.speaker not in (None, attempt):
+                attempt.close(Cancelled("Another model was sooner."))
+                self._time(attempt)  # at least so long, or the slow ones would never be counted
+            health.breaker.released(attempt.probe)
+            raise
+        finally:
+            health.end()
+            if health.gate is not None:
+                health.gate.leave()
+        attempt.close(None)
+        health.breaker.succeeded(attempt.probe)
+        self._time(attempt)
+        return Answered()
+
+    async def _wait_for_room(self, model: Model, step: Try) -> None:
+        """Wait for a place among the calls that the model may have. Raises Saturated."""
+        assert model.health.gate is not None
+        rest = self.remaining()
+        until = self._clock.monotonic() + (rest if step.last else rest * SHARE_OF_REST)
+        await model.health.gate.enter(self._record.arrival.hints.priority, until)
+
+    def _limits(self, step: Try) -> Limits:
+        record, model = self._record, step.model
+        feature = record.feature
+        assert feature is not None
+        timeouts = feature.timeouts or model.timeouts
+        rest = record.deadline - self._clock.monotonic()
+        if rest < 0.0:
+            rest = 0.0
+        share = rest if step.last else rest * (SHARE_OF_PROBE if step.probe else SHARE_OF_REST)
+        return Limits(
+            connect=min(share, timeouts.connect),
+            first_token=min(share, timeouts.first_token),
+            idle=timeouts.idle,
+            answer=timeouts.answer or share,
+            max_answer=feature.max_answer,
+            until=asyncio.get_running_loop().time() + rest - 2 * reserve(rest),
+            share=math.inf if step.last else share,
+        )
+
+    def _blame(self, attempt: AttemptRecord, error: ProviderError) -> None:
+        """Tell the breaker what a failure says of the model."""
+        breaker = attempt.model.health.breaker
+        hurried = self._record.arrival.hints.deadline_ms is not None and isinstance(error, PhaseTimeout) and error.share
+        if isinstance(error, NO_FAILURES) or hurried:
+            breaker.released(attempt.probe)
+        else:
+            breaker.failed(error.retry_after, attempt.probe)
+
+    def _time(self, attempt: AttemptRecord) -> None:
+        """Note how long the model took."""
+        health, ended = attempt.model.health, attempt.ended
+        assert ended is not None
+        if not attempt.streamed:
+            health.answer.add(ended - attempt.started)
+        elif attempt.first_token is not None or attempt.error is not None:
+            health.first_token.add((attempt.first_token or ended) - attempt.started)
+
+
+class Race:
+    """Attempts of one call that run at once. The first to speak goes on, the others are cancelled."""
+
+    def __init__(self, attempt: Callable[[Try], Coroutine[Any, Any, Answered | Failed]], exchange: Exchange) -> None:
+        self._attempt = attempt
+        self._tasks: list[asyncio.Task[Answered | Failed]] = []
+        self._exchange = exchange
+        self._spoke: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        exchange.on_speak = self._on_speak
+
+    async def do(self, step: Step) -> Outcome:
+        """Carry out a step, and return what came of it, or of an attempt that ran already."""
+        patience: float | None = None
+        match step:
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+                return Paused()
+            case Try():
+                self._tasks.append(asyncio.create_task(self._attempt(step)))
+                patience = step.hedge_after
+        if patience is not None and not self._spoke.done():
+            waited: list[asyncio.Future[Any]] = [*self._tasks, self._spoke]
+            await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not self._spoke.done() and not any([task.done() for task in self._tasks]):
+                return Late()
+        return await self._next()
+
+    async def end(self) -> None:
+        """Cancel what still runs, and wait until it has ended."""
+        self._exchange.on_speak = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _next(self) -> Answered | Failed:
+        """Return how the next attempt ended, of those that were not outrun."""
+        while True:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            task = next(task for task in self._tasks if task.done())
+            self._tasks.remove(task)
+            if task.cancelled() or isinstance(task.exception(), Outrun):
+                continue
+            outcome = task.result()
+            if isinstance(outcome, Failed) and self._tasks:
+                return Failed(outcome.error, outcome.spoke, outcome.resume, others=True)
+            return outcome
+
+    def _on_speak(self, attempt: AttemptRecord) -> None:
+        if not self._spoke.done():
+            self._spoke.set_result(None)
+        speaker = asyncio.current_task()
+        for task in self._tasks:
+            if task is not speaker:
+                task.cancel()
+
+
+def reserve(rest: float) -> float:
+    """Return how much of the rest of a deadline is kept for its end, in seconds."""
+    return LAST_RESORT_RESERVE if rest > 10 * LAST_RESORT_RESERVE else rest / 10
+
+
+def _concealed(message: str, model: Model) -> str:
+    """Return a message without the values of the headers that we add, some of which are secret."""
+    for _, value in model.upstream.endpoint.headers:
+        if len(value) >= SHORTEST_SECRET:
+            message = message.replace(value.decode("latin-1"), "***")
+    return message

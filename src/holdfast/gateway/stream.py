@@ -1,0 +1,243 @@
+"""A streamed chat answer, which is taken up by another model where it breaks off."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from holdfast.chat import Chunk, Request, Usage
+from holdfast.errors import BrokenStream, ProviderError, Truncated
+from holdfast.gateway import fetch
+from holdfast.gateway.assembly import Assembly, chunks_of
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
+from holdfast.gateway.fallback import Resume
+from holdfast.gateway.fetch import Limits
+from holdfast.gateway.record import Arrival, AttemptRecord, Summary
+from holdfast.gateway.seam import Seam
+
+CHARACTERS_A_TOKEN = 4
+"""What a token of a broken answer is taken for, as its provider never told its usage."""
+
+
+class StreamedChat(Exchange):
+    """A chat answer that is passed on as it comes. The caller always has the beginning of what `reply` is in the end.
+
+    What a broken attempt said stays said. The next one goes on after it, or says it again, which is swallowed, or, for
+    a caller who allows that, begins anew after a reset.
+    """
+
+    streamed = True
+
+    def __init__(self, arrival: Arrival, request: Request, writer: Writer) -> None:
+        self._arrival = arrival
+        self._request = request
+        self._writer = writer
+        self._assembly = Assembly()
+        self._spent = Usage()
+        """What broken attempts used, as far as can be told."""
+
+    # --- attempts ---
+
+    async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
+        attempt.streamed = True
+        before = self._assembly.text if self._assembly.began else ""
+        run = self._take_up if self._assembly.began else self._begin
+        try:
+            await run(attempt, limits)
+        except ProviderError:
+            if self.speaker is attempt:
+                self.speaker = None
+                self._estimate(attempt, len(before) if attempt.reason == "continue" else 0)
+            raise
+        finally:
+            if attempt.spoke:
+                self.reply = self._assembly.reply()
+
+    async def _begin(self, attempt: AttemptRecord, limits: Limits) -> None:
+        """Relay the answer of a model from its start."""
+        model, request, assembly = attempt.model, self._request, self._assembly
+        write, add, wire, unlimited = self._writer.chunks, assembly.add, model.upstream.wire, request.max_tokens is None
+
+        async def emit(chunks: Sequence[Chunk]) -> None:
+            whole = chunks if not unlimited else _before_limit(chunks)
+            if whole and not attempt.spoke:
+                self._hear(attempt)
+            for chunk in whole:
+                add(chunk)
+                if chunk.usage is not None:
+                    attempt.usage = chunk.usage
+            if whole:
+                await write(whole, wire)
+            if whole is not chunks:
+                raise Truncated
+
+        encoded = model.upstream.encode(request, self._arrival.source)
+        try:
+            await fetch.stream(model, encoded, request.n, limits, emit)
+        finally:
+            if attempt.spoke:
+                attempt.served_model, attempt.fingerprint = assembly.model or None, assembly.fingerprint
+
+    async def _take_up(self, attempt: AttemptRecord, limits: Limits) -> None:
+        """Relay what comes after what the caller has."""
+        model, request = attempt.model, self._request
+        continues = attempt.reason == "continue" and model.upstream.continues_request(request)
+        attempt.reason = "continue" if continues else "restart"
+        seam = Seam(self._assembly.text, continues, repeats=model.upstream.repeats)
+        seam.diverged = not self._joinable
+        joint = _Joint(self, attempt, seam)
+        if continues:
+            left = _less(request, seam.prefill)
+            encoded = model.upstream.encode_continued(left, seam.prefill, self._arrival.source)
+        else:
+            encoded = model.upstream.encode(request, self._arrival.source)
+        await fetch.stream(model, encoded, request.n, limits, joint.emit)
+
+    @property
+    def _joinable(self) -> bool:
+        """Whether another answer can be joined to what was said."""
+        return self._assembly.text_alone and self._request.n == 1
+
+    def resumption(self) -> Resume:
+        if not self._joinable:
+            return "restart" if self.may_reset else "no"
+        format = self._request.response_format
+        return "continue" if format is None or format.type == "text" else "restart"
+
+    # --- for the joint ---
+
+    @property
+    def may_reset(self) -> bool:
+        """Whether the caller takes a new answer after a part of another."""
+        return self._arrival.hints.on_break == "reset"
+
+    async def reset(self) -> None:
+        """Take back what the caller has."""
+        self._assembly = Assembly()
+        await self._writer.reset()
+
+    async def pass_on(self, attempt: AttemptRecord, chunks: Sequence[Chunk]) -> None:
+        """Give the caller pieces that were made or changed here."""
+        whole = chunks if self._request.max_tokens is not None else _before_limit(chunks)
+        if whole and not attempt.spoke:
+            self._hear(attempt)
+        assembly = self._assembly
+        for chunk in whole:
+            chunk.raw = None
+            if assembly.began:
+                chunk.id, chunk.model = assembly.id, assembly.model
+            if chunk.usage is not None:
+                attempt.usage = chunk.usage
+                chunk.usage = _sum(self._spent, chunk.usage)
+            assembly.add(chunk)
+        if whole:
+            await self._writer.chunks(whole, LAST_RESORT)
+        if whole is not chunks:
+            raise Truncated
+
+    # --- ends ---
+
+    async def use_last_resort(self, text: str) -> None:
+        self.reply = reply = last_resort(text, self._arrival)
+        await self._writer.chunks(tuple(chunks_of(reply)), LAST_RESORT)
+
+    async def finish(self, summary: Summary) -> None:
+        await self._writer.end(summary)
+
+    # --- inside ---
+
+    def _hear(self, attempt: AttemptRecord) -> None:
+        self._speak(attempt)
+        attempt.spoke, attempt.first_token = True, attempt.clock.monotonic()
+        if attempt.probe:  # the model is back, however long its answer takes
+            attempt.probe = False
+            attempt.model.health.breaker.succeeded(True)
+
+    def _estimate(self, attempt: AttemptRecord, given: int) -> None:
+        """Tell the usage of a broken attempt as well as can be: `given` characters it had not to say."""
+        told = attempt.usage or Usage()
+        asked = sum([len(message.text) for message in self._request.messages]) + given
+        said = len(self._assembly.text) - given
+        attempt.estimated = True
+        attempt.usage = msgspec.structs.replace(
+            told,
+            input_tokens=told.input_tokens or _tokens(asked),
+            output_tokens=max(told.output_tokens, _tokens(said)),
+        )
+        self._spent = _sum(self._spent, attempt.usage)
+
+
+class _Joint:
+    """Passes on of an answer what goes beyond what the caller has."""
+
+    def __init__(self, exchange: StreamedChat, attempt: AttemptRecord, seam: Seam) -> None:
+        self._exchange = exchange
+        self._attempt = attempt
+        self._seam = seam
+        self._own: list[Chunk] | None = []
+        """What the attempt has said so far, to be said anew after a reset; None once that is done."""
+
+    async def emit(self, chunks: Sequence[Chunk]) -> None:
+        """Take the next pieces of the attempt. Raises BrokenStream where they can't be joined."""
+        attempt = self._attempt
+        for chunk in chunks:
+            attempt.served_model = attempt.served_model or chunk.model or None
+            attempt.fingerprint = attempt.fingerprint or chunk.fingerprint
+        if self._own is None:
+            await self._exchange.pass_on(attempt, chunks)
+            return
+        if self._exchange.may_reset:
+            self._own += [msgspec.structs.replace(chunk) for chunk in chunks]
+        joined = [piece for chunk in chunks if (piece := self._join(chunk)) is not None]
+        if not self._seam.diverged:
+            if joined:
+                await self._exchange.pass_on(attempt, joined)
+        elif self._exchange.may_reset:
+            await self._exchange.reset()
+            own, self._own = self._own, None
+            await self._exchange.pass_on(attempt, own)
+        else:
+            raise BrokenStream(
+                f"The stream broke off, and {attempt.model.name}, asked again, gave another answer than the caller"
+                ' had a part of. A caller who sends "x-holdfast-on-break: reset" gets the new one.'
+            )
+
+    def _join(self, chunk: Chunk) -> Chunk | None:
+        """Return what of a chunk goes beyond what was sent, None if nothing does."""
+        if chunk.tool_calls or chunk.refusal:
+            self._seam.diverged = True
+        text = self._seam.feed(chunk.text) if chunk.text else ""
+        if chunk.finish is not None:
+            text += self._seam.end()
+        if not (text or chunk.finish or chunk.usage):
+            return None
+        return Chunk(
+            choice=chunk.choice,
+            text=text,
+            finish=chunk.finish,
+            stop_sequence=chunk.stop_sequence,
+            refusal_reason=chunk.refusal_reason,
+            usage=chunk.usage,
+        )
+
+
+def _before_limit(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+    """Return what came before a limit that the caller did not set: all of it, the same object, if there is none."""
+    for index, chunk in enumerate(chunks):
+        if chunk.finish == "length":
+            return chunks[:index]
+    return chunks
+
+
+def _less(request: Request, said: str) -> Request:
+    """Return a request for the rest of an answer."""
+    if request.max_tokens is None:
+        return request
+    return msgspec.structs.replace(request, max_tokens=max(1, request.max_tokens - _tokens(len(said))))
+
+
+def _tokens(characters: int) -> int:
+    return -(-characters // CHARACTERS_A_TOKEN)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(**{field: getattr(one, field) + getattr(other, field) for field in Usage.__struct_fields__})

@@ -1,0 +1,65 @@
+"""Answers that the caller gets in one piece: a chat's, and vectors."""
+
+import msgspec
+
+from holdfast.chat import EmbeddingRequest, Request
+from holdfast.errors import Truncated
+from holdfast.gateway import fetch
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
+from holdfast.gateway.fetch import Limits
+from holdfast.gateway.record import Arrival, AttemptRecord, Summary
+
+
+class WholeChat(Exchange):
+    """A chat answer that is not streamed."""
+
+    def __init__(self, arrival: Arrival, request: Request, writer: Writer) -> None:
+        self._arrival = arrival
+        self._request = request
+        self._writer = writer
+        self._raw: bytes | None = None
+        self._wire = LAST_RESORT
+
+    async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
+        model, request = attempt.model, self._request
+        reply, raw = await fetch.whole(model, model.upstream.encode(request, self._arrival.source), limits)
+        attempt.served_model, attempt.fingerprint, attempt.usage = reply.model, reply.fingerprint, reply.usage
+        if request.max_tokens is None and any([choice.finish == "length" for choice in reply.choices]):
+            raise Truncated
+        self._speak(attempt)
+        if not reply.created:  # not every wire dates its answers
+            reply = msgspec.structs.replace(reply, created=int(self._arrival.at))
+        self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
+
+    async def use_last_resort(self, text: str) -> None:
+        self.reply, self._raw, self._wire = last_resort(text, self._arrival), None, LAST_RESORT
+
+    async def finish(self, summary: Summary) -> None:
+        assert self.reply is not None
+        await self._writer.reply(self.reply, self._raw, self._wire, summary)
+
+
+class Embeddings(Exchange):
+    """Vectors."""
+
+    takes_last_resort = False
+
+    def __init__(self, request: EmbeddingRequest, writer: Writer) -> None:
+        self._request = request
+        self._writer = writer
+        self._raw: bytes | None = None
+        self._wire = LAST_RESORT
+
+    async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
+        model = attempt.model
+        reply, raw = await fetch.embeddings(model, model.upstream.encode_embeddings(self._request), limits)
+        attempt.served_model, attempt.usage = reply.model, reply.usage
+        self._speak(attempt)
+        self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
+
+    async def use_last_resort(self, text: str) -> None:
+        raise AssertionError("a text is no vector")
+
+    async def finish(self, summary: Summary) -> None:
+        assert self.reply is not None
+        await self._writer.reply(self.reply, self._raw, self._wire, summary)
