@@ -22,8 +22,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request to one model, within a call. `started_us` counts from the start of the call.
 
     `error` is the code of a failed attempt; "cancelled" when the caller hung up or another answer made it needless.
-    `cost_nanousd` is None where the price or the usage is unknown. `estimated` is a usage that was counted here, because
-    the answer broke off before its provider told it.
+    `cost_nanousd` is None where the price or the usage is unknown. `estimated` is a usage that was counted here,
+    because the answer broke off before its provider told it.
     """
 
     model: str

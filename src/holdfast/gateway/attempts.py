@@ -193,7 +193,7 @@ class Race:
         if patience is not None and not self._spoke.done():
             waited: list[asyncio.Future[Any]] = [*self._tasks, self._spoke]
             await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-            if not self._spoke.done() and not any([task.done() for task in self._tasks]):
+            if not self._spoke.done() and not any(task.done() for task in self._tasks):
                 return Late()
         return await self._next()
 

@@ -120,8 +120,8 @@ class Fallback:
     - Once the caller has a part of an answer, another model may only take it up.
     - A last resort never hides what the caller could mend.
 
-    `last_resort` says whether there is one. `remaining` returns the seconds that attempts may still take, and `streamed` says whether first tokens count
-    or whole answers.
+    `last_resort` says whether there is one. `remaining` returns the seconds that attempts may still take, and
+    `streamed` says whether first tokens count or whole answers.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class Fallback:
         return "fallback" if self._tried or self._down else "first"
 
     def _take_up(self, failed: Failed, model: Model) -> None:
-        """Let the rest of the models take up the answer; the same one, once, if there is no other and it still talks."""
+        """Let the rest of the models take up the answer; the same one, once, if there is no other and it talks."""
         self._resume = failed.resume
         talks = failed.error.retry_after is None and not _fell_silent(failed.error)
         if not self._rest and self._taken_up is not model and talks:

@@ -24,7 +24,7 @@ class WholeChat(Exchange):
         model, request = attempt.model, self._request
         reply, raw = await fetch.whole(model, model.upstream.encode(request, self._arrival.source), limits)
         attempt.served_model, attempt.fingerprint, attempt.usage = reply.model, reply.fingerprint, reply.usage
-        if request.max_tokens is None and any([choice.finish == "length" for choice in reply.choices]):
+        if request.max_tokens is None and any(choice.finish == "length" for choice in reply.choices):
             raise Truncated
         self._speak(attempt)
         if not reply.created:  # not every wire dates its answers
