@@ -19,7 +19,7 @@ from holdfast.client import Holdfast
 from holdfast.clock import UlidFactory
 from holdfast.errors import CallError
 from holdfast.events import AnyEvent, Call
-from holdfast.gateway.catalog import Catalog, Feature, Model
+from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
 from holdfast.gateway.health import Health
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.settings import GatewaySettings
@@ -158,7 +158,7 @@ async def _simulate(seconds: float, rate: int, seed: int, clock: LoopClock) -> S
     chances = [random.Random(f"{seed}:{number}") for number in range(3)]
     dead = Provider(clock, chances[0], lambda now: now < back)
     others = [Provider(clock, chance, lambda _: False) for chance in chances[1:]]
-    caller = _gateway([dead, *others], tally, clock)
+    caller = _gateway([dead, *others], tally, clock, random.Random(seed))
     calls = await _calls(caller, int(seconds * rate), rate)
     answered, hedges = tally.outcomes["answered"], tally.reasons["hedge"]
     on_dead = len(dead.requests)
@@ -167,14 +167,13 @@ async def _simulate(seconds: float, rate: int, seed: int, clock: LoopClock) -> S
     return Seen(calls, answered, on_dead, hedges, min(again, default=float("inf")))
 
 
-def _gateway(providers: list[Provider], tally: Tally, clock: LoopClock) -> Holdfast:
+def _gateway(providers: list[Provider], tally: Tally, clock: LoopClock, chance: random.Random) -> Holdfast:
     names = ("dead", "sound", "spare")
     models = tuple(_model(name, provider, clock) for name, provider in zip(names, providers, strict=True))
     feature = Feature(
         name="outage",
         models=models,
-        groups=tuple((model,) for model in models),
-        hedge=True,
+        rules=Rules(hedge=True),
         deadline=30.0,
         max_answer=2**20,
         store="none",
@@ -184,7 +183,7 @@ def _gateway(providers: list[Provider], tally: Tally, clock: LoopClock) -> Holdf
     )
     with TemporaryDirectory() as folder:
         subjects = SubjectHasher.load(Path(folder))
-    return Holdfast(Pipeline(catalog, tally, subjects, clock), UlidFactory(clock))
+    return Holdfast(Pipeline(catalog, tally, subjects, clock, chance), UlidFactory(clock))
 
 
 def _model(name: str, provider: Provider, clock: LoopClock) -> Model:

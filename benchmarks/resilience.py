@@ -484,7 +484,7 @@ def an_outage(_folder: Path, plan: Plan) -> list[Finding]:
         ),
         Finding(
             "hedges, of all calls, while one is slow",
-            f"{seen.hedges / seen.calls:.2%}",
+            f"{seen.hedges / seen.calls:.3%}",
             "< 5 %",
             seen.hedges < 0.05 * seen.calls,
         ),
