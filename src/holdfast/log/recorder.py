@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import chain
+from operator import add
 
 from holdfast.events import Call, Correction, Snapshot
 from holdfast.log import rows
@@ -75,17 +76,22 @@ class Recorder:
         numbers = [self._profiles.number(db, storable(rows.profile_row(call))) for _, call in calls]
         blocks = [db.execute(_ADD_BLOCK, (CODEC, block)).lastrowid for block in packed.blocks]
         homes = [_HOMELESS if place is None else (blocks[place[0]], place[1]) for place in packed.places]
-        call_rows = [
-            rows.common_row(seq, number, home, call, is_told) + rows.rare_row(call)
+        common = [
+            rows.common_row(seq, number, home, call, is_told)
             for (seq, call), number, home, is_told in zip(calls, numbers, homes, told, strict=True)
         ]
+        rare = [rows.rare_row(call) for _, call in calls]
         others = [
             rows.attempt_row(seq, n, attempt)
             for (seq, call), is_told in zip(calls, told, strict=True)
             if not is_told
             for n, attempt in enumerate(call.attempts)
         ]
-        insert(db, "call_rows", rows.COMMON + rows.RARE, map(storable, call_rows))
+        if rare.count(rows.NO_RARE) == len(rare):
+            call_rows, columns = common, rows.COMMON
+        else:
+            call_rows, columns = list(map(add, common, rare)), rows.COMMON + rows.RARE
+        insert(db, "call_rows", columns, map(storable, call_rows))
         insert(db, "other_attempts", rows.OTHERS, map(storable, others))
 
     def correct(self, db: sqlite3.Connection, correction: Correction, storable: Storable) -> None:
@@ -140,19 +146,13 @@ def insert_snapshots(db: sqlite3.Connection, snapshots: Sequence[Snapshot], stor
 
 
 def insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Iterable[Row], how: str = "") -> None:
-    """Insert rows, many a statement, without the columns that are empty in all of them: the driver is slow at None."""
-    filled = [
-        (name, column)
-        for name, column in zip(columns, zip(*values, strict=True), strict=False)
-        if column.count(None) < len(column)
-    ]
-    names = tuple([name for name, _ in filled])
-    left = list(zip(*[column for _, column in filled], strict=True))
+    """Insert rows, many a statement."""
+    values = list(values)
     start, size = 0, LARGE
-    while start < len(left):
-        while size > len(left) - start:
+    while start < len(values):
+        while size > len(values) - start:
             size //= 2
-        db.execute(_insertion(table, names, size, how), list(chain.from_iterable(left[start : start + size])))
+        db.execute(_insertion(table, columns, size, how), list(chain.from_iterable(values[start : start + size])))
         start += size
 
 

@@ -59,6 +59,7 @@ OTHERS = ("call", "n", *ATTEMPT, *USAGE)
 SNAPSHOTS = ("hash", "at_us", "files")
 """The columns of the tables, in the order of the rows made here."""
 
+NO_RARE = (None,) * len(RARE)
 _NO_USAGE = (None,) * len(USAGE)
 _NO_ONLY = (None,) * len(_ONLY)
 _INT64 = range(-(2**63), 2**63)
@@ -90,7 +91,7 @@ def common_row(seq: int, profile: int, home: tuple[int | None, int | None], call
 
 
 def rare_row(call: Call) -> Row:
-    """Return the columns that most calls leave empty."""
+    """Return the columns that most calls leave empty: `NO_RARE` then."""
     return (*_rare(call), json_text(call.tags) if call.tags else None)
 
 
