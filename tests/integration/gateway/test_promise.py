@@ -33,6 +33,7 @@ models = ["silent", "fine"]
 
 [features.hasty]
 models = ["limited"]
+retries = 0
 timeouts = {{ first_token = "200ms" }}
 
 [features.resigned]
