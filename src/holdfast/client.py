@@ -72,8 +72,8 @@ class Holdfast:
     ) -> Answer:
         """Return the answer of a feature or a model.
 
-        `hints` are those of `gateway.hints.Hints`: `session`, `subject`, `deadline_ms`, `tags`, `variables`, `priority`,
-        `on_break`.
+        `hints` are those of `gateway.hints.Hints`: `session`, `subject`, `deadline_ms`, `tags`, `variables`,
+        `priority`, `on_break`.
 
         Raises:
             CallError: the call ended without an answer.

@@ -99,7 +99,7 @@ class Attempts:
             except Saturated as error:
                 health.breaker.released(step.probe)
                 busy = ModelBusy(f"{model.name}: {error.message}", retry_after=error.retry_after)
-                return Failed(busy, record.spoke, exchange.resumption())
+                return Failed(busy, resume=exchange.resumption())
         attempt = record.open_attempt(model, step.reason, probe=step.probe)
         health.begin()
         try:
@@ -108,8 +108,7 @@ class Attempts:
             error.message = _concealed(error.message, model)
             attempt.close(error)
             self._blame(attempt, error)
-            spoke = record.spoke
-            return Failed(error, spoke, exchange.resumption() if spoke else "no")
+            return Failed(error, attempt.spoke, exchange.resumption())
         except BaseException:
             if exchange.speaker not in (None, attempt):
                 attempt.close(Cancelled("Another model was sooner."))

@@ -67,8 +67,9 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):
-    """An attempt failed. `spoke` when the caller has received a part of an answer; `resume` is how to go on then.
+    """An attempt failed. `spoke` when the caller has received a part of its answer.
 
+    `resume` is how the answer can be taken up of which the caller has a part, from this attempt or an earlier one.
     `others` when another attempt of the call still runs.
     """
 
@@ -142,6 +143,8 @@ class Fallback:
         self._chance = chance
         self._failures: list[ProviderError] = []
         self._down: list[Model] = []
+        self._began = False
+        """Whether the caller has a part of an answer; `_resume` is how it can be taken up."""
         self._resume: Resume = "no"
         self._tried = False
         self._taken_up: Model | None = None
@@ -180,7 +183,9 @@ class Fallback:
             assert isinstance(outcome, Failed)
             error = outcome.error
             self._failures.append(error)
-            if self._ends(outcome):
+            self._began = self._began or outcome.spoke
+            self._resume = outcome.resume
+            if self._ends(error):
                 return Fail(error)
             if reason == "continue" and isinstance(error, BadRequest):
                 reason = "restart"
@@ -188,7 +193,7 @@ class Fallback:
                     model.health.prefill = False
                 continue
             if outcome.spoke:
-                self._take_up(outcome, model)
+                self._take_up(error, model)
                 return None
             if isinstance(error, ContextTooLong):
                 self._only_larger_than(model)
@@ -201,7 +206,7 @@ class Fallback:
             if state == "open":
                 return None
             probe, tries = state == "probe", tries + 1
-            reason = "retry" if self._resume == "no" else reason
+            reason = reason if self._began else "retry"
 
     # --- which model --------------------------------------------------------------------------------------------------
 
@@ -219,15 +224,14 @@ class Fallback:
         return any(model.health.breaker.open_for() <= 0 for model in self._rest)
 
     def _reason(self, model: Model) -> Reason:
-        if self._resume != "no":
+        if self._began:
             return "continue" if self._resume == "continue" and model.continues else "restart"
         return "fallback" if self._tried or self._down else "first"
 
-    def _take_up(self, failed: Failed, model: Model) -> None:
+    def _take_up(self, error: ProviderError, model: Model) -> None:
         """Let the rest of the models take up the answer; the same one, once, if there is no other and it talks."""
-        self._resume = failed.resume
-        talks = failed.error.retry_after is None and not _fell_silent(failed.error)
-        if not self._rest and self._taken_up is not model and talks:
+        talks = error.retry_after is None and not _fell_silent(error)
+        if not self._rest and talks and self._rules.retries and self._taken_up is not model:
             self._taken_up = model
             self._rest.append(model)
 
@@ -269,7 +273,7 @@ class Fallback:
 
     def _patience(self, model: Model) -> float | None:
         """Return after how many seconds of silence another model is asked beside this one, None if none is."""
-        if self._resume != "no" or not self._follows():
+        if self._began or not self._follows():
             return None
         if self._rules.hedge is True:
             seen = model.health.first_token if self._streamed else model.health.answer
@@ -293,17 +297,17 @@ class Fallback:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def _ends(self, failed: Failed) -> bool:
-        """Whether no other model may be asked."""
-        if failed.spoke and failed.resume == "no":
+    def _ends(self, error: ProviderError) -> bool:
+        """Whether no model may be asked any more."""
+        if self._began and self._resume == "no":
             return True
-        if isinstance(failed.error, ContentRefused):
-            return failed.spoke or not self._rules.route_around_refusals
-        return not failed.error.next_model
+        if isinstance(error, ContentRefused):
+            return self._began or not self._rules.route_around_refusals
+        return not error.next_model
 
     def _give_up(self) -> Verdict:
         error = self._most_telling()
-        if self._last_resort and self._resume == "no" and not error.callers_fault:
+        if self._last_resort and not self._began and not error.callers_fault:
             return UseLastResort(error)
         return Fail(error)
 

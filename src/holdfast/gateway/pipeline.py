@@ -223,4 +223,5 @@ def _open(arrival: Arrival, feature: Feature, writer: Writer) -> Exchange:
     if feature.prompt is not None:
         prompt = feature.prompt.render(arrival.hints.variables)
         request = msgspec.structs.replace(request, messages=(prompt, *request.messages))
-    return (StreamedChat if request.stream else WholeChat)(arrival, request, writer)
+    chat = StreamedChat if request.stream else WholeChat
+    return chat(arrival, request, writer, refuses=feature.rules.route_around_refusals)

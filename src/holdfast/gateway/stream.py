@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from holdfast.chat import Chunk, Request, Usage
-from holdfast.errors import BrokenStream, ProviderError, Truncated
+from holdfast.errors import BrokenStream, ContentRefused, ProviderError, Truncated
 from holdfast.gateway import fetch
 from holdfast.gateway.assembly import Assembly, chunks_of
-from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort, total
 from holdfast.gateway.fallback import Resume
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary
@@ -21,18 +21,21 @@ CHARACTERS_A_TOKEN = 4
 class StreamedChat(Exchange):
     """A chat answer that is passed on as it comes. The caller always has the beginning of what `reply` is in the end.
 
+    With `refuses` an answer that is nothing but a refusal is a failed attempt.
+
     What a broken attempt said stays said. The next one goes on after it, or says it again, which is swallowed, or, for
     a caller who allows that, begins anew after a reset.
     """
 
     streamed = True
 
-    def __init__(self, arrival: Arrival, request: Request, writer: Writer) -> None:
+    def __init__(self, arrival: Arrival, request: Request, writer: Writer, *, refuses: bool) -> None:
         self._arrival = arrival
         self._request = request
         self._writer = writer
+        self._refuses = refuses
         self._assembly = Assembly()
-        self._spent = Usage()
+        self._spent: Usage | None = None
         """What broken attempts used, as far as can be told."""
 
     # --- attempts ---
@@ -60,6 +63,8 @@ class StreamedChat(Exchange):
         async def emit(chunks: Sequence[Chunk]) -> None:
             whole = chunks if not unlimited else _before_limit(chunks)
             if whole and not attempt.spoke:
+                if self._refuses:
+                    _check_not_refused(whole)
                 self._hear(attempt)
             for chunk in whole:
                 add(chunk)
@@ -98,6 +103,8 @@ class StreamedChat(Exchange):
         return self._assembly.text_alone and self._request.n == 1
 
     def resumption(self) -> Resume:
+        if not self._assembly.began:
+            return "no"
         if not self._joinable:
             return "restart" if self.may_reset else "no"
         format = self._request.response_format
@@ -127,7 +134,7 @@ class StreamedChat(Exchange):
                 chunk.id, chunk.model = assembly.id, assembly.model
             if chunk.usage is not None:
                 attempt.usage = chunk.usage
-                chunk.usage = _sum(self._spent, chunk.usage)
+                chunk.usage = total(self._spent, chunk.usage)
             assembly.add(chunk)
         if whole:
             await self._writer.chunks(whole, LAST_RESORT)
@@ -163,7 +170,7 @@ class StreamedChat(Exchange):
             input_tokens=told.input_tokens or _tokens(asked),
             output_tokens=max(told.output_tokens, _tokens(said)),
         )
-        self._spent = _sum(self._spent, attempt.usage)
+        self._spent = total(self._spent, attempt.usage)
 
 
 class _Joint:
@@ -220,6 +227,12 @@ class _Joint:
         )
 
 
+def _check_not_refused(chunks: Sequence[Chunk]) -> None:
+    """Raise ContentRefused if this is all: a refusal without a word."""
+    if any(chunk.finish == "refused" for chunk in chunks) and not any(chunk.speaks for chunk in chunks):
+        raise ContentRefused(next((chunk.refusal_reason for chunk in chunks if chunk.refusal_reason), ""))
+
+
 def _before_limit(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
     """Return what came before a limit that the caller did not set: all of it, the same object, if there is none."""
     for index, chunk in enumerate(chunks):
@@ -237,7 +250,3 @@ def _less(request: Request, said: str) -> Request:
 
 def _tokens(characters: int) -> int:
     return -(-characters // CHARACTERS_A_TOKEN)
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(**{field: getattr(one, field) + getattr(other, field) for field in Usage.__struct_fields__})

@@ -2,31 +2,43 @@
 
 import msgspec
 
-from holdfast.chat import EmbeddingRequest, Request
-from holdfast.errors import Truncated
+from holdfast.chat import EmbeddingRequest, Reply, Request, Usage
+from holdfast.errors import ContentRefused, Truncated
 from holdfast.gateway import fetch
-from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort, total
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary
 
 
 class WholeChat(Exchange):
-    """A chat answer that is not streamed."""
+    """A chat answer that is not streamed.
 
-    def __init__(self, arrival: Arrival, request: Request, writer: Writer) -> None:
+    With `refuses` an answer that is nothing but a refusal is a failed attempt.
+    """
+
+    def __init__(self, arrival: Arrival, request: Request, writer: Writer, *, refuses: bool) -> None:
+        self._refuses = refuses
         self._arrival = arrival
         self._request = request
         self._writer = writer
         self._raw: bytes | None = None
         self._wire = LAST_RESORT
+        self._spent: Usage | None = None
+        """What answers used that were not good enough."""
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         model, request = attempt.model, self._request
+        raw: bytes | None
         reply, raw = await fetch.whole(model, model.upstream.encode(request, self._arrival.source), limits)
         attempt.served_model, attempt.fingerprint, attempt.usage = reply.model, reply.fingerprint, reply.usage
+        spent, self._spent = self._spent, total(self._spent, reply.usage)
         if request.max_tokens is None and any(choice.finish == "length" for choice in reply.choices):
             raise Truncated
+        if self._refuses:
+            _check_not_refused(reply)
         self._speak(attempt)
+        if spent is not None:
+            reply, raw = msgspec.structs.replace(reply, usage=self._spent), None
         if not reply.created:  # not every wire dates its answers
             reply = msgspec.structs.replace(reply, created=int(self._arrival.at))
         self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
@@ -37,6 +49,11 @@ class WholeChat(Exchange):
     async def finish(self, summary: Summary) -> None:
         assert self.reply is not None
         await self._writer.reply(self.reply, self._raw, self._wire, summary)
+
+
+def _check_not_refused(reply: Reply) -> None:
+    if any(choice.finish == "refused" and not choice.parts for choice in reply.choices):
+        raise ContentRefused(next((choice.refusal_reason for choice in reply.choices if choice.refusal_reason), ""))
 
 
 class Embeddings(Exchange):

@@ -331,9 +331,15 @@ def test_the_next_model_goes_on_where_it_can_and_else_says_it_again() -> None:
 
 def test_a_model_that_refuses_to_go_on_says_it_again_and_is_remembered() -> None:
     models = [model(A), model(B, continues=True)]
-    refused = Failed(BadRequest("This model does not support assistant message prefill."), True, "continue")
+    refused = Failed(BadRequest("This model does not support assistant message prefill."), resume="continue")
     assert reasons(models, [broke(), refused, Answered()]) == [(A, "first"), (B, "continue"), (B, "restart")]
     assert reasons(models, [broke(), Answered()]) == [(A, "first"), (B, "restart")]
+
+
+def test_a_model_that_takes_up_an_answer_is_tried_again_like_any_other() -> None:
+    throttled = Failed(Overloaded(), resume="restart")
+    assert tried(pair(), [broke(), throttled, throttled, Answered()]) == "abbb"
+    assert tried(pair(), [broke(), throttled], retries=0) == "ab"
 
 
 def test_the_only_model_takes_up_its_own_answer_once() -> None:
@@ -499,8 +505,10 @@ class Calls(RuleBasedStateMachine):
         if again and step.reason == "retry":
             assert not isinstance(before, NEVER_AGAIN)
             assert not self.spoke
+        if step.reason in ("continue", "restart"):
+            assert self.spoke
         assert again.count("retry") + (step.reason == "retry") <= self.retries
-        assert len(again) <= self.retries + 3, (
+        assert len(again) <= 2 * self.retries + 3, (
             "a restart of a refused continuation and its own answer beyond the retries"
         )
         if self.spoke:
@@ -533,10 +541,9 @@ class Calls(RuleBasedStateMachine):
         if failure.retry_after is not None:
             self.not_before[name] = self.now + failure.retry_after
         self.spoke = self.spoke or speaks
-        if self.spoke:
-            self.resume = resume
-            self.running = self.running if not speaks else []
-        self.send(Failed(failure, self.spoke, resume if self.spoke else "no", others=bool(self.running)))
+        self.resume = resume if self.spoke else "no"
+        self.running = self.running if not speaks else []
+        self.send(Failed(failure, speaks, self.resume, others=bool(self.running)))
 
     @precondition(lambda self: self.outstanding() and isinstance(self.step, Try) and self.step.hedge_after is not None)
     @rule()
