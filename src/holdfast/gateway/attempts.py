@@ -49,12 +49,15 @@ NO_FAILURES = (BadRequest, ContentRefused, ContextTooLong, Truncated)
 
 
 class Attempts:
-    """Carries out the steps of one call's policy."""
+    """Carries out the steps of one call's policy. `ends` is the call's deadline on the loop's clock."""
 
-    def __init__(self, record: CallRecord, exchange: Exchange, clock: Clock) -> None:
+    __slots__ = ("_clock", "_ends", "_exchange", "_record")
+
+    def __init__(self, record: CallRecord, exchange: Exchange, clock: Clock, ends: float) -> None:
         self._record = record
         self._exchange = exchange
         self._clock = clock
+        self._ends = ends
 
     async def follow(self, steps: Steps) -> Verdict:
         """Do what the policy says until it has a verdict."""
@@ -132,11 +135,11 @@ class Attempts:
         await model.health.gate.enter(self._record.arrival.hints.priority, until)
 
     def _limits(self, step: Try) -> Limits:
-        record, model = self._record, step.model
-        feature = record.feature
+        feature, timeouts = self._record.feature, step.model.timeouts
         assert feature is not None
-        timeouts = feature.timeouts or model.timeouts
-        rest = record.deadline - self._clock.monotonic()
+        if feature.timeouts is not None:
+            timeouts = feature.timeouts
+        rest = self._record.deadline - self._clock.monotonic()
         if rest < 0.0:
             rest = 0.0
         share = rest if step.last else rest * (SHARE_OF_PROBE if step.probe else SHARE_OF_REST)
@@ -146,7 +149,7 @@ class Attempts:
             idle=timeouts.idle,
             answer=timeouts.answer or share,
             max_answer=feature.max_answer,
-            until=asyncio.get_running_loop().time() + rest - 2 * reserve(rest),
+            until=self._ends - 2 * reserve(rest),
             share=math.inf if step.last else share,
         )
 

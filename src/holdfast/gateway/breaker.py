@@ -79,7 +79,7 @@ class Breaker:
 
     def open_for(self) -> float:
         """Return how many seconds nothing should be sent: 0.0 when closed, and when it is time for a probe."""
-        if not self.open:
+        if self._shared[STATE] == self._known or not self.open:
             return 0.0
         rest = self._shared[PROBE_AT] - self._monotonic()
         return max(rest, FIRST_PAUSE if self._row.locked else 0.0)

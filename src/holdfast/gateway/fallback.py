@@ -125,6 +125,13 @@ class Fallback:
     `streamed` says whether first tokens count or whole answers.
     """
 
+    _began = False
+    """Whether the caller has a part of an answer; `_resume` is how it can be taken up."""
+    _resume: Resume = "no"
+    _tried = False
+    _taken_up: Model | None = None
+    """The last model that was asked to take up its own answer: once is enough."""
+
     def __init__(
         self,
         models: Sequence[Model],
@@ -135,7 +142,7 @@ class Fallback:
         streamed: bool = False,
         chance: random.Random,
     ) -> None:
-        self._rest = list(models)
+        self._rest = [*models]
         self._rules = rules
         self._last_resort = last_resort
         self._remaining = remaining
@@ -143,12 +150,6 @@ class Fallback:
         self._chance = chance
         self._failures: list[ProviderError] = []
         self._down: list[Model] = []
-        self._began = False
-        """Whether the caller has a part of an answer; `_resume` is how it can be taken up."""
-        self._resume: Resume = "no"
-        self._tried = False
-        self._taken_up: Model | None = None
-        """The last model that was asked to take up its own answer: once is enough."""
 
     def run(self) -> Steps:
         """Yield steps, take what came of them, and return the verdict."""
@@ -158,8 +159,6 @@ class Fallback:
             if state == "open":
                 self._down.append(model)
                 continue
-            model.health.retries.count()
-            model.health.hedges.count()
             verdict = yield from self._try(model, probe=state == "probe")
             if verdict is not None:
                 return verdict
@@ -167,11 +166,14 @@ class Fallback:
 
     def _try(self, model: Model, *, probe: bool) -> Generator[Step, Outcome, Verdict | None]:
         """Try one model as often as it makes sense; None: go on with the next."""
-        reason, tries = self._reason(model), 0
+        reason, tries, hedges = self._reason(model), 0, self._rules.hedge is not False
+        model.health.count(hedges=hedges)
+        self._tried = True
         while True:
-            self._tried = True
-            hedge_after = None if self._rules.hedge is False else self._patience(model)
-            outcome = yield Try(model, reason, not self._rest or not self._follows(), probe, hedge_after)
+            hedge_after = self._patience(model) if hedges else None
+            outcome = yield Try(model, reason, not self._follows(), probe, hedge_after)
+            if type(outcome) is Answered:
+                return outcome
             hedged = isinstance(outcome, Late)
             if hedged:
                 outcome = yield self._hedge(model)
@@ -221,7 +223,10 @@ class Fallback:
 
     def _follows(self) -> bool:
         """Whether another model may be asked after this one."""
-        return any(model.health.breaker.open_for() <= 0 for model in self._rest)
+        for model in self._rest:  # noqa: SIM110 - asked for every attempt, and this is the fast way
+            if model.health.breaker.open_for() <= 0:
+                return True
+        return False
 
     def _reason(self, model: Model) -> Reason:
         if self._began:
@@ -291,7 +296,7 @@ class Fallback:
             if state == "open":
                 continue
             del self._rest[index]
-            model.health.retries.count()
+            model.health.count(hedges=False)
             return Try(model, "hedge", not self._rest, state == "probe")
         return WAIT
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from holdfast.chat import Chunk, EmbeddingReply, Reply
+from holdfast.chat import Chunk
 from holdfast.errors import BrokenStream, ConnectionFailed, MalformedResponse, Phase, PhaseTimeout, ProviderError
 from holdfast.gateway.assembly import chunks_of
 from holdfast.gateway.catalog import Model
@@ -40,16 +40,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 Emit = Callable[[Sequence[Chunk]], Awaitable[None]]
 
 
-async def whole(model: Model, request: HttpRequest, limits: Limits) -> tuple[Reply, bytes]:
-    """Return the model's answer, decoded and as it came. Raises ProviderError."""
-    body = await _fetch(model, request, limits)
-    return model.upstream.decode(body), body
-
-
-async def embeddings(model: Model, request: HttpRequest, limits: Limits) -> tuple[EmbeddingReply, bytes]:
-    """Return the model's vectors, decoded and as they came. Raises ProviderError."""
-    body = await _fetch(model, request, limits)
-    return model.upstream.decode_embeddings(body), body
+async def whole(model: Model, request: HttpRequest, limits: Limits) -> bytes:
+    """Return the body of the model's answer. Raises ProviderError."""
+    clock = asyncio.get_running_loop().time
+    ends = clock() + limits.answer
+    try:
+        response = await model.transport.send(request, connect=limits.connect, headers=limits.answer)
+        try:
+            if not 200 <= response.status < 300:
+                raise await _refusal(model, response, limits)
+            rest = ends - clock()
+            return await response.read(limits.max_answer, max(0.0, rest))
+        finally:
+            response.close()
+    except PhaseTimeout as error:
+        if error.phase == "connect":
+            raise
+        raise _late("answer", limits.answer, limits) from error
 
 
 async def stream(model: Model, request: HttpRequest, choices: int, limits: Limits, emit: Emit) -> None:
@@ -95,9 +102,9 @@ class _Relay:
         model, limits = self._model, self._limits
         response = await model.transport.send(request, connect=limits.connect, headers=limits.first_token)
         try:
-            if response.status >= 300:
+            if not 200 <= response.status < 300:
                 timer.reschedule(None)  # no token will come, but the error's own words
-            await _require_success(model, response, limits)
+                raise await _refusal(model, response, limits)
             if (response.header(b"content-type") or b"").startswith(b"application/json"):
                 body = await response.read(limits.max_answer, limits.answer)
                 reply = model.upstream.decode(body)
@@ -147,30 +154,14 @@ class _Relay:
             timer.reschedule(min(asyncio.get_running_loop().time() + TRAILER_SECONDS, self._limits.until))
 
 
-async def _fetch(model: Model, request: HttpRequest, limits: Limits) -> bytes:
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    try:
-        response = await model.transport.send(request, connect=limits.connect, headers=limits.answer)
-        try:
-            await _require_success(model, response, limits)
-            return await response.read(limits.max_answer, max(0.0, limits.answer - (loop.time() - start)))
-        finally:
-            response.close()
-    except PhaseTimeout as error:
-        if error.phase == "connect":
-            raise
-        raise _late("answer", limits.answer, limits) from error
-
-
 def _late(phase: Phase, seconds: float, limits: Limits) -> PhaseTimeout:
     return PhaseTimeout(phase, seconds, share=seconds >= limits.share)
 
 
-async def _require_success(model: Model, response: HttpResponse, limits: Limits) -> None:
-    if not 200 <= response.status < 300:
-        try:
-            body = await response.read(ERROR_BODY_LIMIT, min(limits.idle, ERROR_BODY_SECONDS))
-        except ProviderError:
-            body = b""  # the status says what went wrong
-        raise model.upstream.error(response.status, response.headers, body)
+async def _refusal(model: Model, response: HttpResponse, limits: Limits) -> ProviderError:
+    """Return what a status that is no success means."""
+    try:
+        body = await response.read(ERROR_BODY_LIMIT, min(limits.idle, ERROR_BODY_SECONDS))
+    except ProviderError:
+        body = b""  # the status says what went wrong
+    return model.upstream.error(response.status, response.headers, body)

@@ -36,7 +36,8 @@ class Health:
         self.answer = Latency()
         """Of whole answers."""
         self.retries = Budget(gateway.retry_share)
-        self.hedges = Budget(gateway.hedge_share)
+        # Of the calls that were not hedged, so that it stays below the share of all.
+        self.hedges = Budget(gateway.hedge_share / (1 + gateway.hedge_share))
         self.gate: Gate | None = None
         """Where calls wait for a place, if the model has a limit."""
         if settings.concurrency is not None:
@@ -61,6 +62,12 @@ class Health:
     def busy(self) -> bool:
         """Whether it has all the calls that it may have."""
         return self.gate is not None and self.gate.full
+
+    def count(self, *, hedges: bool) -> None:
+        """Pay a call into the budgets: for retries, and for hedges where they may be made."""
+        self.retries.count()
+        if hedges:
+            self.hedges.count()
 
     def begin(self) -> None:
         """Count an attempt as under way. Must be followed by one `end`."""

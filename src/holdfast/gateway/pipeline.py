@@ -129,7 +129,9 @@ class Pipeline:
         if not feature.serves(arrival.hints.session or arrival.id):
             off = FeatureDisabled(f"The feature {feature.name} is not served to this session.")
             return UseLastResort(off) if resort else Fail(off)
-        attempts = Attempts(record, exchange, self.clock)
+        loop, rest = asyncio.get_running_loop(), record.deadline - self.clock.monotonic()
+        ends = loop.time() + rest
+        attempts = Attempts(record, exchange, self.clock, ends)
         policy = Fallback(
             order(feature.groups, self._chance, stream=exchange.streamed) if feature.groups else feature.models,
             feature.rules,
@@ -138,9 +140,8 @@ class Pipeline:
             streamed=exchange.streamed,
             chance=self._chance,
         )
-        loop, rest = asyncio.get_running_loop(), record.deadline - self.clock.monotonic()
         try:
-            with Alarm(loop, loop.time() + rest - (reserve(rest) if resort else 0.0)):
+            with Alarm(loop, ends - reserve(rest) if resort else ends):
                 return await attempts.follow(policy.run())
         except TimeoutError:
             error = DeadlineExceeded(f"No answer within the deadline of {record.deadline - arrival.started:g} s.")

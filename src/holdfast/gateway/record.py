@@ -1,6 +1,6 @@
 """The record of a call in progress, which becomes its event in the log."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -103,21 +103,26 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
 
     def event(self, start: float) -> events.Attempt:
         """Return what the log keeps of it, once it is closed."""
-        error, ended = self.error, self.ended
+        error, ended, started, first_token = self.error, self.ended, self.started, self.first_token
         assert ended is not None
-        return events.Attempt(
+        event = events.Attempt(
             model=self.model.name,
             provider=self.model.provider,
-            started_us=_micros(self.started - start),
-            duration_us=_micros(ended - self.started),
-            first_token_us=None if self.first_token is None else _micros(self.first_token - self.started),
+            started_us=int((started - start) * 1e6 + 0.5),
+            duration_us=int((ended - started) * 1e6 + 0.5),
+            first_token_us=None if first_token is None else int((first_token - started) * 1e6 + 0.5),
             served_model=self.served_model,
-            provider_status=error.provider_status if isinstance(error, ProviderError) else None,
-            error=None if error is None else error.code,
-            message=None if error is None else error.message,
             usage=self.usage,
             cost_nanousd=self.cost_nanousd,
             reason=self.reason,
+        )
+        if error is None:  # as most are
+            return event
+        return msgspec.structs.replace(
+            event,
+            provider_status=error.provider_status if isinstance(error, ProviderError) else None,
+            error=error.code,
+            message=error.message,
             estimated=self.estimated,
         )
 
@@ -179,57 +184,66 @@ class CallRecord(msgspec.Struct, kw_only=True):
 
     def summary(self) -> Summary:
         """Return what the caller is told."""
+        answer = self.answered_by
         return Summary(
             call=self.arrival.id,
             outcome=self.outcome,
-            model=None if self.answered_by is None else self.answered_by.model.name,
+            model=None if answer is None else answer.model.name,
             attempts=len(self.attempts),
             cost=usd(self.cost_nanousd),
         )
 
     def event(self) -> events.Call:
         """Return what the log keeps of it, ending now."""
-        now = self.clock.monotonic()
-        arrival, feature, answer, reply = self.arrival, self.feature, self.answered_by, self.reply
-        start, request, error = arrival.started, arrival.request, self.error
-        first_token = None if answer is None else answer.first_token
+        arrival, feature, request, attempts = self.arrival, self.feature, self.arrival.request, self.attempts
+        start, hints = arrival.started, arrival.hints
+        rare: dict[str, Any] = {}
+        if hints is not NO_HINTS:
+            rare = {"session": hints.session, "subject": self.subject, "tags": hints.tags}
+        if self.error is not None:
+            rare["error"], rare["message"] = self.error.code, self.error.message
         return events.Call(
             id=arrival.id,
-            at_us=_micros(arrival.at),
+            at_us=int(arrival.at * 1e6 + 0.5),
             kind=arrival.kind,
             wire=arrival.wire,
             name=self.name,
             config=self.config,
             outcome=self.outcome or "error",
-            status=200 if error is None or self.outcome == "last_resort" else error.status,
-            duration_us=_micros(now - start),
+            status=200 if self.error is None or self.outcome == "last_resort" else self.error.status,
+            duration_us=int((self.clock.monotonic() - start) * 1e6 + 0.5),
             store="all" if feature is None else feature.store,
             feature=None if feature is None else feature.name,
-            model=None if answer is None else answer.model.name,
-            provider=None if answer is None else answer.model.provider,
-            served_model=None if answer is None else answer.served_model,
-            fingerprint=None if answer is None else answer.fingerprint,
-            stream=isinstance(request, Request) and request.stream,
-            finish=reply.choices[0].finish if isinstance(reply, Reply) and reply.choices else None,
-            error=None if error is None else error.code,
-            message=None if error is None else error.message,
-            first_token_us=None if first_token is None else _micros(first_token - start),
-            session=arrival.hints.session,
-            subject=self.subject,
-            tags=arrival.hints.tags,
+            stream=type(request) is Request and request.stream,
             usage=self.usage,
             cost_nanousd=self.cost_nanousd,
-            attempts=tuple([attempt.event(start) for attempt in self.attempts]),
+            attempts=(attempts[0].event(start),) if len(attempts) == 1 else tuple([a.event(start) for a in attempts]),
             request=request,
-            reply=reply,
+            **self._answer(start),
+            **rare,
         )
+
+    def _answer(self, start: float) -> dict[str, Any]:
+        """Return what the log keeps of the answer."""
+        answer, reply = self.answered_by, self.reply
+        finish = reply.choices[0].finish if type(reply) is Reply and reply.choices else None
+        if answer is None:
+            return {"reply": reply, "finish": finish}
+        first_token = answer.first_token
+        return {
+            "reply": reply,
+            "finish": finish,
+            "model": answer.model.name,
+            "provider": answer.model.provider,
+            "served_model": answer.served_model,
+            "fingerprint": answer.fingerprint,
+            "first_token_us": None if first_token is None else int((first_token - start) * 1e6 + 0.5),
+        }
 
 
 def _counts(usage: Usage) -> bool:
     """Whether a provider has counted: not where it fills in zeros, nor where no call could use so many tokens."""
-    counts = msgspec.structs.astuple(usage)
-    return bool(usage.input_tokens or usage.output_tokens) and min(counts) >= 0 and max(counts) <= MOST_TOKENS
-
-
-def _micros(seconds: float) -> int:
-    return round(seconds * 1e6)
+    if not (0 <= usage.input_tokens <= MOST_TOKENS and 0 <= usage.output_tokens <= MOST_TOKENS):
+        return False
+    others = msgspec.structs.astuple(usage)[2:]
+    return bool(usage.input_tokens or usage.output_tokens) and min(others) >= 0 and max(others) <= MOST_TOKENS

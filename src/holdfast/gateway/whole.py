@@ -28,8 +28,9 @@ class WholeChat(Exchange):
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         model, request = attempt.model, self._request
-        raw: bytes | None
-        reply, raw = await fetch.whole(model, model.upstream.encode(request, self._arrival.source), limits)
+        upstream = model.upstream
+        body = await fetch.whole(model, upstream.encode(request, self._arrival.source), limits)
+        reply = upstream.decode(body)
         attempt.served_model, attempt.fingerprint, attempt.usage = reply.model, reply.fingerprint, reply.usage
         spent, self._spent = self._spent, total(self._spent, reply.usage)
         if request.max_tokens is None and any(choice.finish == "length" for choice in reply.choices):
@@ -37,11 +38,12 @@ class WholeChat(Exchange):
         if self._refuses:
             _check_not_refused(reply)
         self._speak(attempt)
+        raw: bytes | None = body
         if spent is not None:
             reply, raw = msgspec.structs.replace(reply, usage=self._spent), None
         if not reply.created:  # not every wire dates its answers
             reply = msgspec.structs.replace(reply, created=int(self._arrival.at))
-        self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
+        self.reply, self._raw, self._wire = reply, raw, upstream.wire
 
     async def use_last_resort(self, text: str) -> None:
         self.reply, self._raw, self._wire = last_resort(text, self._arrival), None, LAST_RESORT
@@ -69,7 +71,8 @@ class Embeddings(Exchange):
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         model = attempt.model
-        reply, raw = await fetch.embeddings(model, model.upstream.encode_embeddings(self._request), limits)
+        raw = await fetch.whole(model, model.upstream.encode_embeddings(self._request), limits)
+        reply = model.upstream.decode_embeddings(raw)
         attempt.served_model, attempt.usage = reply.model, reply.usage
         self._speak(attempt)
         self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
