@@ -18,7 +18,7 @@ from holdfast.errors import (
     Saturated,
 )
 from holdfast.gateway.admission import Gate
-from holdfast.gateway.alarm import Alarm
+from holdfast.gateway.alarm import Alarms
 from holdfast.gateway.attempts import Attempts, reserve
 from holdfast.gateway.balance import order
 from holdfast.gateway.catalog import Catalog, Feature
@@ -48,6 +48,7 @@ class Pipeline:
         self._subjects = subjects
         self._chance = chance
         self._gate = Gate(catalog.settings.concurrency, catalog.settings.queue, clock)
+        self._alarms = Alarms()
         self._catalog = catalog
 
     @property
@@ -141,7 +142,7 @@ class Pipeline:
             chance=self._chance,
         )
         try:
-            with Alarm(loop, ends - reserve(rest) if resort else ends):
+            with self._alarms.at(ends - reserve(rest) if resort else ends):
                 return await attempts.follow(policy.run())
         except TimeoutError:
             error = DeadlineExceeded(f"No answer within the deadline of {record.deadline - arrival.started:g} s.")
@@ -170,7 +171,7 @@ class Pipeline:
         assert isinstance(request, Request)
         loop = asyncio.get_running_loop()
         try:
-            with Alarm(loop, loop.time() + record.deadline - self.clock.monotonic()):
+            with self._alarms.at(loop.time() + record.deadline - self.clock.monotonic()):
                 await exchange.use_last_resort(await resort.answer(request, error))
         except (InternalError, TimeoutError):  # it has none for this call, or not in time
             raise error from None

@@ -42,14 +42,14 @@ class StreamedChat(Exchange):
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         attempt.streamed = True
-        before = self._assembly.text if self._assembly.began else ""
         run = self._take_up if self._assembly.began else self._begin
         try:
             await run(attempt, limits)
         except ProviderError:
             if self.speaker is attempt:
                 self.speaker = None
-                self._estimate(attempt, len(before) if attempt.reason == "continue" else 0)
+                if not attempt.estimated:
+                    self._estimate(attempt, said=len(self._assembly.text))
             raise
         finally:
             if attempt.spoke:
@@ -95,7 +95,12 @@ class StreamedChat(Exchange):
             encoded = model.upstream.encode_continued(left, seam.prefill, self._arrival.source)
         else:
             encoded = model.upstream.encode(request, self._arrival.source)
-        await fetch.stream(model, encoded, request.n, limits, joint.emit)
+        try:
+            await fetch.stream(model, encoded, request.n, limits, joint.emit)
+        except ProviderError:
+            if joint.said:
+                self._estimate(attempt, said=joint.said, given=len(seam.prefill) if continues else 0)
+            raise
 
     @property
     def _joinable(self) -> bool:
@@ -159,11 +164,10 @@ class StreamedChat(Exchange):
             attempt.probe = False
             attempt.model.health.breaker.succeeded(True)
 
-    def _estimate(self, attempt: AttemptRecord, given: int) -> None:
-        """Tell the usage of a broken attempt as well as can be: `given` characters it had not to say."""
+    def _estimate(self, attempt: AttemptRecord, *, said: int, given: int = 0) -> None:
+        """Tell the usage of a broken attempt as well as can be: it said so many characters after those it was given."""
         told = attempt.usage or Usage()
         asked = sum([len(message.text) for message in self._request.messages]) + given
-        said = len(self._assembly.text) - given
         attempt.estimated = True
         attempt.usage = msgspec.structs.replace(
             told,
@@ -182,11 +186,14 @@ class _Joint:
         self._seam = seam
         self._own: list[Chunk] | None = []
         """What the attempt has said so far, to be said anew after a reset; None once that is done."""
+        self.said = 0
+        """How many characters it has said, whether the caller had them or not."""
 
     async def emit(self, chunks: Sequence[Chunk]) -> None:
         """Take the next pieces of the attempt. Raises BrokenStream where they can't be joined."""
         attempt = self._attempt
         for chunk in chunks:
+            self.said += len(chunk.text)
             attempt.served_model = attempt.served_model or chunk.model or None
             attempt.fingerprint = attempt.fingerprint or chunk.fingerprint
         if self._own is None:
