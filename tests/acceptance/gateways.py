@@ -30,10 +30,18 @@ FILES = {"greeting.md": "Greet {{ name }} in {{ language }}.\n"}
 """What the configuration names."""
 
 
-def configuration(simulator: RunningSimulator, *, gateway: str = "", log: str = "flush_ms = 10", more: str = "") -> str:
+def configuration(
+    simulator: RunningSimulator,
+    *,
+    gateway: str = "",
+    log: str = "flush_ms = 10",
+    more: str = "",
+    retry_share: float = 0.0,
+) -> str:
     """Return a holdfast.toml whose models are `simulator`'s, under the same names, one on each wire.
 
-    `gateway` and `log` are lines of these tables, `more` further tables.
+    `gateway` and `log` are lines of these tables, `more` further tables. Without a `retry_share`, and without breakers,
+    every call asks each model once: how it fails is seen at once, and what failed before changes nothing.
     """
     price = ", ".join([f"{kind} = {rate}" for kind, rate in PRICES.items()])
     models = [
@@ -44,6 +52,7 @@ def configuration(simulator: RunningSimulator, *, gateway: str = "", log: str = 
     resort = f'last_resort = {{ message = "{LAST_RESORT}" }}'
     return f"""
 [gateway]
+retry_share = {retry_share}
 {gateway}
 
 [log]

@@ -52,35 +52,41 @@ def _failed_cost(how):
 
 @both_ways
 @pytest.mark.parametrize(
-    ("how", "error", "attempts"),
+    ("how", "error"),
     [
-        ("status=503", "overloaded", 1),
-        ("status=500", "provider_failed", 1),
-        ("status=429,retry_after=60", "rate_limited", 1),
-        ("status=401", "provider_authentication", 1),
-        ("status=404", "model_unavailable", 1),
-        ("status=400", "bad_request", 1),
-        ("context=2", "context_too_long", 1),
-        ("reset=start", "connection_failed", 2),
-        ("cut=0", "connection_failed", 1),
-        ("cut=0e", None, 1),
-        ("malformed=html", "malformed_response", 1),
-        ("malformed=empty", None, 1),
+        ("status=503", "overloaded"),
+        ("status=500", "provider_failed"),
+        ("status=429,retry_after=60", "rate_limited"),
+        ("status=401", "provider_authentication"),
+        ("status=404", "model_unavailable"),
+        ("status=400", "bad_request"),
+        ("context=2", "context_too_long"),
+        ("reset=start", "connection_failed"),
+        ("cut=0", "connection_failed"),
+        ("cut=0e", None),
+        ("malformed=html", "malformed_response"),
+        ("malformed=empty", None),
     ],
 )
-async def test_when_a_model_fails_the_next_one_answers(gpt, gateway, providers, how, error, attempts, streamed):
+async def test_when_a_model_fails_the_next_one_answers(gpt, gateway, providers, how, error, streamed):
     providers.follow({"models": {"gpt": how}})
     told = await _ask(gpt, "answer", streamed)
     assert (told.text, told.finish, told.outcome, told.model) == (QUESTION, "stop", "answered", "claude")
-    assert told.attempts == attempts + 1
-    assert len(providers.received("gpt")) == attempts
+    assert told.attempts == 2
+    assert len(providers.received("gpt")) == 1
     call = gateway.call(told.call)
-    assert [attempt["model"] for attempt in call["attempts"]] == ["gpt"] * attempts + ["claude"]
-    assert call["attempts"][-1]["error"] is None
-    assert {attempt["error"] for attempt in call["attempts"][:-1]} == {error or call["attempts"][0]["error"]}
-    assert all(attempt["error"] for attempt in call["attempts"][:-1])
+    first, second = call["attempts"]
+    assert (first["model"], first["reason"], second["model"], second["reason"]) == (
+        "gpt",
+        "first",
+        "claude",
+        "fallback",
+    )
+    assert first["error"] == (error or first["error"])
+    assert first["error"]
+    assert second["error"] is None
     failed = _failed_cost(how)
-    assert [attempt["cost_usd"] for attempt in call["attempts"]] == [failed] * attempts + ["0.000060000"]
+    assert (first["cost_usd"], second["cost_usd"]) == (failed, "0.000060000")
     assert (call["outcome"], call["model"], call["feature"], call["error"]) == ("answered", "claude", "answer", None)
     assert told.cost == call["cost_usd"] == ("0.000060000" if failed else None)
 
@@ -122,11 +128,21 @@ async def test_a_refusal_is_not_routed_around(gpt, providers, streamed):
     assert [record.model for record in providers.requests] == ["gpt"]
 
 
-async def test_once_a_model_has_spoken_no_other_speaks(gpt, providers):
+async def test_once_a_model_has_spoken_no_other_says_something_else(gpt, gateway, providers):
     providers.follow({"models": {"gpt": "words=9,cut=3"}})
-    with pytest.raises(openai.APIError):
-        await _ask(gpt, "careful", streamed=True)
-    assert [record.model for record in providers.requests] == ["gpt"]
+    said = []
+
+    async def read():
+        async for chunk in each(gpt.chat.completions.create(model="careful", messages=USER, stream=True)):
+            said.extend([choice.delta.content or "" for choice in chunk.choices])
+
+    with pytest.raises(openai.APIError, match="gave another answer") as caught:
+        await read()
+    assert caught.value.code == "broken_stream"
+    assert [record.model for record in providers.requests] == ["gpt", "claude"]
+    call = gateway.call(caught.value.body["call"])
+    assert [attempt["reason"] for attempt in call["attempts"]] == ["first", "restart"]
+    assert call["reply"]["choices"][0]["parts"] == [{"type": "text", "text": "".join(said)}]
 
 
 @both_ways

@@ -98,7 +98,7 @@ class StreamedChat(Exchange):
         try:
             await fetch.stream(model, encoded, request.n, limits, joint.emit)
         except ProviderError:
-            if joint.said:
+            if joint.heard:
                 self._estimate(attempt, said=joint.said, given=len(seam.prefill) if continues else 0)
             raise
 
@@ -186,14 +186,16 @@ class _Joint:
         self._seam = seam
         self._own: list[Chunk] | None = []
         """What the attempt has said so far, to be said anew after a reset; None once that is done."""
+        self.heard = False
         self.said = 0
-        """How many characters it has said, whether the caller had them or not."""
+        """How many characters the attempt has said, whether or not they were passed on."""
 
     async def emit(self, chunks: Sequence[Chunk]) -> None:
         """Take the next pieces of the attempt. Raises BrokenStream where they can't be joined."""
-        attempt = self._attempt
+        attempt, self.heard = self._attempt, True
         for chunk in chunks:
-            self.said += len(chunk.text)
+            self.said += len(chunk.text) + len(chunk.reasoning)
+            attempt.usage = chunk.usage or attempt.usage
             attempt.served_model = attempt.served_model or chunk.model or None
             attempt.fingerprint = attempt.fingerprint or chunk.fingerprint
         if self._own is None:
