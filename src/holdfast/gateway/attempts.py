@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+import msgspec
+
 from holdfast.clock import Clock
 from holdfast.errors import (
     BadRequest,
@@ -18,8 +20,9 @@ from holdfast.errors import (
     Saturated,
     Truncated,
 )
+from holdfast.gateway.alarm import Alarm
 from holdfast.gateway.catalog import Model
-from holdfast.gateway.exchange import Exchange, Outrun
+from holdfast.gateway.exchange import Exchange
 from holdfast.gateway.fallback import (
     Answered,
     Failed,
@@ -44,6 +47,9 @@ LAST_RESORT_RESERVE: Final = 0.25
 SHORTEST_SECRET: Final = 6
 """Bytes of a configured header from which on no error may repeat it."""
 
+IDLE_SHARE: Final = 1 / 2
+"""How much of that a stream may be silent in its middle: another model needs time to take up the answer."""
+
 NO_FAILURES = (BadRequest, ContentRefused, ContextTooLong, Truncated)
 """What a model that works may say too."""
 
@@ -58,9 +64,11 @@ class Attempts:
         self._exchange = exchange
         self._clock = clock
         self._ends = ends
+        self._race: Race | None = None
 
-    async def follow(self, steps: Steps) -> Verdict:
-        """Do what the policy says until it has a verdict."""
+    async def follow(self, steps: Steps, alarm: Alarm) -> Verdict:
+        """Do what the policy says until it has a verdict, or until `alarm` rings."""
+        self._alarm = alarm
         race: Race | None = None
         outcome: Outcome | None = None
         try:
@@ -73,20 +81,11 @@ class Attempts:
                 if type(step) is Try and step.hedge_after is None and race is None:
                     outcome = await self._attempt(step)
                 else:
-                    race = race or Race(self._attempt, self._exchange)
+                    race = self._race = race or Race(self._attempt, self._exchange)
                     outcome = await race.do(step)
         finally:
             if race is not None:
                 await race.end()
-
-    def late(self, error: CallError) -> None:
-        """End what still ran when the deadline came. A model that had not said a word by then is to blame."""
-        hurried = self._record.arrival.hints.deadline_ms is not None
-        for attempt in self._record.attempts:
-            if attempt.ended is None:
-                attempt.close(error)
-                if not attempt.spoke and not hurried:
-                    attempt.model.health.breaker.failed()
 
     def remaining(self) -> float:
         """Return the seconds that attempts may still take."""
@@ -102,7 +101,10 @@ class Attempts:
             except Saturated as error:
                 health.breaker.released(step.probe)
                 busy = ModelBusy(f"{model.name}: {error.message}", retry_after=error.retry_after)
-                return Failed(busy, resume=exchange.resumption())
+                return Failed(busy, resume=exchange.resumption(), model=model)
+            except BaseException:
+                health.breaker.released(step.probe)
+                raise
         attempt = record.open_attempt(model, step.reason, probe=step.probe)
         health.begin()
         try:
@@ -111,12 +113,9 @@ class Attempts:
             error.message = _concealed(error.message, model)
             attempt.close(error)
             self._blame(attempt, error)
-            return Failed(error, attempt.spoke, exchange.resumption())
+            return Failed(error, attempt.spoke, exchange.resumption(), model=model)
         except BaseException:
-            if exchange.speaker not in (None, attempt):
-                attempt.close(Cancelled("Another model was sooner."))
-                self._time(attempt)  # at least so long, or the slow ones would never be counted
-            health.breaker.released(attempt.probe)
+            self._stopped(attempt)
             raise
         finally:
             health.end()
@@ -146,7 +145,7 @@ class Attempts:
         return Limits(
             connect=min(share, timeouts.connect),
             first_token=min(share, timeouts.first_token),
-            idle=timeouts.idle,
+            idle=timeouts.idle if step.last else min(timeouts.idle, share * IDLE_SHARE),
             answer=timeouts.answer or share,
             max_answer=feature.max_answer,
             until=self._ends - 2 * reserve(rest),
@@ -161,6 +160,18 @@ class Attempts:
             breaker.released(attempt.probe)
         else:
             breaker.failed(error.retry_after, attempt.probe)
+
+    def _stopped(self, attempt: AttemptRecord) -> None:
+        """Tell the breaker of an attempt that was not left to its end. At the deadline, silence is a failure."""
+        breaker, hurried = attempt.model.health.breaker, self._record.arrival.hints.deadline_ms is not None
+        if self._race is not None and self._race.outran(asyncio.current_task()):
+            attempt.close(Cancelled("Another model was sooner."))
+            self._time(attempt)  # at least so long, or the slow ones would never be counted
+            breaker.released(attempt.probe)
+        elif self._alarm.rang and not attempt.spoke and not hurried:
+            breaker.failed(probe=attempt.probe)
+        else:
+            breaker.released(attempt.probe)
 
     def _time(self, attempt: AttemptRecord) -> None:
         """Note how long the model took."""
@@ -178,6 +189,7 @@ class Race:
     def __init__(self, attempt: Callable[[Try], Coroutine[Any, Any, Answered | Failed]], exchange: Exchange) -> None:
         self._attempt = attempt
         self._tasks: list[asyncio.Task[Answered | Failed]] = []
+        self._outrun: list[asyncio.Task[Answered | Failed]] = []
         self._exchange = exchange
         self._spoke: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         exchange.on_speak = self._on_speak
@@ -190,7 +202,7 @@ class Race:
                 await asyncio.sleep(seconds)
                 return Paused()
             case Try():
-                self._tasks.append(asyncio.create_task(self._attempt(step)))
+                self._tasks.append(self._start(step))
                 patience = step.hedge_after
         if patience is not None and not self._spoke.done():
             waited: list[asyncio.Future[Any]] = [*self._tasks, self._spoke]
@@ -204,28 +216,50 @@ class Race:
         self._exchange.on_speak = None
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._outrun, return_exceptions=True)
+
+    def outran(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether another attempt was sooner than that of this task."""
+        return task in self._outrun
+
+    def _start(self, step: Try) -> asyncio.Task[Answered | Failed]:
+        begun = False
+
+        async def attempt() -> Answered | Failed:
+            nonlocal begun
+            begun = True
+            return await self._attempt(step)
+
+        def ended(_: object) -> None:
+            if not begun:  # outrun at once, so it could not tell its breaker
+                step.model.health.breaker.released(step.probe)
+
+        task = asyncio.create_task(attempt())
+        task.add_done_callback(ended)
+        return task
 
     async def _next(self) -> Answered | Failed:
         """Return how the next attempt ended, of those that were not outrun."""
         while True:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-            task = next(task for task in self._tasks if task.done())
-            self._tasks.remove(task)
-            if task.cancelled() or isinstance(task.exception(), Outrun):
+            task = next((task for task in self._tasks if task.done()), None)
+            if task is None:  # one that was outrun has ended
                 continue
+            self._tasks.remove(task)
             outcome = task.result()
             if isinstance(outcome, Failed) and self._tasks:
-                return Failed(outcome.error, outcome.spoke, outcome.resume, others=True)
+                return msgspec.structs.replace(outcome, others=True)
             return outcome
 
     def _on_speak(self, attempt: AttemptRecord) -> None:
         if not self._spoke.done():
             self._spoke.set_result(None)
         speaker = asyncio.current_task()
-        for task in self._tasks:
-            if task is not speaker:
-                task.cancel()
+        outrun = [task for task in self._tasks if task is not speaker]
+        for task in outrun:
+            self._tasks.remove(task)
+            task.cancel()
+        self._outrun += outrun
 
 
 def reserve(rest: float) -> float:

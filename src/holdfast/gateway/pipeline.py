@@ -142,11 +142,11 @@ class Pipeline:
             chance=self._chance,
         )
         try:
-            with self._alarms.at(ends - reserve(rest) if resort else ends):
-                return await attempts.follow(policy.run())
+            with self._alarms.at(ends - reserve(rest) if resort else ends) as alarm:
+                return await attempts.follow(policy.run(), alarm)
         except TimeoutError:
             error = DeadlineExceeded(f"No answer within the deadline of {record.deadline - arrival.started:g} s.")
-            attempts.late(error)
+            record.close_attempts(error)
             return UseLastResort(error) if resort and not record.spoke else Fail(error)
 
     async def _answer(self, record: CallRecord, verdict: Verdict, feature: Feature, exchange: Exchange) -> None:
@@ -179,7 +179,10 @@ class Pipeline:
     async def _fail(self, record: CallRecord, error: CallError, writer: Writer) -> None:
         record.close_attempts(error)
         record.outcome, record.error = "error", error
-        (self.log.amend if record.recorded else self.log.append)(record.event())
+        if record.recorded:
+            self.log.amend(record.event())
+        else:
+            self.log.append(record.event(), record.size)
         await self._tell(record, error, writer)
 
     async def _tell(self, record: CallRecord, error: CallError, writer: Writer) -> None:
@@ -196,17 +199,17 @@ class Pipeline:
         record.outcome, record.error = "cancelled", Cancelled()
         record.reply = None if exchange is None else exchange.reply
         record.close_attempts(record.error)
-        self.log.append(record.event())
+        self.log.append(record.event(), record.size)
 
     async def _record(self, record: CallRecord) -> None:
         """Record an answer. Where the log is durable in "sync", its last byte waits for that, within the deadline."""
         event, record.recorded = record.event(), True
         if not self.log.sync:
-            self.log.append(event)
+            self.log.append(event, record.size)
             return
         try:
             async with asyncio.timeout(record.deadline - self.clock.monotonic()):
-                await self.log.append_committed(event)
+                await self.log.append_committed(event, record.size)
         except (LogError, TimeoutError) as error:
             message = "The call could not be recorded in time."
             raise Saturated(message, retry_after=SATURATED_RETRY_SECONDS) from error

@@ -53,6 +53,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     request: Request | EmbeddingRequest | None = None
     source: Source | None = None
     hints: Hints = NO_HINTS
+    size: int = 0
+    """Bytes of the body."""
 
 
 class AttemptRecord(msgspec.Struct, kw_only=True):
@@ -181,6 +183,13 @@ class CallRecord(msgspec.Struct, kw_only=True):
             return known[0] if known else None
         fields = Usage.__struct_fields__
         return Usage(**{field: sum(getattr(usage, field) for usage in known) for field in fields})
+
+    @property
+    def size(self) -> int:
+        """About how many bytes its event is, while it waits for the log."""
+        reply = self.reply
+        answer = sum([len(vector) * 8 for vector in reply.vectors]) if isinstance(reply, EmbeddingReply) else 2_000
+        return 1_000 + 2 * self.arrival.size + answer
 
     def summary(self) -> Summary:
         """Return what the caller is told."""
