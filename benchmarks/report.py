@@ -15,7 +15,6 @@ from typing import Any
 from systems import HERE, SYSTEMS, interpreter, journal
 
 PAGE = HERE.parent / "docs/operations/performance.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 SOAK_MB, SOAK_MINUTES = 80, 10
 FLAT_MB_PER_MINUTE = 0.25
 """Memory counts as flat below this slope: the noise of a heap, not a leak."""
@@ -272,10 +271,12 @@ def _row(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in cells)} |"
 
 
-def write_page(tables: list[Table], page: Path = PAGE) -> None:
-    """Put the tables between the markers of the page. Raises ValueError where there are none."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no markers {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text(tables)}\n\n{END}{after}", encoding="utf-8")
+def write_page(tables: list[Table], page: Path = PAGE, section: str | None = None) -> None:
+    """Put the tables between the markers of the page, or of one section of it. Raises ValueError without markers."""
+    name = "measured" if section is None else f"measured: {section}"
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{page} has no markers {begin} and {end}")
+    page.write_text(f"{before}{begin}\n\n{text(tables)}\n\n{end}{after}", encoding="utf-8")

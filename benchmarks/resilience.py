@@ -29,10 +29,11 @@ import payloads
 import psutil
 from load import wire
 from processes import Failed, await_answer, free_port, memory_mb, pinned, running, tree
-from report import Table, text
+from report import Table, text, write_page
 from rounds import ENDPOINT, GATEWAY_CORE, LOAD_CORE, fresh
 from systems import BENCH, HERE
 
+RESILIENCE_PAGE = HERE.parent / "docs" / "operations" / "resilience.md"
 OUTPUT = "output"
 WORKER_STARTS = 2.0
 """Seconds within which a killed worker is replaced."""
@@ -507,6 +508,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="short runs, to see that they run")
     parser.add_argument("--durability", choices=("async", "sync"), default="async", help="of the log")
     parser.add_argument("--json", type=Path, help="write the findings to a file too")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {RESILIENCE_PAGE.name}")
     args = parser.parse_args()
     if unknown := [name for name in args.sections if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
@@ -529,8 +531,10 @@ def main() -> int:
             found = [Finding("it failed", str(error), "to run", met=False)]
         findings[name] = [finding.row() for finding in found]
         missed += sum([not finding.met for finding in found])
-        print(text([Table(title, ("", "measured", "bar", ""), tuple(findings[name]))]), flush=True)
-        print(flush=True)
+        table = Table(title, ("", "measured", "bar", ""), tuple(findings[name]))
+        print(text([table]), end="\n\n", flush=True)
+        if args.write:
+            write_page([table], RESILIENCE_PAGE, name)
     if args.json:
         args.json.write_text(json.dumps(findings, indent=1))
     return 1 if missed else 0
