@@ -52,19 +52,21 @@ class Alarm:
     As with `asyncio.timeout`, a cancellation from elsewhere stays one.
     """
 
-    __slots__ = ("_alarms", "_before", "_handle", "_rang", "_task", "when")
+    __slots__ = ("_alarms", "_before", "_handle", "_task", "rang", "when")
 
     def __init__(self, alarms: Alarms, when: float) -> None:
         self.when = when
         self._alarms = alarms
         self._handle: asyncio.TimerHandle | None = None
-        self._rang = False
+        self.rang = False
+        """Whether the time came within the block."""
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Alarm":
         task = asyncio.current_task()
         assert task is not None, "an alarm needs a task"
         self._task, self._before = task, task.cancelling()
         self._alarms.set(self)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -73,7 +75,7 @@ class Alarm:
             del self._alarms.far[self]
             return
         self._handle.cancel()
-        if self._rang and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+        if self.rang and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -81,5 +83,5 @@ class Alarm:
         self._handle = loop.call_at(self.when, self._ring)
 
     def _ring(self) -> None:
-        self._rang = True
+        self.rang = True
         self._task.cancel()

@@ -10,7 +10,6 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.errors import (
     BadRequest,
-    CallError,
     Cancelled,
     ContentRefused,
     ContextTooLong,
@@ -57,7 +56,7 @@ NO_FAILURES = (BadRequest, ContentRefused, ContextTooLong, Truncated)
 class Attempts:
     """Carries out the steps of one call's policy. `ends` is the call's deadline on the loop's clock."""
 
-    __slots__ = ("_clock", "_ends", "_exchange", "_record")
+    __slots__ = ("_alarm", "_clock", "_ends", "_exchange", "_race", "_record")
 
     def __init__(self, record: CallRecord, exchange: Exchange, clock: Clock, ends: float) -> None:
         self._record = record
@@ -77,6 +76,8 @@ class Attempts:
                     step = next(steps) if outcome is None else steps.send(outcome)
                 except StopIteration as stop:
                     verdict: Verdict = stop.value
+                    if race is not None:
+                        race.decide()
                     return verdict
                 if type(step) is Try and step.hedge_after is None and race is None:
                     outcome = await self._attempt(step)
@@ -218,6 +219,13 @@ class Race:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._outrun, return_exceptions=True)
 
+    def decide(self, best: asyncio.Task[Any] | None = None) -> None:
+        """Cancel all attempts but the one that was soonest, which may have ended."""
+        for task in [task for task in self._tasks if task is not best]:
+            self._tasks.remove(task)
+            self._outrun.append(task)
+            task.cancel()
+
     def outran(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether another attempt was sooner than that of this task."""
         return task in self._outrun
@@ -254,12 +262,7 @@ class Race:
     def _on_speak(self, attempt: AttemptRecord) -> None:
         if not self._spoke.done():
             self._spoke.set_result(None)
-        speaker = asyncio.current_task()
-        outrun = [task for task in self._tasks if task is not speaker]
-        for task in outrun:
-            self._tasks.remove(task)
-            task.cancel()
-        self._outrun += outrun
+        self.decide(asyncio.current_task())
 
 
 def reserve(rest: float) -> float:

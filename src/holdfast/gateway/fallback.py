@@ -70,13 +70,14 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     """An attempt failed. `spoke` when the caller has received a part of its answer.
 
     `resume` is how the answer can be taken up of which the caller has a part, from this attempt or an earlier one.
-    `others` when another attempt of the call still runs.
+    `others` when another attempt of the call still runs. `model` is the one that was tried, None for the last.
     """
 
     error: ProviderError
     spoke: bool = False
     resume: Resume = "no"
     others: bool = False
+    model: Model | None = None
 
 
 class Late(msgspec.Struct, frozen=True, gc=False):
@@ -176,10 +177,7 @@ class Fallback:
                 return outcome
             hedged = isinstance(outcome, Late)
             if hedged:
-                outcome = yield self._hedge(model)
-            while isinstance(outcome, Failed) and outcome.others:
-                self._failures.append(outcome.error)
-                outcome = yield WAIT
+                outcome = yield from self._see_through(model)
             if isinstance(outcome, Answered):
                 return outcome
             assert isinstance(outcome, Failed)
@@ -195,10 +193,10 @@ class Fallback:
                     model.health.prefill = False
                 continue
             if outcome.spoke:
-                self._take_up(error, model)
+                self._take_up(error, outcome.model or model)
                 return None
             if isinstance(error, ContextTooLong):
-                self._only_larger_than(model)
+                self._only_larger_than(outcome.model or model)
             pause = None if hedged or probe else self._pause(error, model, tries)
             if pause is None:
                 return None
@@ -299,6 +297,30 @@ class Fallback:
             model.health.count(hedges=False)
             return Try(model, "hedge", not self._rest, state == "probe")
         return WAIT
+
+    def _see_through(self, late: Model) -> Generator[Step, Outcome, Outcome]:
+        """Start another model beside one that is late, if there is one, and return what came of them in the end."""
+        step = self._hedge(late)
+        running = [late, step.model] if isinstance(step, Try) else [late]
+        final: Failed | None = None
+        outcome = yield step
+        while isinstance(outcome, Failed) and outcome.others:
+            running.remove(outcome.model or late)
+            if self._ends(outcome.error):  # as it would have without the other
+                final = outcome
+                if outcome.model is late:
+                    return final
+            self._failures.append(outcome.error)
+            outcome = yield WAIT
+        if isinstance(outcome, Failed) and outcome.spoke:
+            self._spare([model for model in running if model is not (outcome.model or late)], late)
+            return outcome
+        return final if final is not None and isinstance(outcome, Failed) else outcome
+
+    def _spare(self, outrun: Sequence[Model], late: Model) -> None:
+        """Let models that were outrun take up the answer, the late one last."""
+        for model in outrun:
+            self._rest.insert(len(self._rest) if model is late else 0, model)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

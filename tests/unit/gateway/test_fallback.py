@@ -543,7 +543,8 @@ class Calls(RuleBasedStateMachine):
         self.spoke = self.spoke or speaks
         self.resume = resume if self.spoke else "no"
         self.running = self.running if not speaks else []
-        self.send(Failed(failure, speaks, self.resume, others=bool(self.running)))
+        tried = next(model for model in self.models if model.name == name)
+        self.send(Failed(failure, speaks, self.resume, others=bool(self.running), model=tried))
 
     @precondition(lambda self: self.outstanding() and isinstance(self.step, Try) and self.step.hedge_after is not None)
     @rule()

@@ -1,0 +1,290 @@
+"""A gateway whose providers are played: what each connection brings, and when, down to the turn of the event loop."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+
+import virtual_time
+from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Text
+from holdfast.errors import CallError, ConnectionFailed, PhaseTimeout
+from holdfast.events import Call
+from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
+from holdfast.gateway.health import Health
+from holdfast.gateway.hints import Hints
+from holdfast.gateway.last_resort import Fixed, Resort
+from holdfast.gateway.pipeline import Pipeline
+from holdfast.gateway.record import Arrival, Summary
+from holdfast.gateway.settings import GatewaySettings
+from holdfast.http.base import Headers, HttpRequest, Timeouts
+from holdfast.log.base import Filter, LogSettings
+from holdfast.log.memory import MemoryLog
+from holdfast.log.writer import LogWriter
+from holdfast.privacy.subjects import SubjectHasher
+from holdfast.providers.base import Endpoint, ModelSettings
+from holdfast.providers.openai import OpenAIUpstream
+from holdfast.state.board import Row
+
+Step = tuple[float, bytes | Exception]
+"""After so many seconds this arrives. What comes after 0.0 arrives in the same turn of the event loop."""
+NEVER = 1e6
+
+
+class Play(msgspec.Struct, frozen=True):
+    """What comes of one request: after `after` seconds the headers, then the steps, then the end of the body."""
+
+    steps: tuple[Step, ...] = ()
+    status: int = 200
+    after: float = 0.0
+    headers: Headers = ((b"content-type", b"text/event-stream"),)
+
+
+class Staged:
+    """The transport of one model: plays in their order, the last one again and again. Implements `http.base`."""
+
+    def __init__(self, *plays: Play) -> None:
+        self.plays = [*plays]
+        self.requests: list[HttpRequest] = []
+        self.open = 0
+
+    async def send(self, request: HttpRequest, *, connect: float, headers: float) -> "_Response":
+        self.requests.append(request)
+        play = self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
+        try:
+            async with asyncio.timeout(headers):
+                if play.after:
+                    await asyncio.sleep(play.after)
+        except TimeoutError:
+            raise PhaseTimeout("first_token", headers) from None
+        self.open += 1
+        return _Response(play, self)
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _Response:
+    def __init__(self, play: Play, transport: Staged) -> None:
+        self.status, self.headers = play.status, play.headers
+        self._play, self._transport, self._closed = play, transport, False
+
+    def header(self, name: bytes) -> bytes | None:
+        return next((value for header, value in self.headers if header == name), None)
+
+    async def read(self, limit: int, seconds: float) -> bytes:
+        try:
+            async with asyncio.timeout(seconds):
+                return b"".join([piece async for piece in self.pieces(seconds + 1, seconds + 1)])
+        except TimeoutError:
+            raise PhaseTimeout("answer", seconds) from None
+
+    async def pieces(self, first: float, idle: float) -> AsyncIterator[bytes]:
+        patience = first
+        for seconds, item in self._play.steps:
+            if seconds:
+                await asyncio.sleep(min(seconds, patience))
+            if seconds > patience:
+                raise PhaseTimeout("idle" if patience is idle else "first_token", patience)
+            if isinstance(item, Exception):
+                raise item
+            patience = idle
+            yield item
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._transport.open -= 1
+
+
+def cut() -> ConnectionFailed:
+    return ConnectionFailed("The connection was reset.", before_headers=False)
+
+
+def delta(index: int = 0, /, **fields: Any) -> bytes:
+    """Return an event that says something."""
+    return _event({"index": index, "delta": fields, "finish_reason": None})
+
+
+def says(text: str) -> bytes:
+    return delta(content=text)
+
+
+def ends(finish: str = "stop", index: int = 0) -> bytes:
+    return _event({"index": index, "delta": {}, "finish_reason": finish})
+
+
+def _event(choice: dict[str, Any]) -> bytes:
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def answers(*texts: str, after: float = 0.0, every: float = 0.0) -> Play:
+    """Return a stream that says these pieces."""
+    return Play((*[(every, says(text)) for text in texts], (0.0, ends() + DONE)), after=after)
+
+
+def breaks(*texts: str, after: float = 0.0) -> Play:
+    """Return a stream that says these pieces and is cut, all in one turn."""
+    return Play((*[(0.0, says(text)) for text in texts], (0.0, cut())), after=after)
+
+
+def fails(status: int, after: float = 0.0, message: str = "No.", code: str = "", **headers: str) -> Play:
+    """Return an error."""
+    body = json.dumps({"error": {"message": message, "type": "error", "code": code}}).encode()
+    fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Play(((0.0, body),), status, after, ((b"content-type", b"application/json"), *fields))
+
+
+SILENT = Play(after=NEVER)
+
+
+class Caller:
+    """Takes an answer. Implements `gateway.exchange.Writer`. `on_chunks` may do what a caller does then."""
+
+    def __init__(self, on_chunks: Callable[[], object] = lambda: None) -> None:
+        self.got: list[Chunk] = []
+        self.whole: Reply | EmbeddingReply | None = None
+        self.summary: Summary | None = None
+        self.error: CallError | None = None
+        self.ends = 0
+        self.resets = 0
+        self._on_chunks = on_chunks
+
+    @property
+    def text(self) -> str:
+        return "".join([chunk.text for chunk in self.got])
+
+    async def reply(self, reply: Reply | EmbeddingReply, raw: bytes | None, wire: str, summary: Summary) -> None:
+        self.whole, self.summary = reply, summary
+        self.ends += 1
+
+    async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
+        self.got += chunks
+        self._on_chunks()
+
+    async def reset(self) -> None:
+        self.got.clear()
+        self.resets += 1
+
+    async def end(self, summary: Summary) -> None:
+        self.summary = summary
+        self.ends += 1
+
+    async def fail(self, error: CallError, summary: Summary) -> None:
+        self.error, self.summary = error, summary
+        self.ends += 1
+
+
+class Gateway:
+    """A gateway of one feature, "answer", over models whose transports are `staged`."""
+
+    def __init__(self, loop: virtual_time.VirtualLoop, writer: LogWriter) -> None:
+        self.loop = loop
+        self.models: dict[str, Model] = {}
+        self.rows: dict[str, Row] = {}
+        self._writer = writer
+        self._calls = 0
+        self._pipeline: Pipeline | None = None
+
+    def model(self, name: str, transport: Staged, *, prefill: bool = False, **settings: Any) -> Model:
+        """Make a model."""
+        known = ModelSettings(provider="openai", **settings)
+        row = self.rows[name] = Row.private()
+        model = Model(
+            name=name,
+            provider="openai",
+            upstream=OpenAIUpstream(Endpoint(model="m", base_url=f"http://{name}", prefill=prefill)),
+            transport=transport,
+            timeouts=Timeouts(),
+            health=Health(row, self.loop, name, known, GatewaySettings(), Random(1)),
+        )
+        self.models[name] = model
+        return model
+
+    def serve(
+        self,
+        *,
+        deadline: float = 10.0,
+        last_resort: str | Resort | None = None,
+        settings: GatewaySettings | None = None,
+        timeouts: Timeouts | None = None,
+        **rules: Any,
+    ) -> None:
+        """Put the feature together."""
+        settings = settings or GatewaySettings()
+        feature = Feature(
+            name="answer",
+            models=tuple(self.models.values()),
+            deadline=deadline,
+            max_answer=10**6,
+            last_resort=Fixed(last_resort) if isinstance(last_resort, str) else last_resort,
+            rules=Rules(**rules),
+            timeouts=timeouts,
+        )
+        catalog = Catalog(config="", settings=settings, features={"answer": feature})
+        self._pipeline = Pipeline(catalog, self._writer, SubjectHasher(bytes(32)), self.loop, Random(1))
+
+    async def call(
+        self,
+        caller: Caller,
+        *,
+        stream: bool = True,
+        hints: Hints | None = None,
+        embed: bool = False,
+        **request: Any,
+    ) -> None:
+        """Make a call."""
+        assert self._pipeline is not None
+        self._calls += 1
+        asked: Request | EmbeddingRequest
+        if embed:
+            asked = EmbeddingRequest(model="answer", input=("a",))
+        else:
+            message = Message(role="user", parts=(Text(text="?"),))
+            asked = Request(model="answer", messages=(message,), stream=stream, **request)
+        arrival = Arrival(
+            id=f"call-{self._calls}",
+            kind="embeddings" if embed else "chat",
+            wire="openai",
+            started=self.loop.monotonic(),
+            at=self.loop.now(),
+            request=asked,
+            hints=hints or Hints(),
+        )
+        await self._pipeline.run(arrival, caller)
+
+
+def play(scene: Callable[[Gateway], Coroutine[Any, Any, None]]) -> list[Call]:
+    """Play a scene on a gateway of its own, whose time passes only while all wait.
+
+    Returns the log in the order of the calls, and sees to it that nothing is left behind, nor logged twice.
+    """
+    loop, log, ids = virtual_time.VirtualLoop(), MemoryLog(), []
+    writer = LogWriter(
+        log, LogSettings(), [lambda batch: ids.extend([event.id for event in batch if type(event) is Call])]
+    )
+    gateway = Gateway(loop, writer)
+    try:
+        virtual_time.run(scene(gateway), loop)
+    finally:
+        writer.close()
+    assert len(ids) == len(set(ids)), "a call has one outcome"
+    for model in gateway.models.values():
+        _check_nothing_left(model)
+    assert not any(row.locked for row in gateway.rows.values()), "the token of a probe was not given back"
+    calls = [call for batch in log.scan(Filter()) for call in batch]
+    return sorted(calls, key=lambda call: int(call.id.removeprefix("call-")))
+
+
+def _check_nothing_left(model: Model) -> None:
+    assert isinstance(model.transport, Staged)
+    assert model.transport.open == 0, "a response was left open"
+    assert model.health.outstanding() == 0, "an attempt counts as under way"
+    gate = model.health.gate
+    assert gate is None or (gate.inside, gate.waiting) == (0, 0), "a place was not given back"
