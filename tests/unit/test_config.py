@@ -242,7 +242,7 @@ queue = 1.5
         ),
         (
             MINIMAL + "[features.f]\nmodels = ['a', 'a']\n",
-            '4: features.f.models[1]: "a" stands twice: a model that failed is not asked again',
+            '4: features.f.models[1]: "a" stands twice: name each model once, and how often it is tried with `retries`',
         ),
         (
             MINIMAL + "[features.f]\nmodels = 'a'\n",

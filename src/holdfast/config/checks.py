@@ -256,7 +256,7 @@ def _references(feature: Any, models: Mapping[str, Any], features: Mapping[str, 
             other = f'"{name}" is a feature' if name in features else f'there is no model "{name}"'
             yield place, f"{other}{did_you_mean(name, models)}"
         elif name in seen:
-            yield place, f'"{name}" stands twice: a model that failed is not asked again'
+            yield place, f'"{name}" stands twice: name each model once, and how often it is tried with `retries`'
         seen.add(name)
 
 

@@ -35,12 +35,13 @@ from holdfast.gateway.fallback import (
     Verdict,
 )
 from holdfast.gateway.fetch import Limits
+from holdfast.gateway.latency import Latency
 from holdfast.gateway.record import AttemptRecord, CallRecord
 
 SHARE_OF_REST: Final = 2 / 3
 """How much of the time left a model may take, for its first token or the whole answer, while others could follow..."""
 SHARE_OF_PROBE: Final = 1 / 4
-"""...and one that was down a moment ago."""
+"""...and one that was down a moment ago, unless it usually needs more."""
 LAST_RESORT_RESERVE: Final = 0.25
 """Seconds of a deadline kept for the last resort; of a short deadline a tenth."""
 SHORTEST_SECRET: Final = 6
@@ -142,7 +143,10 @@ class Attempts:
         rest = self._record.deadline - self._clock.monotonic()
         if rest < 0.0:
             rest = 0.0
-        share = rest if step.last else rest * (SHARE_OF_PROBE if step.probe else SHARE_OF_REST)
+        share = rest if step.last else rest * SHARE_OF_REST
+        if step.probe and not step.last:
+            usual = _seen(step.model, streamed=self._exchange.streamed).typical()
+            share = share if usual is None else min(share, max(rest * SHARE_OF_PROBE, 2 * usual))
         return Limits(
             connect=min(share, timeouts.connect),
             first_token=min(share, timeouts.first_token),
@@ -156,7 +160,7 @@ class Attempts:
     def _blame(self, attempt: AttemptRecord, error: ProviderError) -> None:
         """Tell the breaker what a failure says of the model."""
         breaker = attempt.model.health.breaker
-        hurried = self._record.arrival.hints.deadline_ms is not None and isinstance(error, PhaseTimeout) and error.share
+        hurried = isinstance(error, PhaseTimeout) and error.share and not self._had_time(attempt)
         if isinstance(error, NO_FAILURES) or hurried:
             breaker.released(attempt.probe)
         else:
@@ -164,15 +168,24 @@ class Attempts:
 
     def _stopped(self, attempt: AttemptRecord) -> None:
         """Tell the breaker of an attempt that was not left to its end. At the deadline, silence is a failure."""
-        breaker, hurried = attempt.model.health.breaker, self._record.arrival.hints.deadline_ms is not None
+        breaker = attempt.model.health.breaker
         if self._race is not None and self._race.outran(asyncio.current_task()):
             attempt.close(Cancelled("Another model was sooner."))
             self._time(attempt)  # at least so long, or the slow ones would never be counted
             breaker.released(attempt.probe)
-        elif self._alarm.rang and not attempt.spoke and not hurried:
+        elif self._alarm.rang and not attempt.spoke and self._had_time(attempt):
             breaker.failed(probe=attempt.probe)
         else:
             breaker.released(attempt.probe)
+
+    def _had_time(self, attempt: AttemptRecord) -> bool:
+        """Whether a model that said nothing had longer than it usually needs; half the deadline if nothing is known."""
+        feature, seen = self._record.feature, _seen(attempt.model, streamed=attempt.streamed)
+        assert feature is not None
+        usual, typical = seen.p95(), seen.typical()
+        if usual is None:
+            usual = feature.deadline / 2 if typical is None else 2 * typical
+        return self._clock.monotonic() - attempt.started >= usual
 
     def _time(self, attempt: AttemptRecord) -> None:
         """Note how long the model took."""
@@ -263,6 +276,11 @@ class Race:
         if not self._spoke.done():
             self._spoke.set_result(None)
         self.decide(asyncio.current_task())
+
+
+def _seen(model: Model, *, streamed: bool) -> Latency:
+    """Return how long first tokens, or whole answers, of a model took lately."""
+    return model.health.first_token if streamed else model.health.answer
 
 
 def reserve(rest: float) -> float:
