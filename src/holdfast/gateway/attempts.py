@@ -131,8 +131,9 @@ class Attempts:
     async def _wait_for_room(self, model: Model, step: Try) -> None:
         """Wait for a place among the calls that the model may have. Raises Saturated."""
         assert model.health.gate is not None
-        rest = self.remaining()
-        until = self._clock.monotonic() + (rest if step.last else rest * SHARE_OF_REST)
+        rest, usual = self.remaining(), _seen(model, streamed=self._exchange.streamed).typical()
+        rest = rest if step.last else rest * SHARE_OF_REST
+        until = self._clock.monotonic() + rest - (usual or 0.0)  # a place without the time to use it helps nobody
         await model.health.gate.enter(self._record.arrival.hints.priority, until)
 
     def _limits(self, step: Try) -> Limits:
