@@ -143,6 +143,9 @@ class _Relay:
                     chunks.append(chunk)
                     if chunk.finish is not None:
                         self._unfinished.discard(chunk.choice)
+        except ProviderError:
+            if not self.complete:
+                raise
         finally:
             if not self.spoke and any(chunk.speaks or chunk.finish for chunk in chunks):
                 self.spoke = True

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from holdfast.chat import Chunk, Request, Usage
+from holdfast.chat import Chunk, Logprob, Request, Usage
 from holdfast.errors import BrokenStream, ContentRefused, ProviderError, Truncated
 from holdfast.gateway import fetch
 from holdfast.gateway.assembly import Assembly, chunks_of
@@ -229,6 +229,7 @@ class _Joint:
         return Chunk(
             choice=chunk.choice,
             text=text,
+            logprobs=_of_end(chunk.logprobs, text) if chunk.logprobs else None,
             finish=chunk.finish,
             stop_sequence=chunk.stop_sequence,
             refusal_reason=chunk.refusal_reason,
@@ -243,11 +244,21 @@ def _check_not_refused(chunks: Sequence[Chunk]) -> None:
 
 
 def _before_limit(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
-    """Return what came before a limit that the caller did not set: all of it, the same object, if there is none."""
+    """Return what was said before a limit that the caller did not set: all of it, the same object, if there is none."""
     for index, chunk in enumerate(chunks):
         if chunk.finish == "length":
-            return chunks[:index]
+            before = chunks[:index]
+            return before if any(chunk.speaks for chunk in before) else ()
     return chunks
+
+
+def _of_end(logprobs: Sequence[Logprob], text: str) -> tuple[Logprob, ...] | None:
+    """Return those of the last tokens, which make up `text`."""
+    first, left = len(logprobs), len(text)
+    while first and left > 0:
+        first -= 1
+        left -= len(logprobs[first].token)
+    return tuple(logprobs[first:]) or None
 
 
 def _less(request: Request, said: str) -> Request:

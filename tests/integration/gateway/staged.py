@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any
 
@@ -20,7 +20,7 @@ from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Summary
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.http.base import Headers, HttpRequest, Timeouts
-from holdfast.log.base import Filter, LogSettings
+from holdfast.log.base import LogSettings
 from holdfast.log.memory import MemoryLog
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher
@@ -81,22 +81,35 @@ class _Response:
         except TimeoutError:
             raise PhaseTimeout("answer", seconds) from None
 
-    async def pieces(self, first: float, idle: float) -> AsyncIterator[bytes]:
-        patience = first
-        for seconds, item in self._play.steps:
-            if seconds:
-                await asyncio.sleep(min(seconds, patience))
-            if seconds > patience:
-                raise PhaseTimeout("idle" if patience is idle else "first_token", patience)
-            if isinstance(item, Exception):
-                raise item
-            patience = idle
-            yield item
+    def pieces(self, first: float, idle: float) -> "_Pieces":
+        return _Pieces(self._play.steps, first, idle)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._transport.open -= 1
+
+
+class _Pieces:
+    def __init__(self, steps: Sequence[Step], first: float, idle: float) -> None:
+        self._steps, self._first, self._idle, self._at = steps, first, idle, 0
+
+    def __aiter__(self) -> "_Pieces":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._at == len(self._steps):
+            raise StopAsyncIteration
+        seconds, item = self._steps[self._at]
+        patience = self._idle if self._at else self._first
+        if seconds:
+            await asyncio.sleep(min(seconds, patience))
+        if seconds > patience:
+            raise PhaseTimeout("idle" if self._at else "first_token", patience)
+        self._at += 1
+        if isinstance(item, Exception):
+            raise item
+        return item
 
 
 def cut() -> ConnectionFailed:
@@ -154,7 +167,7 @@ class Caller:
         self.error: CallError | None = None
         self.ends = 0
         self.resets = 0
-        self._on_chunks = on_chunks
+        self.on_chunks = on_chunks
 
     @property
     def text(self) -> str:
@@ -166,7 +179,7 @@ class Caller:
 
     async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
         self.got += chunks
-        self._on_chunks()
+        self.on_chunks()
 
     async def reset(self) -> None:
         self.got.clear()
@@ -278,7 +291,7 @@ def play(scene: Callable[[Gateway], Coroutine[Any, Any, None]]) -> list[Call]:
     for model in gateway.models.values():
         _check_nothing_left(model)
     assert not any(row.locked for row in gateway.rows.values()), "the token of a probe was not given back"
-    calls = [call for batch in log.scan(Filter()) for call in batch]
+    calls = [call for id in ids if (call := log.get(id)) is not None]
     return sorted(calls, key=lambda call: int(call.id.removeprefix("call-")))
 
 
