@@ -20,11 +20,12 @@ from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Summary
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.http.base import Headers, HttpRequest, Timeouts
+from holdfast.http.sse import SSEParser
 from holdfast.log.base import LogSettings
 from holdfast.log.memory import MemoryLog
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher
-from holdfast.providers.base import Endpoint, ModelSettings
+from holdfast.providers.base import Endpoint, ModelSettings, StreamEncoder, Surface, Upstream
 from holdfast.providers.openai import OpenAIUpstream
 from holdfast.state.board import Row
 
@@ -142,6 +143,13 @@ def answers(*texts: str, after: float = 0.0, every: float = 0.0) -> Play:
     return Play((*[(every, says(text)) for text in texts], (0.0, ends() + DONE)), after=after)
 
 
+def whole(text: str, after: float = 0.0) -> Play:
+    """Return an answer that is not streamed."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    return Play(((0.0, json.dumps(body).encode()),), after=after, headers=((b"content-type", b"application/json"),))
+
+
 def breaks(*texts: str, after: float = 0.0) -> Play:
     """Return a stream that says these pieces and is cut, all in one turn."""
     return Play((*[(0.0, says(text)) for text in texts], (0.0, cut())), after=after)
@@ -170,6 +178,11 @@ class Caller:
         self.on_chunks = on_chunks
 
     @property
+    def said(self) -> str:
+        """The answer, whole or streamed."""
+        return self.whole.text if isinstance(self.whole, Reply) else self.text
+
+    @property
     def text(self) -> str:
         return "".join([chunk.text for chunk in self.got])
 
@@ -194,6 +207,47 @@ class Caller:
         self.ends += 1
 
 
+class Reader:
+    """A caller of a stream on some wire. Implements `gateway.exchange.Writer`.
+
+    `events` are those of the answer, each its name and data; none for a call that failed before its first word.
+    """
+
+    def __init__(self, surface: Surface) -> None:
+        self._surface = surface
+        self._encoder: StreamEncoder | None = None
+        self._body = b""
+
+    async def reply(self, reply: Reply | EmbeddingReply, raw: bytes | None, wire: str, summary: Summary) -> None:
+        raise AssertionError("a stream was asked for")
+
+    async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
+        self._body += b"".join([self._stream.chunk(chunk, wire) for chunk in chunks])
+
+    async def reset(self) -> None:
+        self._body += self._stream.reset()
+
+    async def end(self, summary: Summary) -> None:
+        self._body += self._stream.end(msgspec.to_builtins(summary))
+
+    async def fail(self, error: CallError, summary: Summary) -> None:
+        if self._encoder is not None:
+            self._body += self._encoder.error(error, summary.call, msgspec.to_builtins(summary))
+
+    @property
+    def events(self) -> list[tuple[str, Any]]:
+        parser = SSEParser()
+        found = [(event.name.decode(), event.data) for event in (*parser.feed(self._body), *parser.end())]
+        return [(name, data if data == b"[DONE]" else json.loads(data)) for name, data in found]
+
+    @property
+    def _stream(self) -> StreamEncoder:
+        if self._encoder is None:
+            request = Request(model="answer", messages=(), stream=True)
+            self._encoder = self._surface.stream(request, id="call-1", model="answer", created=0)
+        return self._encoder
+
+
 class Gateway:
     """A gateway of one feature, "answer", over models whose transports are `staged`."""
 
@@ -205,14 +259,22 @@ class Gateway:
         self._calls = 0
         self._pipeline: Pipeline | None = None
 
-    def model(self, name: str, transport: Staged, *, prefill: bool = False, **settings: Any) -> Model:
+    def model(
+        self,
+        name: str,
+        transport: Staged,
+        *,
+        prefill: bool = False,
+        upstream: type[Upstream] = OpenAIUpstream,
+        **settings: Any,
+    ) -> Model:
         """Make a model."""
         known = ModelSettings(provider="openai", **settings)
         row = self.rows[name] = Row.private()
         model = Model(
             name=name,
             provider="openai",
-            upstream=OpenAIUpstream(Endpoint(model="m", base_url=f"http://{name}", prefill=prefill)),
+            upstream=upstream(Endpoint(model="m", base_url=f"http://{name}", prefill=prefill)),
             transport=transport,
             timeouts=Timeouts(),
             health=Health(row, self.loop, name, known, GatewaySettings(), Random(1)),
@@ -243,9 +305,16 @@ class Gateway:
         catalog = Catalog(config="", settings=settings, features={"answer": feature})
         self._pipeline = Pipeline(catalog, self._writer, SubjectHasher(bytes(32)), self.loop, Random(1))
 
+    @property
+    def places(self) -> tuple[int, int]:
+        """How many calls are inside and wait."""
+        assert self._pipeline is not None
+        gate = self._pipeline._gate
+        return gate.inside, gate.waiting
+
     async def call(
         self,
-        caller: Caller,
+        caller: Caller | Reader,
         *,
         stream: bool = True,
         hints: Hints | None = None,

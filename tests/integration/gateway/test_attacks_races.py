@@ -19,6 +19,7 @@ from integration.gateway.staged import (
     fails,
     play,
     says,
+    whole,
 )
 
 
@@ -126,17 +127,9 @@ def test_what_happens_in_one_turn_has_one_outcome(event, second, stream):
     ended = {"cancelled": 0}.get(call.outcome, 1)
     assert caller.ends == ended
     if call.outcome == "answered":
-        assert (caller.text or caller.whole.text) == "Yes."
+        assert caller.said == "Yes."
     else:
         assert call.error is not None
-
-
-def whole(text: str, after: float = 0.0) -> Play:
-    body = (
-        b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":'
-        b'{"role":"assistant","content":"%s"},"finish_reason":"stop"}]}' % text.encode()
-    )
-    return Play(((0.0, body),), after=after, headers=((b"content-type", b"application/json"),))
 
 
 # --- probes -----------------------------------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ PLAYS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     scripts=st.lists(st.lists(PLAYS, min_size=1, max_size=3), min_size=1, max_size=3),
     prefill=st.booleans(),
