@@ -174,6 +174,7 @@ class Pipeline:
             with self._alarms.at(loop.time() + record.deadline - self.clock.monotonic()):
                 await exchange.use_last_resort(await resort.answer(request, error))
         except (InternalError, TimeoutError):  # it has none for this call, or not in time
+            record.reply = exchange.reply  # the caller may have a part of one, but took no more
             raise error from None
 
     async def _fail(self, record: CallRecord, error: CallError, writer: Writer) -> None:
