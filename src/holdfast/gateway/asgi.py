@@ -3,8 +3,9 @@
 import asyncio
 import functools
 import ipaddress
+import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,12 +24,12 @@ from holdfast.errors import (
     NotAllowed,
     NotFound,
 )
-from holdfast.gateway.cycle import CANCELS, WHOLE
-from holdfast.gateway.hints import Hints, read_hints
+from holdfast.gateway.cycle import DIRECT, Direct
+from holdfast.gateway.hints import NO_HINTS, Hints, read_hints
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.writer import HttpWriter, Send, error_headers, respond
+from holdfast.gateway.writer import HttpWriter, Send, error_head, respond
 from holdfast.providers.base import Source, Surface
 
 Scope = MutableMapping[str, Any]
@@ -37,8 +38,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 BODY_SECONDS = 30.0
 """How long a caller may take to send a body that did not come with its head."""
 HINT_PREFIX = b"x-holdfast-"
-_CHECKED = frozenset((b"host", b"origin", b"content-length"))
-_PREFIX = len(HINT_PREFIX)
+_SINGLE = (b"host", b"origin", b"content-length")
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +89,11 @@ class Gateway:
         if scope["type"] != "http":
             raise RuntimeError(f"Holdfast does not speak {scope['type']}.")
         path = scope["path"]
-        route = self._calls.get(path)
+        route, direct = self._calls.get(path), _direct(scope)
         if route is not None and scope["method"] == "POST":
-            await self._call(route, scope, receive, send)
+            await self._call(route, scope, receive, send, direct)
         else:
-            await self._view(route, path, scope, send)
+            await self._view(route, path, scope, send, direct)
 
     def refusal(self, error: CallError) -> tuple[int, bytes]:
         """Return the status and body for a request that the server could not even read."""
@@ -101,51 +101,61 @@ class Gateway:
 
     # --- calls ---
 
-    async def _call(self, route: CallRoute, scope: Scope, receive: Receive, send: Send) -> None:
-        pipeline, surface = self._pipeline, route.surface
-        clock, id = pipeline.clock, self._new_id()
-        arrival = Arrival(id=id, kind=route.kind, wire=surface.wire, started=clock.monotonic(), at=clock.now())
-        writer = HttpWriter(send, surface, id, int(arrival.at))
-        extensions, settings = scope.get("extensions", ()), pipeline.catalog.settings
-        read = _read if WHOLE in extensions else _read_in_time  # what has arrived need not be waited for
+    async def _call(self, route: CallRoute, scope: Scope, receive: Receive, send: Send, direct: Direct | None) -> None:
+        pipeline, surface, id = self._pipeline, route.surface, self._new_id()
+        settings, started, at = pipeline.catalog.settings, pipeline.clock.monotonic(), pipeline.clock.now()
+        writer = HttpWriter(send, direct, surface, id, at)
         try:
             headers = _check_headers(scope, settings)
-            body = await read(receive, settings.max_body)
+            body = None if direct is None else direct.body()
+            if body is None:
+                body = await _read_in_time(receive, settings.max_body)
+            elif len(body) > settings.max_body:  # what came in chunks tells no size beforehand
+                raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
             request, source, hints = _decode(route, scope["path"], body, headers)
         except CallError as error:
-            await pipeline.reject(arrival, error, writer)
+            await pipeline.reject(_unread(route, id, started, at), error, writer)
             return
         except Exception:
             logger.exception("call %s could not be read", id)
-            await pipeline.reject(arrival, InternalError(), writer)
+            await pipeline.reject(_unread(route, id, started, at), InternalError(), writer)
             return
         writer.request = request
-        arrival = msgspec.structs.replace(arrival, request=request, source=source, hints=hints)
-        if CANCELS in extensions:
+        arrival = Arrival(
+            id=id,
+            kind=route.kind,
+            wire=surface.wire,
+            started=started,
+            at=at,
+            request=request,
+            source=source,
+            hints=hints,
+        )
+        if direct is not None:
             await pipeline.run(arrival, writer)
         else:
             await _unless_hung_up(receive, pipeline.run(arrival, writer))
 
     # --- pages ---
 
-    async def _view(self, route: CallRoute | None, path: str, scope: Scope, send: Send) -> None:
+    async def _view(self, route: CallRoute | None, path: str, scope: Scope, send: Send, direct: Direct | None) -> None:
         surface = self._surface if route is None else route.surface
         try:
             _check_headers(scope, self._pipeline.catalog.settings)
             page = await self._page(route, path, scope)
         except CallError as error:
-            headers = error_headers(error)
+            head = error_head(error)
             if isinstance(error, MethodNotAllowed):
-                headers.append((b"allow", b"GET, HEAD" if route is None else b"POST"))
-            await respond(send, error.status, surface.error(error, self._new_id()), headers)
+                head += b"allow: GET, HEAD\r\n" if route is None else b"allow: POST\r\n"
+            await respond(send, direct, error.status, head, surface.error(error, self._new_id()))
             return
         except Exception:
             logger.exception("%s failed", path)
             failed = InternalError()
-            await respond(send, failed.status, surface.error(failed, self._new_id()), error_headers(failed))
+            await respond(send, direct, failed.status, error_head(failed), surface.error(failed, self._new_id()))
             return
-        headers = [(b"content-type", page.content_type), (b"cache-control", b"no-store")]
-        await respond(send, page.status, page.body, headers)  # the server leaves out the body of a HEAD
+        head = b"content-type: %b\r\ncache-control: no-store\r\n" % page.content_type
+        await respond(send, direct, page.status, head, page.body)  # the server leaves out the body of a HEAD
 
     async def _page(self, route: CallRoute | None, path: str, scope: Scope) -> Page:
         view, rest = self._views.get(path), ""
@@ -159,6 +169,15 @@ class Gateway:
         return await view(Query(rest, scope["query_string"].decode("latin-1")))
 
 
+def _direct(scope: Scope) -> Direct | None:
+    extensions: Mapping[str, Any] | None = scope.get("extensions")
+    return extensions.get(DIRECT) if extensions else None
+
+
+def _unread(route: CallRoute, id: str, started: float, at: float) -> Arrival:
+    return Arrival(id=id, kind=route.kind, wire=route.surface.wire, started=started, at=at)
+
+
 def _decode(
     route: CallRoute, path: str, body: bytes, headers: Mapping[bytes, bytes]
 ) -> tuple[Request | EmbeddingRequest, Source | None, Hints]:
@@ -170,6 +189,8 @@ def _decode(
     else:
         request = route.surface.decode_embeddings(body, path)
     extra = request.extra
+    if not headers and "holdfast" not in extra:
+        return request, source, NO_HINTS
     hints = read_hints(headers, extra.get("holdfast"))
     if "holdfast" in extra:  # of the hints, only what filled the prompt stays with the request, for the log
         kept = {"holdfast": {"variables": hints.variables}} if hints.variables else {}
@@ -236,27 +257,33 @@ def _check_headers(scope: Scope, settings: GatewaySettings) -> dict[bytes, bytes
     Raises:
         HeadersTooLarge, BodyTooLarge, NotAllowed, InvalidRequest
     """
-    size = hosts = 0
-    hints = {}
-    for name, value in scope["headers"]:
-        size += len(name) + len(value)
-        if name not in _CHECKED:
-            if name.startswith(HINT_PREFIX):
-                hints[name[_PREFIX:]] = value
-        elif name == b"host":
-            hosts += 1
-            if not _is_loopback(b"//" + value):
-                raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
-        elif name == b"origin":
-            if not _is_loopback(value):
-                raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
-        elif int(value) > settings.max_body:
-            raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
-    if size > settings.max_headers:
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    text, fields = b"".join(itertools.chain.from_iterable(headers)), dict(headers)
+    if len(text) > settings.max_headers:
         raise HeadersTooLarge(f"The request headers are larger than {settings.max_headers} bytes.")
-    if hosts != 1 and (hosts or scope["http_version"] != "1.0"):
-        raise InvalidRequest("A request has one Host header.", param="host")
-    return hints
+    if len(fields) < len(headers):
+        _check_single(headers)
+    host, origin = fields.get(b"host"), fields.get(b"origin")
+    if host is None:
+        if scope["http_version"] != "1.0":
+            raise InvalidRequest("A request has one Host header.", param="host")
+    elif not _is_loopback(b"//" + host):
+        raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
+    if origin is not None and not _is_loopback(origin):
+        raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
+    if int(fields.get(b"content-length", 0)) > settings.max_body:
+        raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
+    if HINT_PREFIX not in text:  # as in most: spares a look at each
+        return {}
+    return {name.removeprefix(HINT_PREFIX): value for name, value in headers if name.startswith(HINT_PREFIX)}
+
+
+def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    names = [name for name, _ in headers]
+    for name in _SINGLE:
+        if names.count(name) > 1:
+            header = name.decode().title()
+            raise InvalidRequest(f"A request has one {header} header.", param=name.decode())
 
 
 @functools.lru_cache(maxsize=256)

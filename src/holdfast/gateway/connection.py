@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import httptools
 
 from holdfast.errors import CallError, HeadersTooLarge, InvalidRequest
-from holdfast.gateway.cycle import EXTENSIONS, STATUS_LINES, Cycle
+from holdfast.gateway.cycle import STATUS_LINES, Cycle
 from holdfast.gateway.cycle import Host as CycleHost
 
 IDLE_SECONDS: Final = 75.0
@@ -150,18 +150,8 @@ class Connection(asyncio.Protocol):
         if version not in _VERSIONS:
             raise ValueError("it must be HTTP/1.1 or HTTP/1.0")
         path, query = _known_target(url) if len(url) < LONG_URL else _target(url)
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": version,
-            "method": parser.get_method().decode("ascii"),
-            "scheme": "http",
-            "path": path,
-            "query_string": query,
-            "headers": self._headers,
-            "extensions": EXTENSIONS,
-        }
-        cycle = self._reading = Cycle(self, scope, keep_alive=parser.should_keep_alive())
+        method, keep_alive = parser.get_method().decode("ascii"), parser.should_keep_alive()
+        cycle = self._reading = Cycle(self, method, path, query, version, self._headers, keep_alive=keep_alive)
         self._cycles.append(cycle)
         if len(self._cycles) >= PIPELINE:
             self._pause()
@@ -192,8 +182,9 @@ class Connection(asyncio.Protocol):
             self._leave(linger=not cycle.complete)
             return
         self.expires = self.host.loop.time() + IDLE_SECONDS
-        self._begin_next()
-        if self.drained is None:
+        if self._cycles:
+            self._begin_next()
+        if self._paused and self.drained is None:
             self.read_on()
 
     def break_off(self) -> None:

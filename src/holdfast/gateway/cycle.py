@@ -1,27 +1,29 @@
 """One request and its response on a connection: what the ASGI app is given, and what becomes of its answer on the wire.
 
-What it does beyond ASGI: the task of a caller who hangs up is cancelled (`scope["extensions"][CANCELS]` says so),
-`scope["extensions"][WHOLE]` says that the body has arrived, and a response's head leaves together with the first piece
-of its body.
+What it does beyond ASGI: the task of a caller who hangs up is cancelled, an app may take a body that has arrived and
+give a whole response in one step each (`scope["extensions"][DIRECT]`, a `Direct`, says so), and a response's head
+leaves together with the first piece of its body.
 """
 
 import asyncio
 import http
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, Protocol
 
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
-CANCELS: Final = "holdfast.cancels"
-WHOLE: Final = "holdfast.whole"
-EXTENSIONS: Final[Mapping[str, Mapping[str, object]]] = {CANCELS: {}}
-WITH_BODY: Final[Mapping[str, Mapping[str, object]]] = {CANCELS: {}, WHOLE: {}}
+Headers = list[tuple[bytes, bytes]]
+
+DIRECT: Final = "holdfast.direct"
 STATUS_LINES: Final = {status: f"HTTP/1.1 {status} ".encode() for status in range(100, 600)} | {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in http.HTTPStatus
 }
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE: Final = b"connection: close\r\n"
+_RESPONSE: Final = b"%b\r\n%bcontent-length: %d\r\n%b%b\r\n\r\n%b"
+_ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +63,20 @@ class Line(Protocol):
         ...
 
 
+class Direct(Protocol):
+    """What an app may do in one step where ASGI takes several. Its task is cancelled when the caller hangs up."""
+
+    def body(self) -> bytes | None:
+        """Take the body. None if it has not arrived as a whole: it is to be received."""
+        ...
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """Send a whole response. `head` are its headers, each a line with its CRLF, without `content-length`."""
+        ...
+
+
 class Cycle:
-    """One request and its response: the two callables that the app is given."""
+    """One request and its response: the two callables that the app is given, and its `Direct`."""
 
     started = False
     answering = False
@@ -79,10 +93,16 @@ class Cycle:
     _taken = False
     _done = False
 
-    def __init__(self, line: Line, scope: Message, *, keep_alive: bool) -> None:
+    def __init__(
+        self, line: Line, method: str, path: str, query: bytes, version: str, headers: Headers, *, keep_alive: bool
+    ) -> None:
         self.keep_alive = keep_alive
         self._line = line
-        self._scope = scope
+        self._method = method
+        self._path = path
+        self._query = query
+        self._version = version
+        self._headers = headers
         self._body: list[bytes] = []
 
     # --- for the connection ---
@@ -90,8 +110,6 @@ class Cycle:
     def start(self) -> None:
         """Let the app begin. The body may still be on its way."""
         self.started = True
-        if self.complete:
-            self._scope["extensions"] = WITH_BODY
         self._task = self._line.host.loop.create_task(self._run())
 
     def feed(self, body: bytes) -> int:
@@ -121,8 +139,19 @@ class Cycle:
 
     async def _run(self) -> None:
         line = self._line
+        scope = {  # not kept: it refers to the cycle
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": self._version,
+            "method": self._method,
+            "scheme": "http",
+            "path": self._path,
+            "query_string": self._query,
+            "headers": self._headers,
+            "extensions": {DIRECT: self},
+        }
         try:
-            await line.host.app(self._scope, self.receive, self.send)
+            await line.host.app(scope, self.receive, self.send)
         except asyncio.CancelledError:
             if not self._gone:
                 line.break_off()
@@ -138,6 +167,22 @@ class Cycle:
 
     # --- for the app ---
 
+    def body(self) -> bytes | None:
+        """Take the body if it has arrived as a whole."""
+        if self._taken or not self.complete:
+            return None
+        self._taken = True
+        return self._take()
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """Send a whole response."""
+        if self._gone:
+            return
+        line, close = self._line, b"" if self._persists() else _CLOSE
+        shown = b"" if self._method == "HEAD" else body
+        self.answering = self._done = True
+        line.transport.write(_RESPONSE % (STATUS_LINES[status], head, len(body), close, line.host.date, shown))
+
     async def receive(self) -> Message:
         """Return the next piece of the body; when it is complete, wait until the caller hangs up."""
         if not (self.complete or self._asked):
@@ -148,9 +193,7 @@ class Cycle:
         if self._gone:
             return {"type": "http.disconnect"}
         self._taken = self.complete
-        body, self._body, self._size = b"".join(self._body), [], 0
-        self._line.read_on()
-        return {"type": "http.request", "body": body, "more_body": not self.complete}
+        return {"type": "http.request", "body": self._take(), "more_body": not self.complete}
 
     async def send(self, message: Message) -> None:
         """Write the response. Waits while the caller is slower than the app."""
@@ -171,14 +214,20 @@ class Cycle:
         elif line.drained is not None:
             await line.drained
 
+    def _take(self) -> bytes:
+        body = b"".join(self._body)
+        self._body, self._size = [], 0
+        self._line.read_on()
+        return body
+
     def _ask_for_body(self) -> None:
         """Tell a caller who waits for it to go on."""
         self._asked = True
-        if any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._scope["headers"]):
+        if any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers):
             self._line.transport.write(_CONTINUE)
 
     def _frame(self, body: bytes, more: bool) -> bytes:
-        if self._scope["method"] == "HEAD":
+        if self._method == "HEAD":
             return b""
         if not self._chunked:
             return body
@@ -194,14 +243,18 @@ class Cycle:
             elif name == b"connection" and value == b"close":
                 self.keep_alive = False
         if not sized:
-            if self._scope["http_version"] == "1.1":
+            if self._version == "1.1":
                 self._chunked = True
                 lines.append(b"transfer-encoding: chunked")
             else:
                 self.keep_alive = False
-        host = self._line.host
-        if not (self.keep_alive and self.complete) or host.draining:
-            self.keep_alive = False
+        if not self._persists():
             lines.append(b"connection: close")
-        lines.append(host.date)
+        lines.append(self._line.host.date)
         return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def _persists(self) -> bool:
+        """Decide whether the connection takes another request."""
+        if not (self.keep_alive and self.complete) or self._line.host.draining:
+            self.keep_alive = False
+        return self.keep_alive

@@ -8,42 +8,47 @@ import msgspec
 
 from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
 from holdfast.errors import CallError
+from holdfast.gateway.cycle import Direct
 from holdfast.gateway.record import Summary
 from holdfast.providers.base import StreamEncoder, Surface
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-ResponseHeaders = list[tuple[bytes, bytes]]
 
-JSON = (b"content-type", b"application/json")
+JSON = b"content-type: application/json\r\n"
 EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 NO_CACHE = (b"cache-control", b"no-store")
 
 
-async def respond(send: Send, status: int, body: bytes, headers: ResponseHeaders) -> None:
-    """Send a whole response."""
+async def respond(send: Send, direct: Direct | None, status: int, head: bytes, body: bytes) -> None:
+    """Send a whole response. `head` are its headers, each a line with its CRLF, without `content-length`."""
+    if direct is not None:
+        direct.respond(status, head, body)
+        return
+    lines = [line.partition(b": ") for line in head.split(b"\r\n")[:-1]]
+    headers = [(name, value) for name, _, value in lines]
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-def error_headers(error: CallError) -> ResponseHeaders:
-    """Return the headers that an error brings."""
-    headers = [JSON]
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
-    return headers
+def error_head(error: CallError) -> bytes:
+    """Return the headers that an error brings, as lines."""
+    if error.retry_after is None:
+        return JSON
+    return JSON + b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
 
 
 class HttpWriter:
     """Writes one call's answer. `request` is None while it could not be decoded."""
 
-    __slots__ = ("_call", "_created", "_encoder", "_send", "_surface", "request")
+    __slots__ = ("_at", "_call", "_direct", "_encoder", "_send", "_surface", "request")
 
-    def __init__(self, send: Send, surface: Surface, call: str, created: int) -> None:
+    def __init__(self, send: Send, direct: Direct | None, surface: Surface, call: str, at: float) -> None:
         self._send = send
+        self._direct = direct
         self._surface = surface
         self._call = call
-        self._created = created
+        self._at = at
         self._encoder: StreamEncoder | None = None
         self.request: Request | EmbeddingRequest | None = None
 
@@ -56,7 +61,7 @@ class HttpWriter:
         else:
             assert isinstance(self.request, EmbeddingRequest)
             body = surface.encode_embeddings(reply, self.request.encoding_format)
-        await respond(self._send, 200, body, [JSON, *_summary_headers(summary)])
+        await respond(self._send, self._direct, 200, JSON + _summary_head(summary), body)
 
     async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
         encoder = self._encoder
@@ -82,27 +87,27 @@ class HttpWriter:
             data = self._encoder.error(error, self._call, msgspec.to_builtins(summary))
             await self._send({"type": "http.response.body", "body": data})
             return
-        headers = [*error_headers(error), *_summary_headers(summary)]
-        await respond(self._send, error.status, self._surface.error(error, self._call), headers)
+        head, body = error_head(error) + _summary_head(summary), self._surface.error(error, self._call)
+        await respond(self._send, self._direct, error.status, head, body)
 
     async def _start(self) -> StreamEncoder:
         assert isinstance(self.request, Request)
         headers = [EVENT_STREAM, NO_CACHE, (b"x-holdfast-call", self._call.encode())]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         self._encoder = self._surface.stream(
-            self.request, id=self._call, model=self.request.model, created=self._created
+            self.request, id=self._call, model=self.request.model, created=int(self._at)
         )
         return self._encoder
 
 
-def _summary_headers(summary: Summary) -> ResponseHeaders:
-    headers = [(b"x-holdfast-call", summary.call.encode())]
+def _summary_head(summary: Summary) -> bytes:
+    head = f"x-holdfast-call: {summary.call}\r\n"
     if summary.outcome is not None:
-        headers.append((b"x-holdfast-outcome", summary.outcome.encode()))
+        head += f"x-holdfast-outcome: {summary.outcome}\r\n"
     if summary.model is not None:
-        headers.append((b"x-holdfast-model", summary.model.encode()))
+        head += f"x-holdfast-model: {summary.model}\r\n"
     if summary.attempts is not None:
-        headers.append((b"x-holdfast-attempts", b"%d" % summary.attempts))
+        head += f"x-holdfast-attempts: {summary.attempts}\r\n"
     if summary.cost is not None:
-        headers.append((b"x-holdfast-cost", summary.cost.encode()))
-    return headers
+        head += f"x-holdfast-cost: {summary.cost}\r\n"
+    return head.encode()

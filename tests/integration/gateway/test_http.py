@@ -169,6 +169,12 @@ def test_a_chunked_body_that_never_ends_is_refused_at_the_limit(small, limited, 
     assert refused(limited.response(), 413, "body_too_large", path)
 
 
+@pytest.mark.parametrize("path", CALLS)
+def test_a_chunked_body_that_came_at_once_is_refused_beyond_the_limit(limited, path):
+    limited.send(limited.chunked(path) + chunk(b" " * (MAX_BODY + 1)) + b"0\r\n\r\n")
+    assert refused(limited.response(), 413, "body_too_large", path)
+
+
 def test_memory_stays_bounded_while_a_body_never_ends(small, limited):
     before = memory(small)
     limited.send(limited.chunked(CHAT))
