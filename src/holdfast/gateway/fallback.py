@@ -66,7 +66,7 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     """An attempt gave a whole answer."""
 
 
-class Failed(msgspec.Struct, frozen=True, gc=False):
+class Failed(msgspec.Struct, frozen=True):  # seen by the garbage collector, as are all that hold an error
     """An attempt failed. `spoke` when the caller has received a part of its answer.
 
     `resume` is how the answer can be taken up of which the caller has a part, from this attempt or an earlier one.
@@ -91,13 +91,13 @@ class Paused(msgspec.Struct, frozen=True, gc=False):
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
 
-class Fail(msgspec.Struct, frozen=True, gc=False):
+class Fail(msgspec.Struct, frozen=True):
     """End the call with this error."""
 
     error: CallError
 
 
-class UseLastResort(msgspec.Struct, frozen=True, gc=False):
+class UseLastResort(msgspec.Struct, frozen=True):
     """Answer with the feature's last resort; `error` is why."""
 
     error: CallError

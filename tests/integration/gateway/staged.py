@@ -1,6 +1,7 @@
 """A gateway whose providers are played: what each connection brings, and when, down to the turn of the event loop."""
 
 import asyncio
+import copy
 import json
 from collections.abc import Callable, Coroutine, Sequence
 from random import Random
@@ -109,7 +110,7 @@ class _Pieces:
             raise PhaseTimeout("idle" if self._at else "first_token", patience)
         self._at += 1
         if isinstance(item, Exception):
-            raise item
+            raise copy.copy(item)  # which holds on to where it was raised
         return item
 
 

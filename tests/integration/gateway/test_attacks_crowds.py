@@ -1,6 +1,8 @@
 """Many calls at once on few places, with whatever may become of each: all end in time, and nothing is left behind."""
 
 import asyncio
+import gc
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -143,3 +145,32 @@ def test_vectors_are_hedged_too():
     caller = Caller()
     (call,) = play(scene)
     assert (caller.error, call.model, [attempt.error for attempt in call.attempts]) == (None, "b", ["cancelled", None])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("hedge", [False, 0.05])
+def test_calls_that_failed_leave_nothing_in_memory(hedge, stream):
+    def scene_of(bad: Play, resort: str | None) -> Callable[[Gateway], Coroutine[Any, Any, None]]:
+        async def scene(gateway: Gateway) -> None:
+            gateway.model("a", Staged(bad))
+            gateway.model("b", Staged(bad))
+            gateway.serve(deadline=1.0, hedge=hedge, last_resort=resort, retries=1)
+            for hang_up in (None, 0.0, 0.02, 0.07, 0.12):
+                call = asyncio.create_task(gateway.call(Caller(), stream=stream))
+                if hang_up is not None:
+                    gateway.loop.call_later(hang_up, call.cancel)
+                await asyncio.wait([call])
+
+        return scene
+
+    before = errors()
+    for bad in (fails(500), fails(400), breaks("Kelp "), Play(((0.1, cut()),)), SILENT):
+        for resort in (None, "Later."):
+            play(scene_of(bad, resort))
+    assert errors() - before == set()
+
+
+def errors() -> set[int]:
+    """Return which errors are in memory once the garbage is gone."""
+    gc.collect()
+    return {id(found) for found in gc.get_objects() if isinstance(found, BaseException)}
