@@ -191,6 +191,7 @@ class Fallback:
                 reason = "restart"
                 if refuses_prefill(error):
                     model.health.prefill = False
+                probe = probe and model.health.breaker.ask() == "probe"  # its token was given back
                 continue
             if outcome.spoke:
                 self._take_up(error, outcome.model or model)

@@ -204,3 +204,19 @@ def test_an_attempt_from_before_the_outage_that_reaches_its_deadline_is_not_take
         await asyncio.wait([probe])
 
     play(scene)
+
+
+def test_a_probe_that_refuses_to_continue_and_then_answers_closes_the_breaker():
+    async def scene(gateway: Gateway) -> None:
+        gateway.model("one", Staged(breaks("Kelp ")))
+        refused = fails(400, message="This model does not support assistant message prefill.")
+        two = gateway.model("two", Staged(refused, answers("Kelp ", "holds.")), prefill=True)
+        gateway.serve()
+        down(gateway, "two")
+        await asyncio.sleep(6.0)
+        await gateway.call(caller)
+        assert not two.health.breaker.open
+
+    caller = Caller()
+    play(scene)
+    assert (caller.error, caller.text) == (None, "Kelp holds.")
