@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,7 @@ class Holdfast:
                 raise writer.error
         finally:
             call.cancel()
-            with suppress(asyncio.CancelledError):
-                await call
+            await asyncio.wait([call])  # which, unlike the call itself, lets whoever waits here be cancelled too
 
     async def embed(
         self,

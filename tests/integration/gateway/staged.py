@@ -11,6 +11,7 @@ import msgspec
 
 import virtual_time
 from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Text
+from holdfast.client import Holdfast
 from holdfast.errors import CallError, ConnectionFailed, PhaseTimeout
 from holdfast.events import Call
 from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
@@ -312,6 +313,11 @@ class Gateway:
         assert self._pipeline is not None
         gate = self._pipeline._gate
         return gate.inside, gate.waiting
+
+    def in_process(self) -> Holdfast:
+        """Return the gateway as an application has it in its own process."""
+        assert self._pipeline is not None
+        return Holdfast(self._pipeline, lambda: "call-1")
 
     async def call(
         self,

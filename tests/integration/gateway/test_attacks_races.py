@@ -220,3 +220,24 @@ def test_a_probe_that_refuses_to_continue_and_then_answers_closes_the_breaker():
     caller = Caller()
     play(scene)
     assert (caller.error, caller.text) == (None, "Kelp holds.")
+
+
+# --- in process -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hedge", [False, 0.1])
+def test_a_task_that_is_cancelled_while_it_leaves_a_stream_is_cancelled(hedge):
+    async def scene(gateway: Gateway) -> None:
+        gateway.model("one", Staged(answers("Kelp ", "holds.", every=1.0)))
+        gateway.model("two", Staged(SILENT))
+        gateway.serve(hedge=hedge)
+        stream = gateway.in_process().stream("answer", "?")
+        await anext(stream)
+        leaving = asyncio.create_task(stream.aclose())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert leaving.cancelled()
+
+    (call,) = play(scene)
+    assert call.outcome == "cancelled"
