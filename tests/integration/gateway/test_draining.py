@@ -69,13 +69,14 @@ def logged(gateway: Gateway) -> list[tuple[str, str]]:
 
 @WORKERS
 @SIGNALS
-def test_streams_end_before_the_gateway_does(serve, workers, number):
+def test_streams_end_before_the_gateway_does(serve, providers, workers, number):
     gateway = serve(workers)
     with Caller(gateway.url) as streaming, Caller(gateway.url) as waiting, Caller(gateway.url) as idle:
         assert idle.get("/readyz").status == 200
         streaming.send(streaming.request(CHAT, ask(model="steady", stream=True)))
         waiting.send(waiting.request(CHAT, ask(model="steady")))
         assert streaming.head()[0] == 200
+        providers.wait_for(lambda record: not record.body.get("stream"))  # so both have been read
         gateway.process.send_signal(number)
         refuses(gateway)
         assert idle.closed()
