@@ -130,6 +130,7 @@ class Gateway:
             request=request,
             source=source,
             hints=hints,
+            size=len(body),
         )
         if direct is not None:
             await pipeline.run(arrival, writer)
