@@ -1,0 +1,225 @@
+"""JSON that a JSON Schema describes: 2020-12, 2019-09 and drafts 7, 6, 4. Nothing is fetched, and work is bounded."""
+
+import json
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final, Literal
+
+import msgspec
+
+from holdfast.contracts.base import (
+    MAX_VIOLATIONS,
+    Constraint,
+    Schema,
+    Violation,
+    needs_extra,
+    pointer,
+    refuse,
+    shortened,
+)
+from holdfast.contracts.cost import MAX_DEPTH, Unbounded, work_by_depth
+
+Draft = Literal["4", "6", "7", "2019-09", "2020-12"]
+
+MAX_SCHEMA: Final = 512 * 2**10
+"""The largest schema, in bytes of JSON."""
+MAX_WORK: Final = 30_000_000
+"""The most that one check may cost, in characters of the answer times evaluations of each: about 0.1 s."""
+MAX_WORK_TOLD: Final = 2_000_000
+"""The most for which each single violation is told: telling them takes more time and memory than finding one."""
+MAX_PATTERNS: Final = 1_000
+_PATTERN_BYTES: Final = 16 * 2**20
+_MAX_PATTERN_BYTES: Final = 2**20
+_TOO_DEEP: Final = f"it is nested more than {MAX_DEPTH} deep"
+
+
+class JsonForm:
+    """JSON under a schema. Use `compile_schema`."""
+
+    __slots__ = ("_most", "_validator", "_work", "constraint")
+
+    def __init__(self, schema: Schema, validator: Any, work: tuple[int, ...]) -> None:
+        self.constraint: Constraint | None = Constraint("json_schema", schema)
+        self._validator = validator
+        self._work = work
+        self._most = max(work)
+
+    def read(self, text: str) -> tuple[Any, Any, tuple[Violation, ...]]:
+        try:
+            value = decode(text)
+        except ValueError as error:
+            return None, None, (Violation("", f"not JSON: {error}", "json"),)
+        violations = self.violations(text, value)
+        return (None, None, violations) if violations else (value, value, ())
+
+    def violations(self, text: str, value: Any) -> tuple[Violation, ...]:
+        """Return how the value of a text fails the schema."""
+        work = self._most * len(text)
+        if work > MAX_WORK_TOLD and (work := _work(value, self._work)) > MAX_WORK:
+            return (Violation("", "too much work to check: the answer is too large for this schema", "limit"),)
+        try:
+            if self._validator.is_valid(value):
+                return ()
+            if work > MAX_WORK_TOLD:
+                return (Violation("", "the answer does not meet the schema, and is too large to say where", "schema"),)
+            return tuple(_violation(error) for error in islice(self._validator.iter_errors(value), MAX_VIOLATIONS))
+        except (ValueError, OverflowError) as error:  # what it can't take in, such as nesting
+            return (Violation("", shortened(str(error)), "limit"),)
+
+
+def compile_schema(
+    source: Schema | str | bytes,
+    *,
+    draft: Draft | None = None,
+    formats: bool = True,
+    documents: Mapping[str, Schema] | None = None,
+    name: str = "contract",
+) -> JsonForm:
+    """Compile a JSON Schema, given as JSON or decoded.
+
+    Args:
+        draft: for a schema without `$schema`; 2020-12 by default.
+        formats: whether `format` is checked, or only describes.
+        documents: other schemas that a `$ref` may name, by URI. Nothing is fetched.
+        name: what problems are reported for.
+
+    Raises:
+        ConfigError: it is no schema, refers to what isn't there, or could take unbounded work to check.
+    """
+    rust = _library()
+    schema, patterns = _schema(source, name)
+    documents = documents or {}
+    try:
+        work = work_by_depth(schema, documents)
+    except Unbounded as error:
+        refuse(str(error), name=name)
+    if patterns > MAX_PATTERNS:
+        refuse(f"the schema has more than {MAX_PATTERNS:,} patterns", name=name)
+    options = {"offline": True, "validate_formats": formats, "pattern_options": pattern_options(rust, patterns)}
+    return JsonForm(schema, _validator(rust, schema, options, draft, documents, name), work)
+
+
+def decode(text: str) -> Any:
+    """Decode JSON as RFC 8259 has it, strictly: no key twice in an object, no lone surrogates.
+
+    Raises:
+        ValueError: it is not such JSON, or nested too deeply.
+    """
+    try:
+        value = msgspec.json.decode(text)
+        if '"' in text and "{" in text:
+            _DISTINCT.decode(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(error.msg) from None
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error).removeprefix("JSON is malformed: ")) from None
+    except UnicodeEncodeError:
+        raise ValueError("it holds half of a surrogate pair") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > 1 and len({key for key, _ in pairs}) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {json.dumps(shortened(twice))} stands twice in one object")
+
+
+_DISTINCT: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_int=len, parse_float=len)
+
+
+def _levels(value: Any) -> list[int]:
+    """Return the size of a value at each depth: its nodes and their characters."""
+    sizes: list[int] = []
+    level = [value]
+    while level:
+        size = 0
+        below: list[Any] = []
+        for item in level:
+            size += 1
+            if isinstance(item, dict):
+                below += item.values()
+                size += sum(map(len, item)) + len(item)
+            elif isinstance(item, list):
+                below += item
+                size += len(item)
+            elif isinstance(item, str):
+                size += len(item)
+        sizes.append(size)
+        level = below
+    return sizes
+
+
+def _depth(value: Any) -> int:
+    return len(_levels(value))
+
+
+def _work(value: Any, by_depth: tuple[int, ...]) -> int:
+    last = len(by_depth) - 1
+    return sum(size * by_depth[min(depth, last)] for depth, size in enumerate(_levels(value)))
+
+
+def _violation(error: Any) -> Violation:
+    return Violation(pointer(error.instance_path), shortened(error.message), error.kind.name)
+
+
+# --- compiling --------------------------------------------------------------------------------------------------------
+
+
+def _library() -> Any:
+    try:
+        import jsonschema_rs
+    except ImportError:
+        needs_extra("jsonschema-rs")
+    return jsonschema_rs
+
+
+def _schema(source: Schema | str | bytes, name: str) -> tuple[Schema, int]:
+    """Return a copy of the schema that nobody else changes, and about how many patterns it has."""
+    try:
+        if isinstance(source, bytes):
+            source = source.decode()
+        text = source if isinstance(source, str) else msgspec.json.encode(source).decode()
+        if len(text) > MAX_SCHEMA:
+            refuse(f"the schema is larger than {MAX_SCHEMA:,} characters", name=name)
+        schema = decode(text)
+    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+        refuse(f"the schema is not JSON: {_TOO_DEEP if isinstance(error, RecursionError) else error}", name=name)
+    if not isinstance(schema, dict | bool):
+        refuse("a JSON Schema is an object, or true or false", name=name)
+    return schema, text.count("attern")
+
+
+def _validator(
+    rust: Any, schema: Schema, options: dict[str, Any], draft: Draft | None, documents: Mapping[str, Schema], name: str
+) -> Any:
+    known = f"Draft{(draft or '2020-12').replace('-', '')}"
+    try:
+        if documents:
+            options["registry"] = rust.Registry(list(documents.items()), draft=getattr(rust, known))
+        if draft is None or (isinstance(schema, dict) and "$schema" in schema):
+            return rust.validator_for(schema, **options)
+        return getattr(rust, f"{known}Validator")(schema, **options)
+    except rust.ValidationError as error:
+        refuse(_reason(error), pointer(error.instance_path), name)
+    except (ValueError, rust.ReferencingError) as error:
+        refuse(f"the schema can't be used: {shortened(str(error))}", name=name)
+
+
+def pattern_options(rust: Any, patterns: int) -> Any:
+    """Return the options of an engine whose time is linear, and whose memory is shared among the patterns."""
+    size = min(_PATTERN_BYTES // max(patterns, 1), _MAX_PATTERN_BYTES)
+    return rust.RegexOptions(size_limit=size, dfa_size_limit=size)
+
+
+def _reason(error: Any) -> str:
+    message = shortened(error.message)
+    if message.endswith('is not a "regex"'):
+        return f"{message} that is matched in linear time: look-around, back-references and very large ones are not"
+    if "Retrieval is disabled" in message:
+        return f"{message.partition(' is not present')[0]} is not in the schema, and nothing is fetched"
+    return message
