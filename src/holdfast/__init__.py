@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from holdfast.client import Answer, Holdfast, open
+    from holdfast.contracts.predicates import predicate
     from holdfast.errors import CallError, ConfigError, HoldfastError, LogError
 
-__all__ = ["Answer", "CallError", "ConfigError", "Holdfast", "HoldfastError", "LogError", "open"]
+__all__ = ["Answer", "CallError", "ConfigError", "Holdfast", "HoldfastError", "LogError", "open", "predicate"]
 
 _HOMES = {
     "Answer": "holdfast.client",
@@ -22,6 +23,7 @@ _HOMES = {
     "ConfigError": "holdfast.errors",
     "HoldfastError": "holdfast.errors",
     "LogError": "holdfast.errors",
+    "predicate": "holdfast.contracts.predicates",
 }
 
 

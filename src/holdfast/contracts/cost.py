@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final, TypeGuard
 
+from holdfast.contracts.patterns import cost as cost_of_pattern
+
 MAX_NODES: Final = 20_000
 MAX_INPLACE: Final = 64
 """The most steps from one schema to others that look at the same value."""
@@ -254,9 +256,9 @@ def _own_cost(schema: dict[str, Any]) -> int:
         if isinstance(value := schema.get(key), list | dict):
             cost += len(value)
     if _is_text(pattern := schema.get("pattern")):
-        cost += len(pattern)
+        cost += cost_of_pattern(pattern)
     if isinstance(patterns := schema.get("patternProperties"), dict):
-        cost += sum(map(len, patterns)) + len(patterns)
+        cost += sum(map(cost_of_pattern, patterns))
     return cost + (20 if schema.get("uniqueItems") is True else 0)
 
 

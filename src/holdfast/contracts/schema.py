@@ -12,24 +12,20 @@ from holdfast.contracts.base import (
     Constraint,
     Schema,
     Violation,
-    needs_extra,
     pointer,
     refuse,
     shortened,
 )
 from holdfast.contracts.cost import MAX_DEPTH, Unbounded, work_by_depth
+from holdfast.contracts.patterns import MAX_WORK, library, options, reason
 
 Draft = Literal["4", "6", "7", "2019-09", "2020-12"]
 
 MAX_SCHEMA: Final = 512 * 2**10
 """The largest schema, in bytes of JSON."""
-MAX_WORK: Final = 30_000_000
-"""The most that one check may cost, in characters of the answer times evaluations of each: about 0.1 s."""
 MAX_WORK_TOLD: Final = 2_000_000
 """The most for which each single violation is told: telling them takes more time and memory than finding one."""
 MAX_PATTERNS: Final = 1_000
-_PATTERN_BYTES: Final = 16 * 2**20
-_MAX_PATTERN_BYTES: Final = 2**20
 _TOO_DEEP: Final = f"it is nested more than {MAX_DEPTH} deep"
 
 
@@ -86,7 +82,7 @@ def compile_schema(
     Raises:
         ConfigError: it is no schema, refers to what isn't there, or could take unbounded work to check.
     """
-    rust = _library()
+    rust = library()
     schema, patterns = _schema(source, name)
     documents = documents or {}
     try:
@@ -95,8 +91,8 @@ def compile_schema(
         refuse(str(error), name=name)
     if patterns > MAX_PATTERNS:
         refuse(f"the schema has more than {MAX_PATTERNS:,} patterns", name=name)
-    options = {"offline": True, "validate_formats": formats, "pattern_options": pattern_options(rust, patterns)}
-    return JsonForm(schema, _validator(rust, schema, options, draft, documents, name), work)
+    given = {"offline": True, "validate_formats": formats, "pattern_options": options(rust, patterns)}
+    return JsonForm(schema, _validator(rust, schema, given, draft, documents, name), work)
 
 
 def decode(text: str) -> Any:
@@ -170,14 +166,6 @@ def _violation(error: Any) -> Violation:
 # --- compiling --------------------------------------------------------------------------------------------------------
 
 
-def _library() -> Any:
-    try:
-        import jsonschema_rs
-    except ImportError:
-        needs_extra("jsonschema-rs")
-    return jsonschema_rs
-
-
 def _schema(source: Schema | str | bytes, name: str) -> tuple[Schema, int]:
     """Return a copy of the schema that nobody else changes, and about how many patterns it has."""
     try:
@@ -195,31 +183,23 @@ def _schema(source: Schema | str | bytes, name: str) -> tuple[Schema, int]:
 
 
 def _validator(
-    rust: Any, schema: Schema, options: dict[str, Any], draft: Draft | None, documents: Mapping[str, Schema], name: str
+    rust: Any, schema: Schema, given: dict[str, Any], draft: Draft | None, documents: Mapping[str, Schema], name: str
 ) -> Any:
     known = f"Draft{(draft or '2020-12').replace('-', '')}"
     try:
         if documents:
-            options["registry"] = rust.Registry(list(documents.items()), draft=getattr(rust, known))
+            given["registry"] = rust.Registry(list(documents.items()), draft=getattr(rust, known))
         if draft is None or (isinstance(schema, dict) and "$schema" in schema):
-            return rust.validator_for(schema, **options)
-        return getattr(rust, f"{known}Validator")(schema, **options)
+            return rust.validator_for(schema, **given)
+        return getattr(rust, f"{known}Validator")(schema, **given)
     except rust.ValidationError as error:
         refuse(_reason(error), pointer(error.instance_path), name)
     except (ValueError, rust.ReferencingError) as error:
         refuse(f"the schema can't be used: {shortened(str(error))}", name=name)
 
 
-def pattern_options(rust: Any, patterns: int) -> Any:
-    """Return the options of an engine whose time is linear, and whose memory is shared among the patterns."""
-    size = min(_PATTERN_BYTES // max(patterns, 1), _MAX_PATTERN_BYTES)
-    return rust.RegexOptions(size_limit=size, dfa_size_limit=size)
-
-
 def _reason(error: Any) -> str:
-    message = shortened(error.message)
-    if message.endswith('is not a "regex"'):
-        return f"{message} that is matched in linear time: look-around, back-references and very large ones are not"
-    if "Retrieval is disabled" in message:
-        return f"{message.partition(' is not present')[0]} is not in the schema, and nothing is fetched"
-    return message
+    message: str = error.message
+    if "Retrieval is disabled" in message or "Default retriever" in message:
+        return f"{shortened(message.partition(' is not present')[0])} is not in the schema, and nothing is fetched"
+    return reason(message)

@@ -1,0 +1,150 @@
+"""Conditions on a whole answer or on single fields: lengths, phrases, patterns, predicates."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Literal
+
+from holdfast.contracts.base import Condition, Violation, refuse, shortened
+from holdfast.contracts.patterns import Pattern
+from holdfast.contracts.text import unmatched
+
+Unit = Literal["characters", "words", "tokens"]
+Count = Callable[[str], int]
+Phrase = Literal["stops_at", "stops_before", "includes"]
+
+BYTES_PER_TOKEN: Final = 4
+_MISSING: Final = object()
+
+
+def approximate_tokens(text: str) -> int:
+    """Return about how many tokens a text has: a quarter of its bytes in UTF-8, rounded up."""
+    return math.ceil(len(text.encode(errors="surrogatepass")) / BYTES_PER_TOKEN)
+
+
+def count_words(text: str) -> int:
+    """Return how many words a text has: what white space separates."""
+    return len(text.split())
+
+
+_COUNTS: Final[dict[Unit, Count]] = {"characters": len, "words": count_words, "tokens": approximate_tokens}
+
+
+class Length:
+    """How long a text may be. It says nothing of other values, whose length is a matter of the schema."""
+
+    __slots__ = ("_count", "_max", "_min", "_unit")
+
+    def __init__(
+        self, unit: Unit, *, min: int = 0, max: int | None = None, count: Count | None = None, name: str = "contract"
+    ) -> None:
+        """Count tokens with `count`, or by approximation. Raise ConfigError if no length could be right."""
+        if min < 0 or (max is not None and max < min):
+            refuse(f"expected 0 <= min <= max, got {min} and {max}", unit, name)
+        self._unit: Unit = unit
+        self._min, self._max = min, max
+        self._count = count or _COUNTS[unit]
+
+    def violations(self, text: str, data: Any) -> Iterator[Violation]:
+        if not isinstance(data, str):
+            return
+        try:
+            length = self._count(data)
+        except Exception as error:  # noqa: BLE001 (a function of the application)
+            yield Violation("", f"counting its {self._unit} failed: {_told(error)}", self._unit)
+            return
+        if length < self._min:
+            yield Violation("", f"it has {length:,} {self._unit}, fewer than {self._min:,}", self._unit)
+        if self._max is not None and length > self._max:
+            yield Violation("", f"it has {length:,} {self._unit}, more than {self._max:,}", self._unit)
+
+
+class Phrases:
+    """What a text must not go on after (`stops_at`), must not hold (`stops_before`), or must hold (`includes`)."""
+
+    __slots__ = ("_keyword", "_phrases")
+
+    def __init__(self, keyword: Phrase, phrases: Sequence[str], *, name: str = "contract") -> None:
+        """Raise ConfigError for an empty phrase."""
+        if not all(phrases):
+            refuse("expected phrases, none of them empty", keyword, name)
+        self._keyword: Phrase = keyword
+        self._phrases = tuple(phrases)
+
+    def violations(self, text: str, data: Any) -> Iterator[Violation]:
+        if not isinstance(data, str):
+            return
+        for phrase in self._phrases:
+            if wrong := self._wrong(data, phrase):
+                yield Violation("", f"{wrong} {json.dumps(shortened(phrase), ensure_ascii=False)}", self._keyword)
+
+    def _wrong(self, text: str, phrase: str) -> str | None:
+        at = text.find(phrase)
+        if self._keyword == "includes":
+            return "it does not hold" if at < 0 else None
+        if self._keyword == "stops_before":
+            return "it holds" if at >= 0 else None
+        return "it goes on after" if 0 <= at < len(text) - len(phrase) else None
+
+
+class Matches:
+    """A pattern that a text matches from its start to its end."""
+
+    __slots__ = ("_pattern",)
+
+    def __init__(self, pattern: str, *, name: str = "contract") -> None:
+        """Raise ConfigError as Pattern does."""
+        self._pattern = Pattern(pattern, name=name)
+
+    def violations(self, text: str, data: Any) -> Iterator[Violation]:
+        if isinstance(data, str) and (violation := unmatched("", data, self._pattern)):
+            yield violation
+
+
+class AtField:
+    """A condition on single fields. What isn't there is left to the schema."""
+
+    __slots__ = ("_condition", "_field")
+
+    def __init__(self, field: str, condition: Condition, *, name: str = "contract") -> None:
+        """Take a JSON pointer, in which `*` stands for every item or key. Raise ConfigError if it is none."""
+        self._field = parse_field(field, name)
+        self._condition = condition
+
+    def violations(self, text: str, data: Any) -> Iterator[Violation]:
+        for path, value in select(data, self._field):
+            for found in self._condition.violations(text, value):
+                yield Violation(path + found.path, found.message, found.keyword)
+
+
+def parse_field(field: str, name: str = "contract") -> tuple[str, ...]:
+    """Return the steps of a JSON pointer. Raise ConfigError if it is none."""
+    if not field.startswith("/"):
+        refuse(f'expected a JSON pointer such as "/items/*/price", got {json.dumps(field)}', "fields", name)
+    return tuple(field.split("/")[1:])
+
+
+def select(value: Any, steps: tuple[str, ...], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what is at a JSON pointer, with where it is."""
+    if not steps:
+        yield path, value
+        return
+    step, rest = steps[0], steps[1:]
+    if step == "*" and isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            written = str(key).replace("~", "~0").replace("/", "~1")
+            yield from select(item, rest, f"{path}/{written}")
+    elif (item := _item(value, step.replace("~1", "/").replace("~0", "~"))) is not _MISSING:
+        yield from select(item, rest, f"{path}/{step}")
+
+
+def _item(value: Any, step: str) -> Any:
+    if isinstance(value, dict):
+        return value.get(step, _MISSING)
+    if isinstance(value, list) and step.isdecimal() and len(step) < 10 and int(step) < len(value):
+        return value[int(step)]
+    return _MISSING
+
+
+def _told(error: BaseException) -> str:
+    return shortened(f"{type(error).__name__}: {error}".strip(": "))

@@ -1,0 +1,230 @@
+"""Contracts as files: what `contract = ...` in a configuration names.
+
+answer.json              a JSON Schema
+app.contracts:Answer     a Pydantic model, a JSON Schema as a dict, a predicate or a Contract, in Python
+answer.lark              a Lark grammar
+answer.toml              any of these and more: see ContractSettings; `.json` may hold the same as `{"contract": {...}}`
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from holdfast.contracts.base import Condition, Contract, Form, Schema, refuse
+from holdfast.contracts.conditions import AtField, Count, Length, Matches, Phrases
+from holdfast.contracts.grammar import GrammarForm
+from holdfast.contracts.model import ModelForm
+from holdfast.contracts.predicates import Predicate
+from holdfast.contracts.schema import compile_schema, decode
+from holdfast.contracts.text import AnyText, ChoiceForm, PatternForm
+from holdfast.references import find_reference, misnamed
+from holdfast.settings import Settings
+
+Text = Annotated[str, Meta(min_length=1)]
+Texts = Text | tuple[Text, ...]
+_FORMS: Final = ("schema", "model", "pattern", "choice", "grammar")
+
+
+class Range(Settings, frozen=True, kw_only=True):
+    """A length: at least `min`, at most `max`."""
+
+    min: Annotated[int, Meta(ge=0)] = 0
+    max: Annotated[int, Meta(ge=0)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max is not None and self.max < self.min:
+            raise ValueError("expected min <= max")
+
+
+class ConditionSettings(Settings, frozen=True, kw_only=True):
+    """What must hold of a text, or of a field."""
+
+    characters: Range | None = None
+    words: Range | None = None
+    tokens: Range | None = None
+    """Counted by `count_tokens`."""
+    stops_at: Texts = ()
+    """Phrases after which nothing may come."""
+    stops_before: Texts = ()
+    """Phrases that must not occur."""
+    includes: Texts = ()
+    """Phrases that must occur."""
+    predicates: Texts = ()
+    """Functions in Python, "package.module:name"."""
+
+
+class FieldSettings(ConditionSettings, frozen=True, kw_only=True):
+    """What must hold of the field at a JSON pointer, in which `*` stands for every item or key."""
+
+    pattern: str | None = None
+    """A regular expression that a text there matches from its start to its end."""
+
+
+class ContractSettings(ConditionSettings, frozen=True, kw_only=True):
+    """What an answer must look like: one form at most, and conditions. Without a form, any text will do."""
+
+    schema: Schema | str | None = None
+    """A JSON Schema, or a file that holds one."""
+    formats: bool = True
+    """Whether the `format` of a JSON Schema is checked, or only describes."""
+    model: str | None = None
+    """A Pydantic model, "package.module:Name"."""
+    pattern: str | None = None
+    """A regular expression that the whole answer matches."""
+    choice: tuple[Text, ...] | None = None
+    """The answers that there are."""
+    grammar: str | None = None
+    """A Lark grammar, or a `.lark` file that holds one."""
+    count_tokens: str | None = None
+    """A function in Python that counts the tokens of a text. Default: a quarter of its bytes."""
+    fields: dict[str, FieldSettings] = {}
+    """Conditions on single fields, by JSON pointer."""
+
+    def __post_init__(self) -> None:
+        if sum(getattr(self, form) is not None for form in _FORMS) > 1:
+            raise ValueError(f"expected at most one of {', '.join(_FORMS)}")
+        if self.fields and self.schema is None and self.model is None:
+            raise ValueError("fields need a schema or a model")
+
+
+def load_contract(source: str, base: Path = Path()) -> Contract:
+    """Return the contract that a file or a reference names, relative to the folder `base`.
+
+    Raises:
+        ConfigError: it can't be read, or is no contract.
+    """
+    if Path(source).suffix.lower() not in {".json", ".toml", ".lark"} and misnamed(source) is None:
+        return make_contract(_found(source, base, source), name=source)
+    return parse_contract(source, _read(source, base, source), base)
+
+
+def parse_contract(name: str, text: str, base: Path = Path()) -> Contract:
+    """Return the contract that a file with this name and text holds. Raises ConfigError."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".lark":
+        return Contract(GrammarForm(text, name=name), name=name)
+    if suffix == ".toml":
+        return build_contract(_settings(_toml(text, name), name), base, name=name)
+    if suffix != ".json":
+        refuse('expected a file that ends in .json, .toml or .lark, or a reference "package.module:Name"', name=name)
+    try:
+        document = decode(text)
+    except ValueError as error:
+        refuse(f"not JSON: {error}", name=name, line=_json_line(text))
+    if isinstance(document, dict) and set(document) == {"contract"}:
+        return build_contract(_settings(document["contract"], name), base, name=name)
+    return Contract(compile_schema(document, name=name), name=name)
+
+
+def make_contract(source: Any, *, name: str = "contract") -> Contract:
+    """Return the contract that a value of Python stands for: a Pydantic model, a schema, a predicate or a contract.
+
+    Raises:
+        ConfigError: it stands for none.
+    """
+    if isinstance(source, Contract):
+        return source
+    if isinstance(source, Predicate):
+        return Contract(AnyText(), (source,), name=name)
+    if isinstance(source, Mapping | bool):
+        return Contract(compile_schema(source if isinstance(source, bool) else dict(source), name=name), name=name)
+    return Contract(ModelForm(source, name=name), name=name)
+
+
+def build_contract(settings: ContractSettings, base: Path = Path(), *, name: str = "contract") -> Contract:
+    """Return the contract of some settings, whose files and references are relative to `base`. Raises ConfigError."""
+    form = _form(settings, base, name)
+    count: Count | None = None
+    if settings.count_tokens is not None and not callable(count := _found(settings.count_tokens, base, name)):
+        refuse(f"{settings.count_tokens} can't be called", "count_tokens", name)
+    conditions = list(_conditions(settings, count, base, name))
+    for field, wanted in settings.fields.items():
+        conditions += [AtField(field, one, name=name) for one in _conditions(wanted, count, base, name)]
+        if wanted.pattern is not None:
+            conditions.append(AtField(field, Matches(wanted.pattern, name=name), name=name))
+    return Contract(form, conditions, name=name)
+
+
+def _form(settings: ContractSettings, base: Path, name: str) -> Form:
+    if settings.schema is not None:
+        schema = settings.schema
+        if isinstance(schema, str):
+            schema = _read(schema, base, name)
+        return compile_schema(schema, formats=settings.formats, name=name)
+    if settings.model is not None:
+        return ModelForm(_found(settings.model, base, name), name=name)
+    if settings.pattern is not None:
+        return PatternForm(settings.pattern, name=name)
+    if settings.choice is not None:
+        return ChoiceForm(settings.choice, name=name)
+    if settings.grammar is not None:
+        grammar = settings.grammar
+        return GrammarForm(_read(grammar, base, name) if grammar.endswith(".lark") else grammar, name=name)
+    return AnyText()
+
+
+def _conditions(settings: ConditionSettings, count: Count | None, base: Path, name: str) -> Iterator[Condition]:
+    for unit in ("characters", "words", "tokens"):
+        if (length := getattr(settings, unit)) is not None:
+            own = count if unit == "tokens" else None
+            yield Length(unit, min=length.min, max=length.max, count=own, name=name)
+    for keyword in ("stops_at", "stops_before", "includes"):
+        if phrases := _texts(getattr(settings, keyword)):
+            yield Phrases(keyword, phrases, name=name)
+    for reference in _texts(settings.predicates):
+        found = _found(reference, base, name)
+        try:
+            yield found if isinstance(found, Predicate) else Predicate(found)
+        except TypeError as error:
+            refuse(f"{reference}: {error}", "predicates", name)
+
+
+def _texts(texts: Texts) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else texts
+
+
+def _settings(document: Any, name: str) -> ContractSettings:
+    try:
+        return msgspec.convert(document, ContractSettings)
+    except (msgspec.ValidationError, ValueError) as error:
+        message, _, at = str(error).partition(" - at `")
+        refuse(message, at.rstrip("`").removeprefix("$").removeprefix("."), name)
+
+
+def _toml(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        refuse("tables or arrays are nested too deeply", name=name)
+    except tomllib.TOMLDecodeError as error:
+        refuse(f"not TOML: {error}", name=name)
+
+
+def _json_line(text: str) -> int:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.lineno
+    except (ValueError, RecursionError):
+        pass
+    return 0
+
+
+def _read(file: str, base: Path, name: str) -> str:
+    try:
+        return (base / file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        refuse(f"{file} can't be read: {reason}", name=name)
+
+
+def _found(reference: str, base: Path, name: str) -> Any:
+    try:
+        return find_reference(reference, base)
+    except ValueError as error:
+        refuse(str(error), name=name)
