@@ -33,7 +33,8 @@ _NAME = re.compile(r"[A-Za-z_$][\w$-]{0,199}")
 _KEY = re.compile(rf'"((?:[^"\\\n]|\\.){{0,{_MAX_KEY}}}+)"\s*+:')
 _OTHER_KEY = re.compile(rf"(?:'[^'\n]{{0,{_MAX_KEY}}}+'|“[^”\n]{{0,{_MAX_KEY}}}+”|[A-Za-z_$][\w$-]{{0,199}}+)\s*+:")
 _SEAM = re.compile(r"\s*+\+\s*+")
-_COLON_QUOTE = re.compile(r'\s*+:\s*+"')
+_NEXT_MEMBER = re.compile(r"""\s*+(?:(?:[,;]\s*+)?(?:[A-Za-z_$][\w$-]{0,199}+\s*+)?:\s*+["']|//|/\*|\#)""")
+_NEXT_STRING = re.compile(r"""\s*+(?:[,;]\s*+)?["'`“„]|\s*+(?://|/\*|\#)""")
 _NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?+")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?+(?:[eE][-+]?\d++)?+")
 _WORD = re.compile(r"[A-Za-z_]++")
@@ -51,6 +52,7 @@ _COMMAND = re.compile(
 )
 """Commands of LaTeX that begin like an escape of JSON."""
 _ELEMENT = re.compile(r"""["'`“„\]{\[\-/#\dtfnTFN]|$""")
+_PATH = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[^\s\"']*$")
 _BARE_STOP = re.compile(r"[()\[\]{},\n]|\s//|```")
 
 
@@ -151,11 +153,11 @@ class Reader:
         if self._ends(at):
             return self._close_all(value_end)
         if char in "}]" and len(self._frames) > 1 and self._frames[-2].close == char:
-            self._mend("closed", value_end, value_end, frame.close)
+            self._mend_before("closed", value_end, value_end, frame.close)
             self._frames.pop()
             return self._close(at)
         if self._needs_comma(value_end, at):
-            self._mend("comma", value_end, value_end, ",")
+            self._mend_before("comma", value_end, value_end, ",")
             return self._next(at)
         raise self._fault(at, f"a comma or {frame.close} should follow")
 
@@ -169,22 +171,29 @@ class Reader:
         at = self._skip(comma + 1)
         if self.text[at : at + 1] != frame.close:
             return self._next(at)
-        self._mend_before("trailing_comma", comma, comma + 1)
+        self._mend_before("trailing_comma", comma, comma + 1, "")
         return self._close(at)
 
-    def _mend_before(self, kind: Kind, start: int, end: int) -> None:
-        """Take something out that comes before comments which were taken out already."""
-        later = []
-        while self.repairs and self.repairs[-1].offset >= end:
-            later.append(self.repairs.pop())
-        self._mend(kind, start, end, "")
-        self.repairs += reversed(later)
+    def _mend_before(self, kind: Kind, start: int, end: int, after: str) -> None:
+        """Change something that comes before comments which were taken out already."""
+        comments = self._take_back_comments(end)
+        self._mend(kind, start, end, after)
+        self.repairs += comments
+
+    def _take_back_comments(self, at: int) -> list[Repair]:
+        first = len(self.repairs)
+        while first and self.repairs[first - 1].kind == "comment" and self.repairs[first - 1].offset >= at:
+            first -= 1
+        comments = self.repairs[first:]
+        del self.repairs[first:]
+        return comments
 
     def _close(self, at: int) -> int:
         self._frames.pop()
         return at + 1
 
     def _close_all(self, at: int) -> int:
+        self._take_back_comments(at)  # they come after the value now
         self._mend("closed", at, at, "".join(frame.close for frame in reversed(self._frames)))
         self._frames.clear()
         return at
@@ -258,7 +267,10 @@ class Reader:
     def _delimited(self, at: int, *, may_end: bool = False) -> bool:
         """Whether a scalar that ends here is followed by what may follow it. A number at the very end may be cut."""
         next = self._gap(at, _GAP)
-        if next < len(self.text) and self.text[next] in ",}]":
+        char = self.text[next : next + 1]
+        if char == "," and self._frames and self._frames[-1].close == "}":
+            return self._begins_member(next + 1)
+        if char and char in ",}]":
             return True
         if self._ends(next):
             return may_end or at < len(self.text) or not self._frames
@@ -339,7 +351,9 @@ class Reader:
                 at = seam
             elif char == close and role == "member" and self._begins_wanted(at):
                 return self._close_string(start, at)
-            elif role == "key" or self._strict_quotes or (char == '"' and self._like_member(at)):
+            elif role == "key" and self._ends(self._gap(at + 1)):
+                raise Broken("cut", len(text), "the text ends after a key")
+            elif role == "key" or self._strict_quotes or (char == close and self._may_end(at, role)):
                 raise self._undecided(start, at)
             else:
                 if char == '"':
@@ -347,10 +361,13 @@ class Reader:
                 odd, at = odd or char == close, at + 1
         raise Broken("cut", len(text), f"the text ends inside the string that begins at {start}")
 
-    def _like_member(self, at: int) -> bool:
-        """Whether this quote seems to begin or to end the key of a member that is a string."""
-        key = _KEY.match(self.text, at)
-        return self.text.startswith('"', self._gap(key.end())) if key else bool(_COLON_QUOTE.match(self.text, at + 1))
+    def _may_end(self, at: int, role: Role) -> bool:
+        """Whether a quote that doesn't end its string by the rules may be meant to, or begins something else."""
+        text = self.text
+        if role == "element":
+            return bool(_NEXT_STRING.match(text, at + 1))
+        key = _KEY.match(text, at)
+        return text.startswith('"', self._gap(key.end())) if key else bool(_NEXT_MEMBER.match(text, at + 1))
 
     def _undecided(self, start: int, at: int) -> Broken:
         """Refuse to read a quote. Where an object seems to begin with it, that is where reading may go on."""
@@ -387,13 +404,17 @@ class Reader:
             raise Broken("cut", len(self.text), "the text ends inside an escape")
         if char in '"\\/' or (char == "u" and _HEX.match(self.text, at + 2)):
             return at + 2
-        if char in "bfnrt" and not (_COMMAND.match(self.text, at + 1) and self._has_foreign_escapes()):
+        if char in "bfnrt" and not (self._is_foreign(at) and self._has_foreign_escapes()):
             return at + 2
         if char in ("'", close):
             self._mend("escape", at, at + 2, char)
             return at + 2
         self._mend("escape", at, at + 1, "\\\\")
         return at + 1
+
+    def _is_foreign(self, at: int) -> bool:
+        """Whether this begins a command of LaTeX, or stands in a path of Windows."""
+        return bool(_COMMAND.match(self.text, at + 1) or _PATH.search(self.text[max(0, at - _MAX_KEY) : at]))
 
     def _has_foreign_escapes(self) -> bool:
         """Whether the text has backslashes that JSON can't mean, so that \\times is no tab and "imes"."""

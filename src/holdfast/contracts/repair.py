@@ -20,7 +20,8 @@ MAX_STARTS = 1000
 """Places in a text at which a value is looked for."""
 
 _START = re.compile(r"""\{\s*+(?:[}"'`“„/#]|[A-Za-z_$][\w$-]{0,199}+\s*+:)|\[\s*+[\]\["'`“„{/#\d\-tfnTFN]""")
-_FENCE = re.compile(r"\s*+(?:```\s?\w*+|~~~\w*+)?+\s*+")
+_FENCE = re.compile(r"\s*+(?:(?:```|~~~)(?:[ \t]?[A-Za-z][\w+-]*+(?=\s*\n))?+)?+\s*+")
+_GOES_ON = re.compile(r"""\s*+,\s*+(?:["'“{\[]|[A-Za-z_$][\w$-]{0,199}+\s*+:)""")
 _DECODER = msgspec.json.Decoder(float_hook=float)  # without it 1e999 is an error
 
 
@@ -66,14 +67,45 @@ def _mended(text: str, shape: Shape) -> Repaired | Refused:
         return Refused("malformed", lone.start(), "half of a surrogate pair is no character")
     candidates, broken = _candidates(text, shape)
     best = max(candidates, key=lambda candidate: (_rank(candidate.value, shape), candidate.end), default=None)
-    if broken and not (best and shape.required and fits(best.value, shape)):
-        return Refused(broken.reason, broken.offset, broken.message)
-    if best is None:
-        return Refused("no_json", 0, "the text holds no JSON value")
-    if shape is not ANY and len(candidates) > 1 and not fits(best.value, shape):
-        return Refused("ambiguous", best.start, f"the text holds {len(candidates)} values, and none is what is wanted")
+    if best is None or (broken and not _stands_for(text, best, shape)):
+        return _refused(text, shape, broken)
+    if doubt := _doubt(text, best, candidates, shape):
+        return doubt
     ledger = _ledger(text, best, candidates)
     return Repaired(replay(text, ledger), ledger)
+
+
+def _refused(text: str, shape: Shape, broken: Broken | None) -> Refused:
+    start = _FENCE.match(text).end()  # type: ignore[union-attr]
+    if broken is None and text[start : start + 1] in ("{", "["):
+        try:
+            Reader(text, shape, start).read()
+        except Broken as mistake:
+            broken = mistake
+    if broken is None:
+        return Refused("no_json", 0, "the text holds no JSON value")
+    return Refused(broken.reason, broken.offset, broken.message)
+
+
+def _stands_for(text: str, best: _Candidate, shape: Shape) -> bool:
+    """Whether a value can stand for a broken one before or after it: it is all that is wanted, on lines of its own."""
+    own_line = not text[: best.start].rpartition("\n")[2].strip()
+    goes_on = any(f'"{key}"' in text[best.end :] for key in shape.keys)
+    return own_line and bool(shape.required) and fits(best.value, shape) and not goes_on
+
+
+def _doubt(text: str, best: _Candidate, candidates: list[_Candidate], shape: Shape) -> Refused | None:
+    """Say why the best value may not be all that is meant."""
+    if _GOES_ON.match(text, best.end):
+        return Refused("ambiguous", best.end, "the value seems to go on after its end")
+    others = [other for other in candidates if other.value != best.value]
+    if others and shape is not ANY and not fits(best.value, shape):
+        return Refused("ambiguous", best.start, f"the text holds {len(candidates)} values, and none is what is wanted")
+    for other in others:
+        first, second = sorted((best, other), key=lambda candidate: candidate.start)
+        if not text[first.end : second.start].strip(" \t\r\n,;"):
+            return Refused("ambiguous", second.start, "values follow each other, with nothing to say which is meant")
+    return None
 
 
 def _candidates(text: str, shape: Shape) -> tuple[list[_Candidate], Broken | None]:
@@ -132,6 +164,7 @@ def _rank(value: object, shape: Shape) -> tuple[bool, int, bool]:
 
 def _ledger(text: str, chosen: _Candidate, candidates: list[_Candidate]) -> tuple[Repair, ...]:
     head, tail = text[: chosen.start], text[chosen.end :]
+    head, tail = head if head.strip() else "", tail if tail.strip() else ""  # space around a value is JSON
     before = any(other.end <= chosen.start for other in candidates)
     after = any(other.start >= chosen.end for other in candidates)
     first = [Repair(_around(head, before), 0, head, "")] if head else []

@@ -125,6 +125,8 @@ def _union(schemas: list[dict[str, Any]]) -> frozenset[Type]:
 def _types(schema: dict[str, Any]) -> frozenset[Type]:
     declared = schema.get("type")
     names = [declared] if isinstance(declared, str) else _list(declared)
+    if not names and isinstance(schema.get("enum"), list):
+        return frozenset(type_of(choice) for choice in schema["enum"])
     return frozenset(kind for kind in _TYPES.values() if kind in names)
 
 
