@@ -102,16 +102,16 @@ async def test_a_worker_that_keeps_dying_is_started_ever_less_often_while_the_ot
     gateway = serve(configuration(providers), "--workers", "2")
     steady, victim = soon(lambda: len(found := workers_of(gateway)) == 2 and found)
     for pause in ("at once", "in 1 s", "in 2 s"):
-        begin = time.monotonic()
         kill([victim])
         soon(
             lambda gone=victim, pause=pause: (
                 f"Worker {gone.pid} ended with -9; another starts {pause}" in gateway.stderr
             )
         )
+        begin = time.monotonic()
         for _ in range(10):
             assert _ask(gateway) == 200
-        assert time.monotonic() - begin < 2 if pause == "at once" else 0.5
+        assert time.monotonic() - begin < (5 if pause == "at once" else 0.9)  # some wait for one that starts at once
         if pause != "in 2 s":
             known = {steady, victim}
             victim = soon(lambda known=known: next(iter(set(workers_of(gateway)) - known), None))
