@@ -10,14 +10,16 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final, TypeGuard
 
+from holdfast.contracts.patterns import MAX_PATTERN
 from holdfast.contracts.patterns import cost as cost_of_pattern
 
-MAX_NODES: Final = 20_000
+MAX_NODES: Final = 5_000
 MAX_INPLACE: Final = 64
 """The most steps from one schema to others that look at the same value."""
 MAX_DEPTH: Final = 128
 """The deepest nesting of an answer that is checked."""
 _ENDLESS: Final = 1 << 40
+_COST_OF_UNIQUE: Final = 300
 _MAX_STEPS: Final = 400_000
 
 _INPLACE_ONE: Final = ("not", "if", "then", "else")
@@ -256,10 +258,16 @@ def _own_cost(schema: dict[str, Any]) -> int:
         if isinstance(value := schema.get(key), list | dict):
             cost += len(value)
     if _is_text(pattern := schema.get("pattern")):
-        cost += cost_of_pattern(pattern)
+        cost += _cost_of(pattern)
     if isinstance(patterns := schema.get("patternProperties"), dict):
-        cost += sum(map(cost_of_pattern, patterns))
-    return cost + (20 if schema.get("uniqueItems") is True else 0)
+        cost += sum(map(_cost_of, patterns))
+    return cost + (_COST_OF_UNIQUE if schema.get("uniqueItems") is True else 0)
+
+
+def _cost_of(pattern: str) -> int:
+    if len(pattern) > MAX_PATTERN:
+        raise Unbounded(f"a pattern is longer than {MAX_PATTERN:,} characters")
+    return cost_of_pattern(pattern)
 
 
 def _pointed(root: Any, fragment: str) -> Any:

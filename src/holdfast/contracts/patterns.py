@@ -11,6 +11,8 @@ from holdfast.contracts.base import needs_extra, refuse, shortened
 
 MAX_WORK: Final = 50_000_000
 """The most that one check may cost, in units of about 3 ns for each character: 0.2 s."""
+MAX_PATTERN: Final = 8_192
+"""The longest pattern, in characters."""
 _TOTAL_BYTES: Final = 16 * 2**20
 _MAX_BYTES: Final = 2**20
 _COST_OF_STATE: Final = 5
@@ -29,6 +31,8 @@ class Pattern:
     def __init__(self, source: str, *, name: str = "contract", key: str = "pattern") -> None:
         """Raise ConfigError if it is no regular expression that is matched in linear time."""
         rust = library()
+        if len(source) > MAX_PATTERN:
+            refuse(f"a pattern is longer than {MAX_PATTERN:,} characters", key, name)
         self.source = source
         self._cost = cost(source)
         try:
