@@ -235,7 +235,8 @@ class Fallback:
     def _take_up(self, error: ProviderError, model: Model) -> None:
         """Let the rest of the models take up the answer; the same one, once, if there is no other and it talks."""
         talks = error.retry_after is None and not _fell_silent(error)
-        if not self._rest and talks and self._rules.retries and self._taken_up is not model:
+        once = self._rules.retries > 0 and self._taken_up is not model
+        if not self._rest and talks and once and model.health.retry():
             self._taken_up = model
             self._rest.append(model)
 

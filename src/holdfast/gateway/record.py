@@ -239,6 +239,8 @@ class CallRecord(msgspec.Struct, kw_only=True):
         if answer is None:
             return {"reply": reply, "finish": finish}
         first_token = answer.first_token
+        if len(self.attempts) > 1:
+            first_token = min([a.first_token for a in self.attempts if a.spoke and a.first_token], default=first_token)
         return {
             "reply": reply,
             "finish": finish,

@@ -159,7 +159,9 @@ class StreamedChat(Exchange):
 
     def _hear(self, attempt: AttemptRecord) -> None:
         self._speak(attempt)
-        attempt.spoke, attempt.first_token = True, attempt.clock.monotonic()
+        attempt.spoke = True
+        if attempt.first_token is None:
+            attempt.first_token = attempt.clock.monotonic()
         if attempt.probe:  # the model is back, however long its answer takes
             attempt.probe = False
             attempt.model.health.breaker.succeeded(True)
@@ -193,6 +195,8 @@ class _Joint:
     async def emit(self, chunks: Sequence[Chunk]) -> None:
         """Take the next pieces of the attempt. Raises BrokenStream where they can't be joined."""
         attempt, self.heard = self._attempt, True
+        if attempt.first_token is None:  # before the caller hears of it, for whom it may only repeat
+            attempt.first_token = attempt.clock.monotonic()
         for chunk in chunks:
             self.said += len(chunk.text) + len(chunk.reasoning)
             attempt.usage = chunk.usage or attempt.usage
