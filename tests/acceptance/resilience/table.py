@@ -33,7 +33,7 @@ PRICE = (2, 10)
 """US dollars for a million tokens of every model, in and out."""
 LATE = 0.05
 """Seconds that a call may end after its deadline..."""
-SLACK = 0.4
+SLACK = 0.8
 """...and what a busy machine may take beyond that."""
 AT_ONCE = 12
 """Cases that are played at once."""
