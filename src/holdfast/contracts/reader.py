@@ -51,6 +51,8 @@ _COMMAND = re.compile(
     r"triangle)(?![A-Za-z])"
 )
 """Commands of LaTeX that begin like an escape of JSON."""
+_TRIPLE = re.compile(r'(?:[^"\\]++|\\.|"(?!""))*+"""', re.DOTALL)
+_TWO_MEMBERS = re.compile(rf'"\s*+,\s*+"[^"\n]{{0,{_MAX_KEY}}}+"\s*+:')
 _ELEMENT = re.compile(r"""["'`“„\]{\[\-/#\dtfnTFN]|$""")
 _PATH = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[^\s\"']*$")
 _BARE_STOP = re.compile(r"[()\[\]{},\n]|\s//|```")
@@ -304,6 +306,8 @@ class Reader:
         written = self.text[at : stop.start()].rstrip()
         if not any(char.isalnum() for char in written):
             raise self._fault(at, "a value should stand")
+        if written.count('"') % 2:
+            raise Broken("ambiguous", at, "a quote is missing in this value, or one too many")
         self._mend("bare_string", at, at + len(written), _quoted(written))
         return at + len(written)
 
@@ -376,9 +380,12 @@ class Reader:
         return Broken("ambiguous", at, f"the quote may end the string that begins at {start}, or stand in it")
 
     def _triple(self, start: int) -> int:
-        end = self.text.find('"""', start + 3)
-        if end < 0:
+        whole = _TRIPLE.match(self.text, start + 3)
+        if whole is None:
             raise Broken("cut", len(self.text), f"the text ends inside the string that begins at {start}")
+        end = whole.end() - 3
+        if self.text[self._gap(start + 3)] in ",:]}" or _TWO_MEMBERS.search(self.text, start + 3, end):
+            raise self._undecided(start, start + 2)
         self._mend("quotes", start, start + 3, '"')
         at = start + 3
         while (at := _PLAIN['"'].match(self.text, at, end).end()) < end:  # type: ignore[union-attr]

@@ -22,6 +22,8 @@ MAX_STARTS = 1000
 _START = re.compile(r"""\{\s*+(?:[}"'`“„/#]|[A-Za-z_$][\w$-]{0,199}+\s*+:)|\[\s*+[\]\["'`“„{/#\d\-tfnTFN]""")
 _FENCE = re.compile(r"\s*+(?:(?:```|~~~)(?:[ \t]?[A-Za-z][\w+-]*+(?=\s*\n))?+)?+\s*+")
 _GOES_ON = re.compile(r"""\s*+,\s*+(?:["'“{\[]|[A-Za-z_$][\w$-]{0,199}+\s*+:)""")
+_REMAINS = re.compile(r"""["']\s*+(?:[}\]]|,\s*+["']|:\s*+["'{\[\d])""")
+"""What prose around a value doesn't have, but what is left of one has that was read too short."""
 _DECODER = msgspec.json.Decoder(float_hook=float)  # without it 1e999 is an error
 
 
@@ -96,7 +98,8 @@ def _stands_for(text: str, best: _Candidate, shape: Shape) -> bool:
 
 def _doubt(text: str, best: _Candidate, candidates: list[_Candidate], shape: Shape) -> Refused | None:
     """Say why the best value may not be all that is meant."""
-    if _GOES_ON.match(text, best.end):
+    remains = _rest(text, best, candidates)
+    if _GOES_ON.match(text, best.end) or _REMAINS.search(remains):
         return Refused("ambiguous", best.end, "the value seems to go on after its end")
     others = [other for other in candidates if other.value != best.value]
     if others and shape is not ANY and not fits(best.value, shape):
@@ -106,6 +109,17 @@ def _doubt(text: str, best: _Candidate, candidates: list[_Candidate], shape: Sha
         if not text[first.end : second.start].strip(" \t\r\n,;"):
             return Refused("ambiguous", second.start, "values follow each other, with nothing to say which is meant")
     return None
+
+
+def _rest(text: str, best: _Candidate, candidates: list[_Candidate]) -> str:
+    """Return what comes after a value up to where its code fence closes, without the values in it."""
+    end = text.find("```", best.end)
+    pieces, at = [], best.end
+    for other in candidates:
+        if other.start >= at:
+            pieces.append(text[at : other.start])
+            at = other.end
+    return "".join([*pieces, text[at:]]) if end < 0 else text[best.end : end]
 
 
 def _candidates(text: str, shape: Shape) -> tuple[list[_Candidate], Broken | None]:

@@ -76,6 +76,7 @@ def test_a_value_that_does_not_fit_its_shape_is_still_returned_byte_for_byte() -
         ("{'a': 'it's \"so\"'}", '{"a": "it\'s \\"so\\""}', "quotes"),
         ("{“a”: “b”}", '{"a": "b"}', "quotes"),
         ('{"a": """x\n"y" z"""}', '{"a": "x\\n\\"y\\" z"}', "quotes"),
+        ('{"a": """x\\""""}', '{"a": "x\\""}', "quotes"),
         ('{"a": `x`}', '{"a": "x"}', "quotes"),
         ("{a: 1, b_2: 2}", '{"a": 1, "b_2": 2}', "bare_key"),
         ('{"a": "b" +\n  "c"}', '{"a": "bc"}', "joined"),
@@ -175,6 +176,7 @@ def test_an_answer_cut_inside_a_value_is_never_completed(text: str) -> None:
         ('{"a": "b" // it\'s "b"\n}', "ambiguous"),
         ("{'a': 1, 'a': 2}", "ambiguous"),
         ('{"a": [1, 2}, "b": 3}', "ambiguous"),
+        ('{"a": """, "b": """}', "ambiguous"),
         ('{"a": 1}, {"a": 2}', "ambiguous"),
         ('{"a": 1}\n{"a": 2}', "ambiguous"),
     ],
@@ -268,6 +270,8 @@ def test_a_shape_decides_what_would_be_a_guess_without_it(text: str, expected: s
         '{"reasoning": "r", "answer": 42',
         '{"reasoning": "r", "answer": }',
         '{"reasoning": "r", "answer": f(\n1)}',
+        '{"reasoning": "r", "answer": 42"}',
+        '{"reasoning": "r", "answer": "42\n}',
         '{"reasoning": "Say ``` json\n{\n "answer": "6"\n}',
     ],
 )
@@ -328,3 +332,10 @@ def test_limits_are_refusals() -> None:
 
 def test_valid_json_that_nests_too_deep_for_any_reader_is_refused() -> None:
     assert refused("[" * 100_000 + "]" * 100_000).reason == "too_deep"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": "so "}" it", "b": "c"}', '{"a": "so", "b": "x "} y"}', "{'a': 'so '} it', 'b': 1}"]
+)
+def test_an_object_is_not_closed_by_a_bracket_inside_of_a_string(text: str) -> None:
+    assert refused(text).reason in ("ambiguous", "cut")

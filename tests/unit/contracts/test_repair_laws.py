@@ -136,3 +136,15 @@ def test_control_characters_in_strings_are_kept(first: str, second: str) -> None
     result = repair(raw)
     assert isinstance(result, Repaired)
     assert json.loads(result.text) == value
+
+
+SPOKEN = st.lists(
+    st.sampled_from(["so", '"hi"', '64"', '("x")', '"', ".", ", ", "}", "it's", "\n", "[1]"]), max_size=8
+).map(" ".join)
+
+
+@given(SPOKEN, SPOKEN, SHAPES)
+def test_quotes_inside_of_strings_are_read_right_or_not_at_all(first: str, second: str, shape: Shape) -> None:
+    value = {"reasoning": first, "answer": second}
+    result = repair(json.dumps(value).replace('\\"', '"'), shape)
+    assert isinstance(result, Refused) or json.loads(result.text) == value
