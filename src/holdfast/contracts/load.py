@@ -6,6 +6,7 @@ answer.lark              a Lark grammar
 answer.toml              any of these and more: see ContractSettings; `.json` may hold the same as `{"contract": {...}}`
 """
 
+import inspect
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -133,6 +134,8 @@ def make_contract(source: Any, *, name: str = "contract") -> Contract:
         return Contract(AnyText(), (source,), name=name)
     if isinstance(source, Mapping | bool):
         return Contract(compile_schema(source if isinstance(source, bool) else dict(source), name=name), name=name)
+    if inspect.isroutine(source):
+        refuse("a function is no contract; to have it as a condition, make it one with @holdfast.predicate", name=name)
     return Contract(ModelForm(source, name=name), name=name)
 
 

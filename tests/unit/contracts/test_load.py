@@ -193,6 +193,11 @@ def test_python_values_stand_for_contracts():
     assert not contract.check("1").ok
 
 
+def test_a_plain_function_is_no_contract():
+    with pytest.raises(ConfigError, match=r"make it one with @holdfast\.predicate"):
+        make_contract(len)
+
+
 def test_without_the_extra_the_error_names_it(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
     assert 'of the extra "contracts"' in problem(folder, "a.json", "{}").message

@@ -1,0 +1,118 @@
+"""What contracts cost: the check of an answer, beside what else could check it.
+
+    python benchmarks/contracts.py [--calls N]
+
+Prints microseconds per call, p50 and p99, of a valid 1 KB answer under a 2 KB schema, and of the other forms. Exits 1
+where the bar is missed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from holdfast.contracts.base import Condition, Contract
+from holdfast.contracts.conditions import AtField, Length
+from holdfast.contracts.grammar import GrammarForm
+from holdfast.contracts.schema import compile_schema
+from holdfast.contracts.text import ChoiceForm, PatternForm
+
+BAR_US = 60.0
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["title", "summary", "language", "steps", "sources"],
+    "properties": {
+        "title": {"type": "string", "maxLength": 120, "description": "A title, without a full stop. " * 4},
+        "summary": {"type": "string", "maxLength": 600, "description": "What happened, in the past tense. " * 8},
+        "language": {"enum": ["de", "en", "es", "fr", "it", "nl", "pt"]},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1, "description": "How sure the answer is. " * 6},
+        "steps": {
+            "type": "array",
+            "maxItems": 20,
+            "items": {
+                "type": "object",
+                "required": ["do", "why"],
+                "properties": {
+                    "do": {"type": "string", "minLength": 1, "description": "One step, as an imperative. " * 8},
+                    "why": {"type": "string", "description": "Why it is needed, in a clause. " * 8},
+                    "minutes": {"type": "integer", "minimum": 0},
+                },
+            },
+        },
+        "sources": {"type": "array", "items": {"type": "string", "pattern": "^doc-[0-9]{1,6}$"}, "uniqueItems": True},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "Anything else. " * 20},
+    },
+}
+ANSWER: dict[str, Any] = {
+    "title": "Reset a forgotten password",
+    "summary": "The password was reset from the sign-in page, and the old one stopped working at once. " * 3,
+    "language": "en",
+    "confidence": 0.93,
+    "steps": [
+        {"do": "Open the sign-in page and choose “Forgotten”.", "why": "it starts the reset", "minutes": step}
+        for step in range(5)
+    ],
+    "sources": ["doc-17", "doc-4211", "doc-90"],
+    "note": None,
+}
+
+
+def percentiles(call: Callable[[], object], calls: int) -> tuple[float, float]:
+    """Return p50 and p99 of a call, in microseconds."""
+    for _ in range(100):
+        call()
+    taken = []
+    for _ in range(calls):
+        started = time.perf_counter_ns()
+        call()
+        taken.append((time.perf_counter_ns() - started) / 1e3)
+    cuts = statistics.quantiles(taken, n=100)
+    return cuts[49], cuts[98]
+
+
+def measured() -> dict[str, Callable[[], object]]:
+    text, wrong = json.dumps(ANSWER, ensure_ascii=False), json.dumps(ANSWER | {"language": "xx"}, ensure_ascii=False)
+    contract = Contract(compile_schema(SCHEMA))
+    lengths: list[Condition] = [Length("tokens", max=500), AtField("/summary", Length("words", max=99))]
+    conditioned = Contract(compile_schema(SCHEMA), lengths)
+    bare = jsonschema_rs.validator_for(SCHEMA)
+    choice, date = Contract(ChoiceForm(["yes", "no"])), Contract(PatternForm("[0-9]{4}-[0-9]{2}-[0-9]{2}"))
+    grammar = Contract(GrammarForm('start: NUMBER ("+" NUMBER)*\nNUMBER: /[0-9]+/\n'))
+    assert contract.check(text).ok
+    assert not contract.check(wrong).ok
+    print(f"schema {len(json.dumps(SCHEMA)):,} bytes, answer {len(text.encode()):,} bytes\n")
+    return {
+        "schema, valid": lambda: contract.check(text),
+        "schema and lengths, valid": lambda: conditioned.check(text),
+        "schema, one violation": lambda: contract.check(wrong),
+        "reference: json.loads alone": lambda: json.loads(text),
+        "reference: msgspec and jsonschema-rs, keys twice not seen": lambda: bare.is_valid(msgspec.json.decode(text)),
+        "choice": lambda: choice.check("yes"),
+        "pattern": lambda: date.check("2026-11-21"),
+        "grammar, 100 bytes": lambda: grammar.check("12345678+" * 11 + "1"),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=5_000)
+    calls = parser.parse_args().calls
+    print(f"{'':60} {'p50 us':>8} {'p99 us':>8}")
+    found = {}
+    for name, call in measured().items():
+        found[name] = percentiles(call, calls)
+        print(f"{name:60} {found[name][0]:8.1f} {found[name][1]:8.1f}")
+    met = found["schema, valid"][0] < BAR_US
+    print(f"\nbar: a valid answer under {BAR_US:g} us at p50: {'met' if met else 'MISSED'}")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
