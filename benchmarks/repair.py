@@ -215,6 +215,8 @@ def hostile() -> None:
         "text without quotes": '{"answer": ' + "(" * size,
         "lines": '{"answer": "' + "a line of text\n" * 40_000 + '"}',
         "code": "x = {a[1]}\n" * (size // 11),
+        "objects of numbers": ('x {"a":[' + "1," * 450 + "1]}\n") * (size // 912),
+        "commands of LaTeX": ('x {"a":"' + "\\times" * 150 + '"}\n') * (size // 912),
         "values": "[1]" * (size // 3),
         "cut objects": '{"a": "b' * (size // 8),
         "numbers": "[" + "1," * (size // 2) + "]",

@@ -7,14 +7,12 @@ A quote that is followed by anything else stands inside the string. What can't b
 import re
 from typing import Literal
 
-import msgspec
-
-from holdfast.contracts.ledger import Kind, Reason, Repair, replay_part
+from holdfast.contracts.ledger import Kind, Repair, replay_part
+from holdfast.contracts.scalars import coerced_to, content_of, escaped, quoted, spelling
 from holdfast.contracts.shape import ANY, Shape
+from holdfast.contracts.source import Broken, Source
 
 MAX_DEPTH = 200
-MAX_STEPS = 100_000
-"""Values, repairs, quotes and escapes that are looked at: some hundred milliseconds."""
 _MAX_KEY = 200
 _MAX_COMMENT = 1000
 
@@ -36,7 +34,6 @@ _SEAM = re.compile(r"\s*+\+\s*+")
 _NEXT_MEMBER = re.compile(r"""\s*+(?:(?:[,;]\s*+)?(?:[A-Za-z_$][\w$-]{0,199}+\s*+)?:\s*+["']|//|/\*|\#)""")
 _NEXT_STRING = re.compile(r"""\s*+(?:[,;]\s*+)?["'`“„]|\s*+(?://|/\*|\#)""")
 _NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?+")
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?+(?:[eE][-+]?\d++)?+")
 _WORD = re.compile(r"[A-Za-z_]++")
 _LITERALS = {
     "true": "true", "True": "true", "TRUE": "true",
@@ -44,28 +41,10 @@ _LITERALS = {
     "null": "null", "Null": "null", "NULL": "null", "None": "null",
 }  # fmt: skip
 _HEX = re.compile(r"[0-9a-fA-F]{4}")
-_FOREIGN_ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|([A-Za-z()\[\]{}]))')
-_COMMAND = re.compile(
-    r"(?:bar|begin|beta|big|binom|bmod|boldsymbol|bot|boxed|bullet|flat|forall|frac|nabla|ne|neq|nmid|not|notin|nu|"
-    r"rangle|rceil|rfloor|rho|right|rightarrow|tan|tanh|tau|text|textbf|textit|tfrac|theta|tilde|times|to|top|"
-    r"triangle)(?![A-Za-z])"
-)
-"""Commands of LaTeX that begin like an escape of JSON."""
 _TRIPLE = re.compile(r'(?:[^"\\]++|\\.|"(?!""))*+"""', re.DOTALL)
 _TWO_MEMBERS = re.compile(rf'"\s*+,\s*+"[^"\n]{{0,{_MAX_KEY}}}+"\s*+:')
 _ELEMENT = re.compile(r"""["'`“„\]{\[\-/#\dtfnTFN]|$""")
-_PATH = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[^\s\"']*$")
 _BARE_STOP = re.compile(r"[()\[\]{},\n]|\s//|```")
-
-
-class Broken(Exception):
-    """A value can't be read. `reason` and `offset` as in a refusal."""
-
-    def __init__(self, reason: Reason, offset: int, message: str) -> None:
-        super().__init__(message)
-        self.reason: Reason = reason
-        self.offset = offset
-        self.message = message
 
 
 class _Frame:
@@ -85,16 +64,15 @@ class _Frame:
 class Reader:
     """Reads the value that starts at `start`; `read` returns where it ends."""
 
-    def __init__(self, text: str, shape: Shape = ANY, start: int = 0) -> None:
-        self.text, self.shape, self.start = text, shape, start
+    def __init__(self, source: Source, shape: Shape = ANY, start: int = 0) -> None:
+        self.source, self.text = source, source.text
+        self.shape, self.start = shape, start
         self.repairs: list[Repair] = []
         self.begun = False
         """Whether enough was read to know that this is JSON and not prose with a bracket."""
         self._frames: list[_Frame] = []
         self._strict_quotes = False
-        self._foreign: bool | None = None
         self._twice: Broken | None = None
-        self._steps = 0
 
     def read(self) -> int:
         at = self._value(self.start)
@@ -105,13 +83,8 @@ class Reader:
         return at
 
     def _mend(self, kind: Kind, start: int, end: int, after: str) -> None:
-        self._step(start)
+        self.source.step(start)
         self.repairs.append(Repair(kind, start, self.text[start:end], after))
-
-    def _step(self, at: int) -> None:
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise Broken("too_many", at, f"reading it takes more than {MAX_STEPS:,} steps")
 
     # What stands between values
 
@@ -230,7 +203,7 @@ class Reader:
 
     def _value(self, at: int) -> int:
         """Read a value up to its end, or an open bracket up to the end of its first value."""
-        self._step(at)
+        self.source.step(at)
         frame = self._frames[-1] if self._frames else None
         shape = frame.inner() if frame else self.shape
         char = self.text[at : at + 1]
@@ -282,7 +255,7 @@ class Reader:
         written = self.text[at:end]
         if "string" in shape.types and not shape.allows("integer"):
             self._mend("number_to_string", at, end, f'"{written}"')
-        elif (spelled := _spelled(written)) is None:
+        elif (spelled := spelling(written)) is None:
             raise Broken("ambiguous", at, f"{written[:50]!r} is no number of JSON")
         elif spelled != written:
             self._mend("number", at, end, spelled)
@@ -292,7 +265,7 @@ class Reader:
         """Read text without quotes up to the end of its member. It has to end on its line."""
         depth, end = 0, at
         while True:
-            self._step(end)
+            self.source.step(end)
             stop = _BARE_STOP.search(self.text, end)
             if stop is None:
                 raise self._fault(len(self.text), "a value without quotes stands")
@@ -308,7 +281,7 @@ class Reader:
             raise self._fault(at, "a value should stand")
         if written.count('"') % 2:
             raise Broken("ambiguous", at, "a quote is missing in this value, or one too many")
-        self._mend("bare_string", at, at + len(written), _quoted(written))
+        self._mend("bare_string", at, at + len(written), quoted(written))
         return at + len(written)
 
     def _ends_bare(self, stop: re.Match[str], depth: int) -> bool:
@@ -323,8 +296,8 @@ class Reader:
     def _coerce(self, start: int, end: int, shape: Shape, before: int) -> None:
         """Write a string as what the contract asks for, where that says the same. `before`: the repairs before it."""
         written = replay_part(self.text, self.repairs[before:], start, end)
-        content = _content(written)
-        coerced = None if content is None else _coerced(content, shape)
+        content = content_of(written)
+        coerced = None if content is None else coerced_to(content, shape)
         if coerced is not None:
             del self.repairs[before:]
             self._mend(coerced[0], start, end, coerced[1])
@@ -341,7 +314,7 @@ class Reader:
         plain, at, odd = _PLAIN[close], start + 1, False
         while (at := plain.match(text, at).end()) < len(text):  # type: ignore[union-attr]
             char = text[at]
-            self._step(at)
+            self.source.step(at)
             if char == "\\":
                 at = self._escape(at, close)
             elif char < " ":
@@ -389,7 +362,7 @@ class Reader:
         self._mend("quotes", start, start + 3, '"')
         at = start + 3
         while (at := _PLAIN['"'].match(self.text, at, end).end()) < end:  # type: ignore[union-attr]
-            self._step(at)
+            self.source.step(at)
             if self.text[at] == "\\":
                 at = self._escape(at, '"')
             elif self.text[at] == '"':
@@ -402,7 +375,7 @@ class Reader:
 
     def _control(self, at: int) -> int:
         char = self.text[at]
-        self._mend("control", at, at + 1, _CONTROLS.get(char) or f"\\u{ord(char):04x}")
+        self._mend("control", at, at + 1, escaped(char))
         return at + 1
 
     def _escape(self, at: int, close: str) -> int:
@@ -411,23 +384,13 @@ class Reader:
             raise Broken("cut", len(self.text), "the text ends inside an escape")
         if char in '"\\/' or (char == "u" and _HEX.match(self.text, at + 2)):
             return at + 2
-        if char in "bfnrt" and not (self._is_foreign(at) and self._has_foreign_escapes()):
+        if char in "bfnrt" and not (self.source.is_foreign(at)):
             return at + 2
         if char in ("'", close):
             self._mend("escape", at, at + 2, char)
             return at + 2
         self._mend("escape", at, at + 1, "\\\\")
         return at + 1
-
-    def _is_foreign(self, at: int) -> bool:
-        """Whether this begins a command of LaTeX, or stands in a path of Windows."""
-        return bool(_COMMAND.match(self.text, at + 1) or _PATH.search(self.text[max(0, at - _MAX_KEY) : at]))
-
-    def _has_foreign_escapes(self) -> bool:
-        """Whether the text has backslashes that JSON can't mean, so that \\times is no tab and "imes"."""
-        if self._foreign is None:
-            self._foreign = any(match[1] for match in _FOREIGN_ESCAPE.finditer(self.text))
-        return self._foreign
 
     def _closes(self, at: int, role: Role, odd: bool) -> bool:
         """Whether a quote ends its string. `odd`: quotes that don't were seen in it, so it takes more to believe."""
@@ -492,52 +455,3 @@ class Reader:
         self._mend("closed_string", end, end, '"')
         self._strict_quotes = True
         return end
-
-
-def _content(written: str) -> str | None:
-    """Return what a string of JSON says, None for any other value."""
-    try:
-        content = msgspec.json.decode(written)
-    except (msgspec.MsgspecError, UnicodeError):
-        return None
-    return content if isinstance(content, str) else None
-
-
-def _coerced(content: str, shape: Shape) -> tuple[Kind, str] | None:
-    """Return a string as the contract's choice, number or boolean that says the same."""
-    if shape.choices:
-        same = [choice for choice in shape.choices if _folded(choice) == _folded(content)]
-        return ("enum_case", _quoted(same[0])) if content not in shape.choices and len(same) == 1 else None
-    if shape.allows("string"):
-        return None
-    word = content.strip()
-    if _JSON_NUMBER.fullmatch(word) and shape.allows("integer" if word.lstrip("-").isdigit() else "number"):
-        return "string_to_number", word
-    if shape.allows("boolean") and word.lower() in ("true", "false"):
-        return "string_to_boolean", word.lower()
-    return None
-
-
-_CONTROLS = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
-_TO_ESCAPE = re.compile(r'["\\\x00-\x1f]')
-
-
-def _quoted(text: str) -> str:
-    """Return a string of JSON."""
-    return '"' + _TO_ESCAPE.sub(lambda match: _escaped(match[0]), text) + '"'
-
-
-def _escaped(char: str) -> str:
-    return _CONTROLS.get(char) or (f"\\{char}" if char in '"\\' else f"\\u{ord(char):04x}")
-
-
-def _spelled(number: str) -> str | None:
-    """Return a number as JSON spells it, without a change of value; None for one with leading zeros."""
-    spelled = number.removeprefix("+")
-    spelled = re.sub(r"^(-?)\.", r"\g<1>0.", spelled)
-    spelled = re.sub(r"\.(?!\d)", "", spelled)
-    return spelled if _JSON_NUMBER.fullmatch(spelled) else None
-
-
-def _folded(value: object) -> str | None:
-    return value.strip().casefold() if isinstance(value, str) else None

@@ -7,12 +7,14 @@ can be read in two ways.
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import msgspec
 
 from holdfast.contracts.ledger import Kind, Refused, Repair, Repaired, replay, replay_part
-from holdfast.contracts.reader import Broken, Reader
+from holdfast.contracts.reader import Reader
 from holdfast.contracts.shape import ANY, Shape, fits
+from holdfast.contracts.source import Broken, Source
 
 MAX_LENGTH = 2**20
 """Characters of a text that is not valid as it is."""
@@ -54,7 +56,7 @@ def repair(text: str, shape: Shape = ANY) -> Repaired | Refused:
 
 def _coerced(text: str, shape: Shape) -> Repaired:
     """Bring the scalars of a valid text to the types of its shape, where that changes no meaning."""
-    reader = Reader(text, shape, len(text) - len(text.lstrip()))
+    reader = Reader(Source(text), shape, len(text) - len(text.lstrip()))
     try:
         reader.read()
     except Broken:
@@ -81,7 +83,7 @@ def _refused(text: str, shape: Shape, broken: Broken | None) -> Refused:
     start = _FENCE.match(text).end()  # type: ignore[union-attr]
     if broken is None and text[start : start + 1] in ("{", "["):
         try:
-            Reader(text, shape, start).read()
+            Reader(Source(text), shape, start).read()
         except Broken as mistake:
             broken = mistake
     if broken is None:
@@ -104,9 +106,9 @@ def _doubt(text: str, best: _Candidate, candidates: list[_Candidate], shape: Sha
     others = [other for other in candidates if other.value != best.value]
     if others and shape is not ANY and not fits(best.value, shape):
         return Refused("ambiguous", best.start, f"the text holds {len(candidates)} values, and none is what is wanted")
-    for other in others:
-        first, second = sorted((best, other), key=lambda candidate: candidate.start)
-        if not text[first.end : second.start].strip(" \t\r\n,;"):
+    index = candidates.index(best)
+    for first, second in pairwise(candidates[max(0, index - 1) : index + 2]):
+        if first.value != second.value and not text[first.end : second.start].strip(" \t\r\n,;"):
             return Refused("ambiguous", second.start, "values follow each other, with nothing to say which is meant")
     return None
 
@@ -126,12 +128,13 @@ def _candidates(text: str, shape: Shape) -> tuple[list[_Candidate], Broken | Non
     """Return the values in a text, and the first mistake in something that was one but for it."""
     found: list[_Candidate] = []
     broken: Broken | None = None
+    source = Source(text)
     at = starts = 0
     while start := _START.search(text, at):
         starts += 1
         if starts > MAX_STARTS:
             return [], Broken("too_many", start.start(), f"the text has more than {MAX_STARTS:,} opening brackets")
-        reader = Reader(text, shape, start.start())
+        reader = Reader(source, shape, start.start())
         try:
             found.append(_candidate(reader))
             at = found[-1].end
@@ -159,7 +162,7 @@ def _candidate(reader: Reader) -> _Candidate:
 def _scalars(text: str, shape: Shape) -> tuple[list[_Candidate], Broken | None]:
     """Read a text that is a scalar, in a fence perhaps. In prose there is no telling one."""
     start = _FENCE.match(text).end()  # type: ignore[union-attr]
-    reader = Reader(text, shape, start)
+    reader = Reader(Source(text), shape, start)
     if start == len(text):
         return [], None
     try:
