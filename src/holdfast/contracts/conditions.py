@@ -101,6 +101,18 @@ class Matches:
             yield violation
 
 
+class OnText:
+    """A condition on the text of the whole answer as it was written, also where it is JSON."""
+
+    __slots__ = ("_condition",)
+
+    def __init__(self, condition: Condition) -> None:
+        self._condition = condition
+
+    def violations(self, text: str, data: Any) -> Iterator[Violation]:
+        return self._condition.violations(text, text)
+
+
 class AtField:
     """A condition on single fields. What isn't there is left to the schema."""
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from holdfast.contracts.base import Condition, Contract, Form, Schema, refuse
-from holdfast.contracts.conditions import AtField, Count, Length, Matches, Phrases
+from holdfast.contracts.conditions import AtField, Count, Length, Matches, OnText, Phrases
 from holdfast.contracts.grammar import GrammarForm
 from holdfast.contracts.model import ModelForm
 from holdfast.contracts.predicates import Predicate
@@ -145,9 +145,11 @@ def build_contract(settings: ContractSettings, base: Path = Path(), *, name: str
     count: Count | None = None
     if settings.count_tokens is not None and not callable(count := _found(settings.count_tokens, base, name)):
         refuse(f"{settings.count_tokens} can't be called", "count_tokens", name)
-    conditions = list(_conditions(settings, count, base, name))
+    conditions: list[Condition] = [OnText(one) for one in _lengths_and_phrases(settings, count, name)]
+    conditions += _predicates(settings, base, name)
     for field, wanted in settings.fields.items():
-        conditions += [AtField(field, one, name=name) for one in _conditions(wanted, count, base, name)]
+        inner = [*_lengths_and_phrases(wanted, count, name), *_predicates(wanted, base, name)]
+        conditions += [AtField(field, one, name=name) for one in inner]
         if wanted.pattern is not None:
             conditions.append(AtField(field, Matches(wanted.pattern, name=name), name=name))
     return Contract(form, conditions, name=name)
@@ -171,7 +173,7 @@ def _form(settings: ContractSettings, base: Path, name: str) -> Form:
     return AnyText()
 
 
-def _conditions(settings: ConditionSettings, count: Count | None, base: Path, name: str) -> Iterator[Condition]:
+def _lengths_and_phrases(settings: ConditionSettings, count: Count | None, name: str) -> Iterator[Condition]:
     for unit in ("characters", "words", "tokens"):
         if (length := getattr(settings, unit)) is not None:
             own = count if unit == "tokens" else None
@@ -179,6 +181,9 @@ def _conditions(settings: ConditionSettings, count: Count | None, base: Path, na
     for keyword in ("stops_at", "stops_before", "includes"):
         if phrases := _texts(getattr(settings, keyword)):
             yield Phrases(keyword, phrases, name=name)
+
+
+def _predicates(settings: ConditionSettings, base: Path, name: str) -> Iterator[Condition]:
     for reference in _texts(settings.predicates):
         found = _found(reference, base, name)
         try:

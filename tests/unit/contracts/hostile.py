@@ -85,6 +85,10 @@ CASES: dict[str, Callable[[], tuple[Any, str]]] = {
         json.dumps([{}] * 4_000),
     ),
     "keys all missing": lambda: ({"required": [f"k{i}" for i in range(2_000)]}, json.dumps({"x": "y" * 900})),
+    "keys all missing beside a long text": lambda: (
+        {"required": [f"k{i}" for i in range(240)]},
+        json.dumps({"x": "y" * 100_000}),
+    ),
     "keys all unknown": lambda: ({"additionalProperties": False}, json.dumps({f"k{i}": 1 for i in range(80_000)})),
     "text of 5 MB": lambda: ({}, json.dumps("x" * 5 * MEGABYTE)),
     "number of a million digits": lambda: ({"type": "integer"}, "1" * MEGABYTE),

@@ -89,6 +89,13 @@ def test_conditions_go_on_top_of_a_schema_and_its_fields(folder):
     assert contract.keys == ("tags",)
 
 
+def test_lengths_and_phrases_on_the_whole_are_of_the_answer_as_it_is_written(folder):
+    contract = load(folder, "answer.toml", "schema = true\ncharacters = { max = 8 }\nincludes = ': '")
+    assert contract.check('{"a": 1}').ok
+    assert keywords(contract, '{ "a": 1 }') == ["characters"]
+    assert keywords(contract, '{"a":1}') == ["includes"]
+
+
 def test_json_may_say_what_toml_says(folder):
     contract = load(folder, "answer.json", json.dumps({"contract": {"choice": ["yes", "no"]}}))
     assert contract.check("no").ok
