@@ -11,8 +11,10 @@ from typing import Any, Final
 from holdfast.contracts.base import Constraint, Violation, needs_extra, refuse, shortened
 
 MAX_GRAMMAR: Final = 128 * 2**10
+MAX_PARSED: Final = 32 * 2**10
+"""The longest text, in bytes: a right-recursive rule takes quadratic time at its end."""
 SECONDS: Final = 0.25
-"""The longest that one text is parsed."""
+"""The longest that one text is parsed, but for the step under way, which takes as long at most."""
 _STEP: Final = 16
 _END: Final = 256
 
@@ -28,7 +30,7 @@ class GrammarForm:
             refuse(f"the grammar is larger than {MAX_GRAMMAR:,} characters", "grammar", name)
         llguidance = _library()
         limits = llguidance.LLParserLimits(
-            max_items_in_row=500,
+            max_items_in_row=1_000,
             initial_lexer_fuel=500_000,
             step_lexer_fuel=50_000,
             step_max_items=5_000,
@@ -54,13 +56,17 @@ class GrammarForm:
             left = text.encode()
         except UnicodeEncodeError:
             return Violation("", "it holds half of a surrogate pair", "grammar")
+        if len(left) > MAX_PARSED:
+            return Violation("", f"the answer has {len(left):,} bytes; no more than {MAX_PARSED:,} are parsed", "limit")
         matcher = self._matcher.deep_copy()
         until = time.perf_counter() + SECONDS
         for start in range(0, len(left), _STEP):
             step = list(left[start : start + _STEP])
             taken = matcher.try_consume_tokens(step)
             if matcher.is_error():
-                return Violation("", "too much work to parse: make the grammar left-recursive and unambiguous", "limit")
+                return Violation(
+                    "", "too much work to parse: left recursion, no ambiguity and fewer alternatives help", "limit"
+                )
             if taken < len(step):
                 return _unexpected(left, start + taken)
             if time.perf_counter() > until:
