@@ -16,6 +16,7 @@ MAX_PARSED: Final = 32 * 2**10
 SECONDS: Final = 0.25
 """The longest that one text is parsed, but for the step under way, which takes as long at most."""
 _STEP: Final = 16
+_TOO_MUCH: Final = "too much work to parse: left recursion, no ambiguity and fewer alternatives help"
 _END: Final = 256
 
 
