@@ -23,6 +23,7 @@ import yaml
 
 from holdfast.config.files import read
 from holdfast.config.load import build
+from holdfast.contracts.load import ContractSettings
 from holdfast.errors import ConfigError
 from holdfast.providers.known import PROVIDERS
 from holdfast.providers.simulated import RunningSimulator
@@ -105,6 +106,9 @@ def check_data(block: Block) -> None:
 def _check_toml(block: Block) -> None:
     if block.title is not None and "script" in block.title:
         from_table(tomllib.loads(block.text), block.place, None)
+        return
+    if block.title is not None and block.title.startswith("contracts/"):
+        msgspec.convert(tomllib.loads(block.text), ContractSettings)
         return
     completed = _completed(block.text)
     with tempfile.TemporaryDirectory() as directory:
