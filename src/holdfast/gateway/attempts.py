@@ -11,6 +11,7 @@ from holdfast.clock import Clock
 from holdfast.errors import (
     BadRequest,
     Cancelled,
+    ConnectionFailed,
     ContentRefused,
     ContextTooLong,
     ModelBusy,
@@ -162,7 +163,8 @@ class Attempts:
         """Tell the breaker what a failure says of the model."""
         breaker = attempt.model.health.breaker
         hurried = isinstance(error, PhaseTimeout) and error.share and not self._had_time(attempt)
-        if isinstance(error, NO_FAILURES) or hurried:
+        stale = isinstance(error, ConnectionFailed) and error.stale
+        if isinstance(error, NO_FAILURES) or hurried or stale:
             breaker.released(attempt.probe)
         else:
             breaker.failed(error.retry_after, attempt.probe)

@@ -13,6 +13,7 @@ import msgspec
 from holdfast.errors import (
     BadRequest,
     CallError,
+    ConnectionFailed,
     ContentRefused,
     ContextTooLong,
     ModelDown,
@@ -249,6 +250,8 @@ class Fallback:
 
     def _pause(self, error: ProviderError, model: Model, tries: int) -> float | None:
         """Return how long to wait before the same model is tried again, None if it isn't."""
+        if isinstance(error, ConnectionFailed) and error.stale and tries == 0:
+            return 0.0  # no failure of the model, so nothing that a budget is for
         follows = self._follows()
         throttled = isinstance(error, RateLimited | Overloaded)
         most = self._rules.retries if throttled or not follows else min(1, self._rules.retries)

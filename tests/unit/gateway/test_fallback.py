@@ -172,6 +172,12 @@ def test_a_connection_that_was_refused_is_not_tried_again() -> None:
     assert tried(pair(), [Failed(refused), Answered()]) == "ab"
 
 
+def test_a_connection_that_was_closed_between_calls_is_replaced_once_whatever_the_budget() -> None:
+    stale = Failed(ConnectionFailed(before_headers=True, reused=True))
+    assert tried(pair(), [stale, Answered()], retries=0) == "aa"
+    assert tried(pair(), [stale], retries=0) == "aabb"
+
+
 def test_a_reset_connection_is_tried_again_at_once_and_a_failed_model_after_a_pause() -> None:
     assert play(pair(), [Failed(ConnectionFailed()), Answered()])[0] == [A, A]
     first, pause, again = play(pair(), [Failed(ProviderFailed()), Answered()])[0]
