@@ -285,7 +285,7 @@ class Fallback:
             return None
         if self._rules.hedge is True:
             seen = model.health.first_token if self._streamed else model.health.answer
-            return seen.p95()
+            return seen.late()
         return float(self._rules.hedge)
 
     def _hedge(self, late: Model) -> Step:

@@ -6,6 +6,8 @@ ENOUGH = 20
 """Samples from which on a 95th percentile means something."""
 STRIDE = 16
 """Samples that may come before the figures are worked out again."""
+SLOW = 3.0
+"""How many times the median is slow in any case."""
 _MASK = RECENT - 1
 
 
@@ -40,6 +42,14 @@ class Latency:
         if self.count >= self._due:
             self._figure()
         return self._p95
+
+    def late(self) -> float | None:
+        """Return from when on one is late: beyond the 95th percentile, or beyond thrice the median, if that is sooner.
+
+        Where one in twenty is slow, the 95th percentile is a slow one as often as not. None before there are enough.
+        """
+        p95 = self.p95()
+        return None if p95 is None or self._typical is None else min(p95, SLOW * self._typical)
 
     def _figure(self) -> None:
         size = min(self.count, RECENT)

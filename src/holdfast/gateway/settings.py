@@ -39,7 +39,7 @@ class FeatureSettings(Settings, frozen=True, kw_only=True):
     """The most tries again on one model in one call."""
     hedge: bool | Duration = False
     """When the first token is late, start the next model too, and take the answer of the one that speaks first. Late is
-    after this time, or with `true` beyond what 95 % of the model's recent first tokens took."""
+    after this time, or with `true` beyond what 95 % of the model's recent first tokens took, or thrice the median."""
     on_refusal: Literal["fail", "next"] = "fail"
     """What happens when a model refuses the content: its reason goes to the caller, or the next model is asked."""
     prompt: str | None = None

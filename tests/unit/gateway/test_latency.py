@@ -54,3 +54,16 @@ def test_new_samples_are_seen_after_a_few_at_the_latest():
     for _ in range(STRIDE):
         changed.add(9.0)
     assert changed.p95() == changed.typical() == 9.0
+
+
+def test_late_is_beyond_the_95th_percentile_or_thrice_the_median_if_that_is_sooner() -> None:
+    latency = Latency()
+    assert latency.late() is None
+    for number in range(100):
+        latency.add(1.0 + number / 100)
+    assert latency.late() == latency.p95()
+    slow = Latency()
+    for number in range(100):
+        slow.add(10.0 if number % 10 == 0 else 1.0)
+    assert slow.p95() == 10.0
+    assert slow.late() == 3.0
