@@ -36,7 +36,6 @@ from holdfast.gateway.fallback import (
     Verdict,
 )
 from holdfast.gateway.fetch import Limits
-from holdfast.gateway.latency import Latency
 from holdfast.gateway.record import AttemptRecord, CallRecord
 
 SHARE_OF_REST: Final = 2 / 3
@@ -132,7 +131,7 @@ class Attempts:
     async def _wait_for_room(self, model: Model, step: Try) -> None:
         """Wait for a place among the calls that the model may have. Raises Saturated."""
         assert model.health.gate is not None
-        rest, usual = self.remaining(), _seen(model, streamed=self._exchange.streamed).typical()
+        rest, usual = self.remaining(), model.health.seen(streamed=self._exchange.streamed).typical()
         rest = rest if step.last else rest * SHARE_OF_REST
         until = self._clock.monotonic() + rest - (usual or 0.0)  # a place without the time to use it helps nobody
         await model.health.gate.enter(self._record.arrival.hints.priority, until)
@@ -147,7 +146,7 @@ class Attempts:
             rest = 0.0
         share = rest if step.last else rest * SHARE_OF_REST
         if step.probe and not step.last:
-            usual = _seen(step.model, streamed=self._exchange.streamed).typical()
+            usual = step.model.health.seen(streamed=self._exchange.streamed).typical()
             share = share if usual is None else min(share, max(rest * SHARE_OF_PROBE, 2 * usual))
         return Limits(
             connect=min(share, timeouts.connect),
@@ -183,7 +182,7 @@ class Attempts:
 
     def _had_time(self, attempt: AttemptRecord) -> bool:
         """Whether a model that said nothing had longer than it usually needs; half the deadline if nothing is known."""
-        feature, seen = self._record.feature, _seen(attempt.model, streamed=attempt.streamed)
+        feature, seen = self._record.feature, attempt.model.health.seen(streamed=attempt.streamed)
         assert feature is not None
         usual, typical = seen.p95(), seen.typical()
         if usual is None:
@@ -279,11 +278,6 @@ class Race:
         if not self._spoke.done():
             self._spoke.set_result(None)
         self.decide(asyncio.current_task())
-
-
-def _seen(model: Model, *, streamed: bool) -> Latency:
-    """Return how long first tokens, or whole answers, of a model took lately."""
-    return model.health.first_token if streamed else model.health.answer
 
 
 def reserve(rest: float) -> float:

@@ -85,10 +85,3 @@ def last_resort(text: str, arrival: Arrival) -> Reply:
     """Return the reply that a last resort is."""
     choice = Choice(parts=(Text(text=text),), finish="stop")
     return Reply(id=arrival.id, model=LAST_RESORT, choices=(choice,), usage=Usage(), created=int(arrival.at))
-
-
-def total(one: Usage | None, other: Usage | None) -> Usage | None:
-    """Return the sum of what attempts used, as far as it is known."""
-    if one is None or other is None:
-        return one or other
-    return Usage(**{field: getattr(one, field) + getattr(other, field) for field in Usage.__struct_fields__})

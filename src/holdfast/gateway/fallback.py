@@ -270,8 +270,7 @@ class Fallback:
 
     def _expected(self, model: Model) -> float:
         """Return how long the model is expected to take, in seconds."""
-        seen = model.health.first_token if self._streamed else model.health.answer
-        typical = seen.typical()
+        typical = model.health.seen(streamed=self._streamed).typical()
         return USUAL_SECONDS if typical is None else typical
 
     def _soonest(self) -> float:
@@ -284,8 +283,7 @@ class Fallback:
         if self._began or not self._follows():
             return None
         if self._rules.hedge is True:
-            seen = model.health.first_token if self._streamed else model.health.answer
-            return seen.late()
+            return model.health.seen(streamed=self._streamed).late()
         return float(self._rules.hedge)
 
     def _hedge(self, late: Model) -> Step:

@@ -63,6 +63,10 @@ class Health:
         """Whether it has all the calls that it may have."""
         return self.gate is not None and self.gate.full
 
+    def seen(self, *, streamed: bool) -> Latency:
+        """Return how long callers waited lately: for the first token of a stream, or for a whole answer."""
+        return self.first_token if streamed else self.answer
+
     def count(self, *, hedges: bool) -> None:
         """Pay a call into the budgets: for retries, and for hedges where they may be made."""
         self.retries.count()

@@ -1,5 +1,6 @@
 """The record of a call in progress, which becomes its event in the log."""
 
+import functools
 from typing import Any, Literal
 
 import msgspec
@@ -178,11 +179,7 @@ class CallRecord(msgspec.Struct, kw_only=True):
         """The sum over the attempts whose usage is known."""
         if len(self.attempts) == 1:
             return self.attempts[0].usage
-        known = [attempt.usage for attempt in self.attempts if attempt.usage is not None]
-        if len(known) < 2:
-            return known[0] if known else None
-        fields = Usage.__struct_fields__
-        return Usage(**{field: sum(getattr(usage, field) for usage in known) for field in fields})
+        return functools.reduce(total, [attempt.usage for attempt in self.attempts], None)
 
     @property
     def size(self) -> int:
@@ -258,3 +255,10 @@ def _counts(usage: Usage) -> bool:
         return False
     others = msgspec.structs.astuple(usage)[2:]
     return bool(usage.input_tokens or usage.output_tokens) and min(others) >= 0 and max(others) <= MOST_TOKENS
+
+
+def total(one: Usage | None, other: Usage | None) -> Usage | None:
+    """Return the sum of what attempts used, as far as it is known."""
+    if one is None or other is None:
+        return one or other
+    return Usage(**{field: getattr(one, field) + getattr(other, field) for field in Usage.__struct_fields__})

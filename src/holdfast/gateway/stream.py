@@ -8,10 +8,10 @@ from holdfast.chat import Chunk, Logprob, Request, Usage
 from holdfast.errors import BrokenStream, ContentRefused, ProviderError, Truncated
 from holdfast.gateway import fetch
 from holdfast.gateway.assembly import Assembly, chunks_of
-from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort, total
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
 from holdfast.gateway.fallback import Resume
 from holdfast.gateway.fetch import Limits
-from holdfast.gateway.record import Arrival, AttemptRecord, Summary
+from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
 from holdfast.gateway.seam import Seam
 
 CHARACTERS_A_TOKEN = 4

@@ -5,9 +5,9 @@ import msgspec
 from holdfast.chat import EmbeddingRequest, Reply, Request, Usage
 from holdfast.errors import ContentRefused, Truncated
 from holdfast.gateway import fetch
-from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort, total
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
 from holdfast.gateway.fetch import Limits
-from holdfast.gateway.record import Arrival, AttemptRecord, Summary
+from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
 
 
 class WholeChat(Exchange):
