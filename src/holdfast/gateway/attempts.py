@@ -162,7 +162,7 @@ class Attempts:
         """Tell the breaker what a failure says of the model."""
         breaker = attempt.model.health.breaker
         hurried = isinstance(error, PhaseTimeout) and error.share and not self._had_time(attempt)
-        stale = isinstance(error, ConnectionFailed) and error.stale
+        stale = isinstance(error, ConnectionFailed) and error.stale and not attempt.probe  # which is not tried again
         if isinstance(error, NO_FAILURES) or hurried or stale:
             breaker.released(attempt.probe)
         else:
