@@ -20,9 +20,9 @@ from holdfast.clock import UlidFactory
 from holdfast.errors import CallError
 from holdfast.events import AnyEvent, Call
 from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
-from holdfast.gateway.health import Health
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.traffic.health import Health
 from holdfast.http.base import Headers, HttpRequest, Timeouts
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher

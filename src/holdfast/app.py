@@ -11,13 +11,13 @@ from holdfast.clock import Clock, SystemClock, UlidFactory
 from holdfast.config import Configuration
 from holdfast.errors import ConfigError, Problem
 from holdfast.gateway import last_resort
-from holdfast.gateway.asgi import CallRoute, Gateway
 from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
-from holdfast.gateway.health import Register
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.prompt import Prompt
+from holdfast.gateway.serving.asgi import CallRoute, Gateway
+from holdfast.gateway.serving.views import Views
 from holdfast.gateway.settings import FeatureSettings
-from holdfast.gateway.views import Views
+from holdfast.gateway.traffic.health import Register
 from holdfast.http.base import Transport
 from holdfast.http.pool import PooledTransport
 from holdfast.log.notices import Notices

@@ -22,8 +22,8 @@ import uvloop
 from holdfast.app import App
 from holdfast.config import Configuration, Reloader, parse
 from holdfast.errors import ConfigError, HoldfastError, LogError
-from holdfast.gateway.server import BACKLOG, Server
-from holdfast.gateway.views import Views
+from holdfast.gateway.serving.server import BACKLOG, Server
+from holdfast.gateway.serving.views import Views
 from holdfast.state.board import Board
 
 WATCH_SECONDS = 1.0

@@ -8,8 +8,8 @@ from acceptance.gateways import configuration, running_gateway
 from acceptance.load import QUESTION
 from acceptance.processes import gone, kill, soon, workers_of
 from holdfast.clock import SystemClock
-from holdfast.gateway.breaker import Breaker
-from holdfast.gateway.cells import OUTSTANDING
+from holdfast.gateway.traffic.breaker import Breaker
+from holdfast.gateway.traffic.cells import OUTSTANDING
 from holdfast.state.board import Board
 
 

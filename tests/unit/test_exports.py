@@ -62,7 +62,7 @@ def test_an_error_loads_no_gateway():
 def test_using_it_in_process_loads_neither_the_server_nor_the_command_line():
     loaded = _loaded("from holdfast import open")
     assert not loaded & NOT_IN_PROCESS
-    assert "holdfast.gateway.server" not in loaded
+    assert "holdfast.gateway.serving.server" not in loaded
     assert "holdfast.providers.simulated" not in loaded
 
 

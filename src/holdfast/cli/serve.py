@@ -62,7 +62,7 @@ def run(configuration: "Configuration", listeners: Sequence[socket.socket], relo
 
 def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
     """Return sockets that listen on a loopback address; end the process with a clear message if it is not to be had."""
-    from holdfast.gateway.server import bind
+    from holdfast.gateway.serving.server import bind
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to reload for it
     resolved = "127.0.0.1" if host == "localhost" else host

@@ -13,7 +13,7 @@ from holdfast.clock import Clock
 from holdfast.config import Configuration
 from holdfast.drill.faults import FAULTS, Fault
 from holdfast.drill.speeds import Speed
-from holdfast.gateway.server import Server, bind
+from holdfast.gateway.serving.server import Server, bind
 from holdfast.gateway.settings import FeatureSettings
 from holdfast.http.base import Timeouts
 from holdfast.log.base import LogSettings

@@ -8,10 +8,10 @@ import msgspec
 
 from holdfast.errors import UnknownModel
 from holdfast.events import Store
-from holdfast.gateway.health import Health
 from holdfast.gateway.last_resort import Resort
 from holdfast.gateway.prompt import Prompt
 from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.traffic.health import Health
 from holdfast.http.base import Timeouts, Transport
 from holdfast.providers.base import Upstream
 from holdfast.providers.prices import Price

@@ -17,15 +17,15 @@ from holdfast.errors import (
     LogError,
     Saturated,
 )
-from holdfast.gateway.admission import Gate
 from holdfast.gateway.alarm import Alarms
 from holdfast.gateway.attempts import Attempts, reserve
-from holdfast.gateway.balance import order
 from holdfast.gateway.catalog import Catalog, Feature
 from holdfast.gateway.exchange import Exchange, Writer
 from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
 from holdfast.gateway.record import Arrival, CallRecord
 from holdfast.gateway.stream import StreamedChat
+from holdfast.gateway.traffic.admission import Gate
+from holdfast.gateway.traffic.balance import order
 from holdfast.gateway.whole import Embeddings, WholeChat
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher

@@ -15,12 +15,12 @@ from holdfast.client import Holdfast
 from holdfast.errors import CallError, ConnectionFailed, PhaseTimeout
 from holdfast.events import Call
 from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
-from holdfast.gateway.health import Health
 from holdfast.gateway.hints import Hints
 from holdfast.gateway.last_resort import Fixed, Resort
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Summary
 from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.traffic.health import Health
 from holdfast.http.base import Headers, HttpRequest, Timeouts
 from holdfast.http.sse import SSEParser
 from holdfast.log.base import LogSettings

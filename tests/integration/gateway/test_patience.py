@@ -9,8 +9,8 @@ import pytest
 
 from holdfast.app import App
 from holdfast.config import parse
-from holdfast.gateway import asgi, connection, server
-from holdfast.gateway.server import Server
+from holdfast.gateway.serving import asgi, connection, server
+from holdfast.gateway.serving.server import Server
 from holdfast.providers.openai import OpenAISurface
 
 CONFIG = """

@@ -14,8 +14,8 @@ import pytest
 
 from holdfast.app import App
 from holdfast.config import parse
-from holdfast.gateway.connection import Connection
-from holdfast.gateway.server import Server, bind
+from holdfast.gateway.serving.connection import Connection
+from holdfast.gateway.serving.server import Server, bind
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.settings import Duration
 
@@ -114,7 +114,7 @@ async def rest(caller: socket.socket) -> None:
 @pytest.fixture
 def often(monkeypatch):
     """Sweep so often that a test need not wait for it."""
-    monkeypatch.setattr("holdfast.gateway.server.SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr("holdfast.gateway.serving.server.SWEEP_SECONDS", 0.01)
 
 
 async def test_a_caller_who_takes_nothing_of_a_whole_response_is_let_go(often):

@@ -10,9 +10,9 @@ import pytest
 from holdfast import errors
 from holdfast.cli import COMMANDS
 from holdfast.gateway.hints import Hints
-from holdfast.gateway.metrics import render
-from holdfast.gateway.openapi import document
 from holdfast.gateway.record import Summary
+from holdfast.gateway.serving.metrics import render
+from holdfast.gateway.serving.openapi import document
 from holdfast.providers.known import PROVIDERS
 
 ROOT = Path(__file__).parents[3]

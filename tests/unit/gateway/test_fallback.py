@@ -41,7 +41,7 @@ from holdfast.gateway.fallback import (
     Verdict,
     Wait,
 )
-from holdfast.gateway.health import Health
+from holdfast.gateway.traffic.health import Health
 from holdfast.http.base import Timeouts
 from holdfast.http.pool import PooledTransport
 from holdfast.providers.base import Endpoint

@@ -5,12 +5,12 @@ from random import Random
 from typing import Self
 
 from holdfast.clock import Clock, SystemClock
-from holdfast.gateway.admission import Gate, SharedGate
-from holdfast.gateway.breaker import Breaker, Unbreakable
-from holdfast.gateway.budget import Budget
-from holdfast.gateway.cells import HEDGES, INSIDE, OUTSTANDING, RETRIES
-from holdfast.gateway.latency import Latency
 from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.traffic.admission import Gate, SharedGate
+from holdfast.gateway.traffic.breaker import Breaker, Unbreakable
+from holdfast.gateway.traffic.budget import Budget
+from holdfast.gateway.traffic.cells import HEDGES, INSIDE, OUTSTANDING, RETRIES
+from holdfast.gateway.traffic.latency import Latency
 from holdfast.providers.base import ModelSettings
 from holdfast.state.board import Board, Row
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final, Protocol, TypeVar
 
-from holdfast.gateway.latency import Latency
+from holdfast.gateway.traffic.latency import Latency
 
 EXPLORED: Final = 1 / 32
 """The share of choices left to chance, so that a model that has become faster is found out."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from holdfast.app import App
 from holdfast.config import load
-from holdfast.gateway.asgi import Query
+from holdfast.gateway.serving.asgi import Query
 from log_samples import make_call
 
 CONFIG = """

@@ -5,7 +5,7 @@ Nearly all is the same in every worker.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from holdfast.gateway.health import Health
+from holdfast.gateway.traffic.health import Health
 from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Total
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"

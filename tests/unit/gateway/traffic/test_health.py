@@ -7,8 +7,8 @@ import pytest
 from holdfast.clock import SystemClock
 from holdfast.errors import Saturated
 from holdfast.gateway.catalog import Model
-from holdfast.gateway.health import Health, Register
 from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.traffic.health import Health, Register
 from holdfast.http.base import Timeouts
 from holdfast.providers.base import Endpoint, ModelSettings
 from holdfast.providers.openai import OpenAIUpstream

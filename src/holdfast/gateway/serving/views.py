@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from holdfast.errors import NotFound
-from holdfast.gateway import metrics
-from holdfast.gateway.asgi import Page, Query, View
-from holdfast.gateway.openapi import document
 from holdfast.gateway.pipeline import Pipeline
-from holdfast.gateway.query import read_query
+from holdfast.gateway.serving import metrics
+from holdfast.gateway.serving.asgi import Page, Query, View
+from holdfast.gateway.serving.openapi import document
+from holdfast.gateway.serving.query import read_query
 from holdfast.log.base import Log
 from holdfast.log.view import call_json, page
 from holdfast.privacy.subjects import SubjectHasher

@@ -1,5 +1,5 @@
 """The published OpenAPI document."""
 
-from holdfast.gateway.openapi.document import document
+from holdfast.gateway.serving.openapi.document import document
 
 __all__ = ["document"]

@@ -5,8 +5,8 @@ from importlib.metadata import version
 from typing import Any, get_args
 
 from holdfast.gateway.hints import Hints, OnBreak, Priority
-from holdfast.gateway.openapi import anthropic, openai
-from holdfast.gateway.openapi.shapes import (
+from holdfast.gateway.serving.openapi import anthropic, openai
+from holdfast.gateway.serving.openapi.shapes import (
     BOOLEAN,
     INTEGER,
     OBJECT,
@@ -22,7 +22,7 @@ from holdfast.gateway.openapi.shapes import (
     record,
     ref,
 )
-from holdfast.gateway.query import CallsQuery
+from holdfast.gateway.serving.query import CallsQuery
 
 ABOUT = """\
 Send what you send to OpenAI or Anthropic; `model` names a feature or a model of this gateway. Request schemas hold

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import Saturated
-from holdfast.gateway.admission import LONGEST_RETRY, LOOK_SECONDS, SHORTEST_RETRY, Gate, Priority, SharedGate
+from holdfast.gateway.traffic.admission import LONGEST_RETRY, LOOK_SECONDS, SHORTEST_RETRY, Gate, Priority, SharedGate
 from virtual_time import VirtualLoop, run
 
 FOREVER = 1e6

@@ -3,7 +3,7 @@
 Blocks and tools of other types reach a model of the Anthropic wire as they came; any other refuses them.
 """
 
-from holdfast.gateway.openapi.shapes import (
+from holdfast.gateway.serving.openapi.shapes import (
     BOOLEAN,
     INTEGER,
     NUMBER,

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.gateway.budget import CAP, FLOOR, Budget
+from holdfast.gateway.traffic.budget import CAP, FLOOR, Budget
 
 
 @given(

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.app import App
 from holdfast.config import parse
-from holdfast.gateway.asgi import Gateway
+from holdfast.gateway.serving.asgi import Gateway
 
 CONFIG = """
 [gateway]

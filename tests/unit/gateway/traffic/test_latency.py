@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.gateway.latency import ENOUGH, RECENT, STRIDE, Latency
+from holdfast.gateway.traffic.latency import ENOUGH, RECENT, STRIDE, Latency
 
 
 def latency(samples: list[float]) -> Latency:

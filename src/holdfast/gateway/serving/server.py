@@ -9,8 +9,8 @@ from collections.abc import Callable
 from email.utils import formatdate
 
 from holdfast.errors import CallError
-from holdfast.gateway.connection import Connection
-from holdfast.gateway.cycle import App
+from holdfast.gateway.serving.connection import Connection
+from holdfast.gateway.serving.cycle import App
 from holdfast.gateway.settings import GatewaySettings
 
 BACKLOG = 2048

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from holdfast.gateway.breaker import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER, Breaker
+from holdfast.gateway.traffic.breaker import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER, Breaker
 from holdfast.state.board import CELLS, SHARED, Row
 
 

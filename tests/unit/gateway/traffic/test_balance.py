@@ -5,8 +5,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.gateway.balance import EXPLORED, order
-from holdfast.gateway.latency import Latency
+from holdfast.gateway.traffic.balance import EXPLORED, order
+from holdfast.gateway.traffic.latency import Latency
 
 
 @dataclass

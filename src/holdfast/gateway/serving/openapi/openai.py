@@ -1,6 +1,6 @@
 """What the OpenAI routes take and answer. Fields and their ranges come from the structs that decode them."""
 
-from holdfast.gateway.openapi.shapes import (
+from holdfast.gateway.serving.openapi.shapes import (
     INTEGER,
     NUMBER,
     OBJECT,

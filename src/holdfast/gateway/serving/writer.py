@@ -8,8 +8,8 @@ import msgspec
 
 from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
 from holdfast.errors import CallError
-from holdfast.gateway.cycle import Direct
 from holdfast.gateway.record import Summary
+from holdfast.gateway.serving.cycle import Direct
 from holdfast.providers.base import StreamEncoder, Surface
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

@@ -24,12 +24,12 @@ from holdfast.errors import (
     NotAllowed,
     NotFound,
 )
-from holdfast.gateway.cycle import DIRECT, Direct
 from holdfast.gateway.hints import NO_HINTS, Hints, read_hints
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind
+from holdfast.gateway.serving.cycle import DIRECT, Direct
+from holdfast.gateway.serving.writer import HttpWriter, Send, error_head, respond
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.writer import HttpWriter, Send, error_head, respond
 from holdfast.providers.base import Source, Surface
 
 Scope = MutableMapping[str, Any]

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 import httptools
 
 from holdfast.errors import CallError, HeadersTooLarge, InvalidRequest
-from holdfast.gateway.cycle import STATUS_LINES, Cycle
-from holdfast.gateway.cycle import Host as CycleHost
+from holdfast.gateway.serving.cycle import STATUS_LINES, Cycle
+from holdfast.gateway.serving.cycle import Host as CycleHost
 
 IDLE_SECONDS: Final = 75.0
 """How long a connection is kept without a request."""

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final, Literal
 
 from holdfast.clock import Clock
-from holdfast.gateway.cells import BUCKET, BUCKETS, BUCKETS_END, PAUSE, PROBE_AT, PROBES, STATE, WINDOW
+from holdfast.gateway.traffic.cells import BUCKET, BUCKETS, BUCKETS_END, PAUSE, PROBE_AT, PROBES, STATE, WINDOW
 from holdfast.state.board import Row
 
 Answer = Literal["closed", "probe", "open"]
