@@ -124,13 +124,20 @@ class ToolChoice(Value, frozen=True, kw_only=True):
 
 
 class ResponseFormat(Value, frozen=True, kw_only=True):
-    """`type` "json" asks for any JSON object, "schema" for one that fits the JSON Schema `schema`."""
+    """`type` "json" asks for any JSON object, "schema" for one that fits the JSON Schema `schema`.
 
-    type: Literal["text", "json", "schema"]
+    The rest only some servers know: a text that matches the regular expression `pattern` from its start to its end, one
+    of `choices`, or a text of the Lark grammar `grammar`.
+    """
+
+    type: Literal["text", "json", "schema", "pattern", "choice", "grammar"]
     schema: dict[str, Any] | None = None
     name: str | None = None
     description: str | None = None
     strict: bool | None = None
+    pattern: str | None = None
+    choices: tuple[str, ...] = ()
+    grammar: str | None = None
 
 
 class Request(Value, frozen=True, kw_only=True):

@@ -33,7 +33,9 @@ HoldfastError
         ├── ConnectionFailed         502  connection_failed
         ├── MalformedResponse        502  malformed_response
         ├── Truncated                502  truncated: cut by a limit that the caller did not set
-        └── BrokenStream             502  broken_stream: cut after part of the answer
+        ├── BrokenStream             502  broken_stream: cut after part of the answer
+        ├── ContractViolated         502  contract_violated: the answer does not meet its contract
+        └── NoAgreement              502  no_agreement: the answers to one question differ too much
 """
 
 from typing import ClassVar, Literal
@@ -334,3 +336,20 @@ class BrokenStream(ProviderError):
     """The stream broke off before the answer was complete."""
 
     code = "broken_stream"
+
+
+class ContractViolated(ProviderError):
+    """The answer does not meet its contract."""
+
+    code = "contract_violated"
+
+    def __init__(self, message: str = "", *, reask: bool = False) -> None:
+        super().__init__(message)
+        self.reask = reask
+        """Whether the model can be told what is wrong, and asked for just that."""
+
+
+class NoAgreement(ProviderError):
+    """The model's answers to the same question differ too much."""
+
+    code = "no_agreement"

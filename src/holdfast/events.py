@@ -7,15 +7,31 @@ import msgspec
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
 
 Outcome = Literal["answered", "last_resort", "error", "cancelled"]
-Reason = Literal["first", "retry", "fallback", "hedge", "continue", "restart"]
+Reason = Literal["first", "retry", "fallback", "hedge", "continue", "restart", "reask", "sample"]
 """Why an attempt was made: the call's first; the same model again; the next model; beside one that was late; to go on
-with an answer that broke off, or to say it again from its start."""
+with an answer that broke off, or to say it again from its start; to mend what fails its contract; to have another
+answer to the same question."""
 Store = Literal["all", "metadata", "none"]
 """What the log keeps of a call: all, neither bodies nor messages, or nothing but its place in the totals."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base of the events. Times are microseconds since 1970 UTC; money is in billionths of a US dollar."""
+
+
+class Repair(msgspec.Struct, frozen=True, gc=False):
+    """One change that an answer needed to meet its contract (see `contracts.ledger` for the kinds).
+
+    `offset` counts the characters of what the model wrote, in the choice number `choice`; `before` stood there, `after`
+    replaced it. `tool` is the number of the tool call whose arguments were repaired, None for the text.
+    """
+
+    kind: str
+    offset: int
+    before: str
+    after: str
+    choice: int = 0
+    tool: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -39,6 +55,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost_nanousd: int | None = None
     reason: Reason = "first"
     estimated: bool = False
+    saved_tokens: int = 0
+    """About how many tokens were not generated, because the answer was given up as soon as it could not be right."""
+    ignored: bool = False
+    """Whether the server broke a constraint that it had accepted."""
 
 
 class Call(Event, tag="call", frozen=True, kw_only=True):
@@ -78,6 +98,16 @@ class Call(Event, tag="call", frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
     request: Request | EmbeddingRequest | None = None
     reply: Reply | EmbeddingReply | None = None
+    contract: str | None = None
+    """The name of the contract that the answer had to meet; "request" for one that came with the call."""
+    repairs: int = 0
+    """How many changes the answer needed. The changes themselves are its `ledger`, which is kept like a body."""
+    ledger: tuple[Repair, ...] = ()
+    replayed: str | None = None
+    """The call whose answer this is, where it was given again."""
+    samples: int | None = None
+    """How many answers voted, where they did, and the share of them that agreed with this one."""
+    agreement: float | None = None
 
 
 class Snapshot(Event, tag="snapshot", frozen=True, kw_only=True):
@@ -97,4 +127,15 @@ class Correction(Event, tag="correction", frozen=True, kw_only=True):
     call: Call
 
 
-AnyEvent = Call | Snapshot | Correction
+class FingerprintChanged(Event, tag="fingerprint_changed", frozen=True, kw_only=True):
+    """A provider began to serve a model under another name or fingerprint: its answers may differ from now on."""
+
+    at_us: int
+    model: str
+    provider: str
+    before: str
+    """"served name fingerprint", as far as the provider tells them."""
+    after: str
+
+
+AnyEvent = Call | Snapshot | Correction | FingerprintChanged

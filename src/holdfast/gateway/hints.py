@@ -13,6 +13,7 @@ from holdfast.errors import InvalidRequest
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Priority = Literal["live", "batch"]
 OnBreak = Literal["fail", "reset"]
+Streaming = Literal["hold", "pass", "object"]
 
 
 class Hints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,13 +27,15 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """For the places in the feature's prompt."""
     priority: Priority = "live"
     """Who waits where there is not room for all: batch calls do, for live ones."""
+    stream: Streaming | None = None
+    """How a stream under a contract comes: "hold", "pass" or "object". Default: the feature's."""
     on_break: OnBreak = "fail"
     """What a stream does that breaks and can't be continued: end with an error, or send a `holdfast.reset` and begin
     anew."""
 
 
 NO_HINTS = Hints()
-_CHOICES: Final = {"priority": get_args(Priority), "on_break": get_args(OnBreak)}
+_CHOICES: Final = {"priority": get_args(Priority), "on_break": get_args(OnBreak), "stream": get_args(Streaming)}
 _WORDS: Final = {
     "str": "a text",
     "int": "a number",
@@ -103,7 +106,7 @@ def _from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     for name, value in headers.items():
         text = _text(value)
         match name:
-            case b"session" | b"subject" | b"priority":
+            case b"session" | b"subject" | b"priority" | b"stream":
                 found[name.decode()] = text
             case b"on-break":
                 found["on_break"] = text

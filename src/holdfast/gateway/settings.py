@@ -30,6 +30,34 @@ class LastResort(Settings, frozen=True, kw_only=True):
             raise ValueError("expected exactly one of message, file, object and function")
 
 
+class Examples(Settings, frozen=True, kw_only=True):
+    """Answered examples that a model is shown before the question."""
+
+    file: str
+    """One JSON object a line: `{"input": "...", "output": ...}`, or `{"messages": [...]}` that end with the answer."""
+    select: Literal["all", "first", "nearest"] = "all"
+    """Which of them: all, the first `k`, or the `k` that are nearest to the input."""
+    k: Count = 4
+    tokens: Count | None = None
+    """The most tokens that they may take together. Default: no limit."""
+    embeddings: str | None = None
+    """The model whose vectors tell what is near. Default: the words that texts have in common."""
+
+
+class Vote(Settings, frozen=True, kw_only=True):
+    """Ask the same question several times, and take what most answers say."""
+
+    samples: Annotated[int, Meta(ge=2, le=50)] = 5
+    agree: Share = 0.6
+    """The share of the answers that must agree, or the next model is asked, or the last resort."""
+    tolerance: Annotated[float, Meta(ge=0)] = 1e-9
+    """The relative difference up to which two numbers are the same."""
+    fields: bool = False
+    """Whether each field of an object is voted on by itself."""
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """Overrides the request's, where answers would all be the same."""
+
+
 class FeatureSettings(Settings, frozen=True, kw_only=True):
     """[features.NAME]: one job that an application gives to models."""
 
@@ -56,6 +84,22 @@ class FeatureSettings(Settings, frozen=True, kw_only=True):
     """What the log keeps of its calls."""
     timeouts: Timeouts | None = None
     """Overrides the timeouts of the models."""
+    contract: str | None = None
+    """What the answer must look like: a `.json`, `.toml` or `.lark` file, or a reference such as
+    "app.contracts:Answer"."""
+    reask_tokens: Annotated[int, Meta(ge=0)] = 8192
+    """The most output tokens that mending wrong answers may take in one call."""
+    stream: Literal["hold", "pass", "object"] = "hold"
+    """How an answer under a contract is streamed: held back until it is known to meet it, passed on as it comes, or as
+    `holdfast.object` events, each with all that is known of the object so far. A caller may choose otherwise."""
+    examples: str | Examples | None = None
+    """Answered examples that are shown to the models: a file, or a table."""
+    reproducible: bool = False
+    """Whether the same question gets the same answer: temperature 0, a fixed seed, and answers given again."""
+    replay_ttl: Duration = Duration(3600)
+    """How long an answer is given again, where the feature is `reproducible`."""
+    vote: Vote | None = None
+    """Ask several times, and take what most answers say."""
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -93,5 +137,7 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     """The most tries again, as a share of recent calls, so that an outage is not amplified."""
     hedge_share: Share = 0.05
     """The most models that are started by `hedge`, as a share of recent calls."""
+    replay_size: Size = Size(64 * 2**20)
+    """How much memory the answers may take that a worker keeps to give them again."""
     caller_idle: Duration = Duration(30)
     """How long a caller may take nothing of an answer that is ready for it."""
