@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, NoReturn, Protocol
 
 import msgspec
 
+from holdfast.contracts.ledger import Lossy
+from holdfast.contracts.shape import ANY, Shape
 from holdfast.errors import ConfigError, Problem
 
 MAX_TEXT: Final = 4 * 2**20
@@ -23,7 +25,7 @@ class Violation(msgspec.Struct, frozen=True, order=True):
     """One way in which a text does not meet its contract.
 
     `path` is a JSON pointer into the answer, "" for the whole. `keyword` is the keyword of JSON Schema at fault, or
-    "json", "limit", "pattern", "choice", "grammar", "model", "predicate", "characters", "words", "tokens",
+    "json", "cut", "limit", "pattern", "choice", "grammar", "model", "predicate", "characters", "words", "tokens",
     "stops_at", "stops_before", "includes".
     """
 
@@ -74,12 +76,17 @@ class Condition(Protocol):
 class Contract:
     """What an answer must look like. It may be used by any number of threads."""
 
-    __slots__ = ("_conditions", "_form", "name")
+    __slots__ = ("_conditions", "_form", "_shape", "allow", "name")
 
-    def __init__(self, form: Form, conditions: Iterable[Condition] = (), *, name: str = "") -> None:
+    def __init__(
+        self, form: Form, conditions: Iterable[Condition] = (), *, name: str = "", allow: Iterable[Lossy] = ()
+    ) -> None:
         self._form = form
         self._conditions = tuple(conditions)
+        self._shape: Shape | None = None
         self.name = name
+        self.allow: frozenset[Lossy] = frozenset(allow)
+        """The repairs that lose or make up something, and that may be made nonetheless."""
 
     def check(self, text: str) -> Checked:
         """Return the value of a text, or how it fails. Conditions are looked at once the form holds."""
@@ -103,6 +110,17 @@ class Contract:
     def constraint(self) -> Constraint | None:
         """What a server can be asked to enforce. None: any text may come."""
         return self._form.constraint
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return self._conditions
+
+    @property
+    def shape(self) -> Shape:
+        """What a repair knows of the answer. It is made once, when it is first needed."""
+        if self._shape is None:
+            self._shape = Shape(self.schema) if isinstance(self.schema, dict) else ANY
+        return self._shape
 
     @property
     def schema(self) -> Schema | None:

@@ -23,12 +23,22 @@ number_to_string  a number became a string, where the contract asks for one
 string_to_number  a string that holds a number became one, where the contract asks for it
 string_to_boolean a string that holds true or false became one, where the contract asks for it
 enum_case         a string was written as the contract's choice that differs in case only
+space             white space around an answer that is no JSON was taken off
+
+Made only where the contract allows them by name, as they lose something or make something up:
+
+drop_unknown      a key that the contract forbids was taken out, with its value
+duplicate_keys    a key that comes again was taken out, with its value, so that the last one stays
+complete          a value that was cut inside was ended where it stops, or taken out
+merge             objects that have the wanted keys between them became one
 """
 
 from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
+
+from holdfast.events import Repair
 
 Kind = Literal[
     "fence",
@@ -52,17 +62,14 @@ Kind = Literal[
     "string_to_number",
     "string_to_boolean",
     "enum_case",
+    "space",
+    "drop_unknown",
+    "duplicate_keys",
+    "complete",
+    "merge",
 ]
+Lossy = Literal["drop_unknown", "duplicate_keys", "complete", "merge"]
 Reason = Literal["no_json", "cut", "malformed", "ambiguous", "too_deep", "too_long", "too_many"]
-
-
-class Repair(msgspec.Struct, frozen=True):
-    """One change. `offset` counts the characters of the original; `before` stood there, `after` replaced it."""
-
-    kind: Kind
-    offset: int
-    before: str
-    after: str
 
 
 class Repaired(msgspec.Struct, frozen=True):

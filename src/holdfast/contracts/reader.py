@@ -7,10 +7,11 @@ A quote that is followed by anything else stands inside the string. What can't b
 import re
 from typing import Literal
 
-from holdfast.contracts.ledger import Kind, Repair, replay_part
+from holdfast.contracts.ledger import Kind, replay_part
 from holdfast.contracts.scalars import coerced_to, content_of, escaped, quoted, spelling
 from holdfast.contracts.shape import ANY, Shape
 from holdfast.contracts.source import Broken, Source
+from holdfast.events import Repair
 
 MAX_DEPTH = 200
 _MAX_KEY = 200

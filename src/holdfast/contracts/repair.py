@@ -11,10 +11,11 @@ from itertools import pairwise
 
 import msgspec
 
-from holdfast.contracts.ledger import Kind, Refused, Repair, Repaired, replay, replay_part
+from holdfast.contracts.ledger import Kind, Refused, Repaired, replay, replay_part
 from holdfast.contracts.reader import Reader
 from holdfast.contracts.shape import ANY, Shape, fits
 from holdfast.contracts.source import Broken, Source
+from holdfast.events import Repair
 
 MAX_LENGTH = 2**20
 """Characters of a text that is not valid as it is."""
@@ -23,6 +24,7 @@ MAX_STARTS = 1000
 
 _START = re.compile(r"""\{\s*+(?:[}"'`“„/#]|[A-Za-z_$][\w$-]{0,199}+\s*+:)|\[\s*+[\]\["'`“„{/#\d\-tfnTFN]""")
 _FENCE = re.compile(r"\s*+(?:(?:```|~~~)(?:[ \t]?[A-Za-z][\w+-]*+(?=\s*\n))?+)?+\s*+")
+_HEAD = re.compile(rf"{_FENCE.pattern}(?=[{{\[])")
 _GOES_ON = re.compile(r"""\s*+,\s*+(?:["'“{\[]|[A-Za-z_$][\w$-]{0,199}+\s*+:)""")
 _REMAINS = re.compile(r"""["']\s*+(?:[}\]]|,\s*+["']|:\s*+["'{\[\d])""")
 """What prose around a value doesn't have, but what is left of one has that was read too short."""
@@ -52,6 +54,22 @@ def repair(text: str, shape: Shape = ANY) -> Repaired | Refused:
     if shape is ANY or fits(value, shape):
         return Repaired(text)
     return _coerced(text, shape)
+
+
+def value_at_head(text: str, shape: Shape = ANY) -> Repaired | Refused | None:
+    """Return the value with which a text begins, in a code fence perhaps; None where it begins with prose.
+
+    A bracket that opens a list is prose where the shape asks for no list: "[1] says that".
+    """
+    start = _HEAD.match(text)
+    if start is None or (text[start.end()] == "[" and not shape.allows("array")) or not _START.match(text, start.end()):
+        return None
+    reader = Reader(Source(text), shape, start.end())
+    try:
+        head = _candidate(reader)
+    except Broken as mistake:
+        return Refused(mistake.reason, mistake.offset, mistake.message) if reader.begun else None
+    return Repaired(replay_part(text, head.repairs, head.start, head.end), tuple(head.repairs))
 
 
 def _coerced(text: str, shape: Shape) -> Repaired:

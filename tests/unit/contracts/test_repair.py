@@ -2,10 +2,11 @@ import json
 
 import pytest
 
-from holdfast.contracts.ledger import Refused, Repair, Repaired, replay
+from holdfast.contracts.ledger import Refused, Repaired, replay
 from holdfast.contracts.reader import MAX_DEPTH
 from holdfast.contracts.repair import MAX_LENGTH, MAX_STARTS, repair
 from holdfast.contracts.shape import ANY, Shape
+from holdfast.events import Repair
 
 ANSWER = Shape.of_keys({"reasoning": "string", "answer": "string"})
 

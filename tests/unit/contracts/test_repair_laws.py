@@ -7,9 +7,10 @@ from typing import Any
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from holdfast.contracts.ledger import Refused, Repair, Repaired, replay
+from holdfast.contracts.ledger import Refused, Repaired, replay
 from holdfast.contracts.repair import repair
 from holdfast.contracts.shape import ANY, Shape, fits
+from holdfast.events import Repair
 
 SHAPES = st.sampled_from(
     [
