@@ -3,7 +3,7 @@
 from typing import Any
 
 from holdfast.chat import Choice, Message, Reply, Request, Text, Usage
-from holdfast.events import Attempt, Call
+from holdfast.events import Attempt, Call, FingerprintChanged, Repair
 
 START_US = 1_760_000_000_000_000
 USAGE = Usage(input_tokens=500, output_tokens=300, cache_read_tokens=100)
@@ -23,6 +23,10 @@ ATTEMPT = Attempt(
 FAILED = Attempt(
     model="house", provider="vllm", started_us=0, duration_us=5_000, error="overloaded", message="busy", cost_nanousd=0
 )
+
+FENCE = Repair("fence", 0, "```json\n", "")
+LEDGER = (FENCE, Repair("quotes", 12, "'kelp'", '"kelp"'), Repair("literal", 3, "None", "null", choice=1, tool=0))
+CHANGE = FingerprintChanged(at_us=START_US, model="gpt", provider="openai", before="gpt-5 fp_1", after="gpt-5 fp_2")
 
 
 def make_call(n: int = 0, **changes: Any) -> Call:

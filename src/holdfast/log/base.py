@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 
 from holdfast.errors import LogError
-from holdfast.events import AnyEvent, Call, Outcome, Snapshot
+from holdfast.events import AnyEvent, Call, FingerprintChanged, Outcome, Snapshot
 from holdfast.settings import Settings, Size
 
 
@@ -38,6 +38,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     """The keyed hash."""
     tag: tuple[str, str] | None = None
+    repaired: bool | None = None
+    """Whether the answer needed repairs."""
+    replayed: bool | None = None
+    """Whether the answer is that of another call, given again."""
     before: str | None = None
     """Only calls that come later in the order of the scan than the call of this id: the cursor of a page."""
     after: str | None = None
@@ -61,6 +65,11 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: int
     """Calls with an unknown cost, which `cost_nanousd` leaves out."""
     duration_us: int
+    repaired: int
+    """Calls whose answer needed repairs, which `repairs` counts."""
+    repairs: int
+    replayed: int
+    """Calls whose answer was given again."""
     buckets: tuple[int, ...]
     """Calls by duration, not cumulative: one count for each bound of `DURATION_BOUNDS_S`, and one for the rest."""
 
@@ -77,6 +86,11 @@ class AttemptTotal(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: int
     """Attempts with an unknown cost, which `cost_nanousd` leaves out."""
     duration_us: int
+    reasks: int
+    """Attempts made to mend what failed its contract."""
+    saved_tokens: int
+    ignored: int
+    """Attempts whose server broke a constraint that it had accepted."""
 
 
 DURATION_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -103,7 +117,7 @@ def kept(call: Call) -> Call:
     if call.store == "all":
         return call
     attempts = tuple([msgspec.structs.replace(attempt, message=None) for attempt in call.attempts])
-    return msgspec.structs.replace(call, request=None, reply=None, message=None, attempts=attempts)
+    return msgspec.structs.replace(call, request=None, reply=None, ledger=(), message=None, attempts=attempts)
 
 
 class Log(Protocol):
@@ -132,6 +146,12 @@ class Log(Protocol):
         """Return the configuration snapshot of this hash."""
         ...
 
+    def fingerprints(
+        self, *, model: str | None = None, since_us: int | None = None, limit: int | None = None
+    ) -> Sequence[FingerprintChanged]:
+        """Return how providers changed what they serve, newest first. No erasure and no expiry takes them away."""
+        ...
+
     def scan(self, filter: Filter) -> Iterator[Sequence[Call]]:
         """Iterate over calls in batches, newest first (see `Filter.after`), with attempts and without bodies.
 
@@ -150,6 +170,13 @@ class Log(Protocol):
 
     def erase(self, subject: str) -> int:
         """Delete every call of a subject (its keyed hash) and return how many there were."""
+        ...
+
+    def expire(self, before_us: int, limit: int) -> int:
+        """Delete up to `limit` of the oldest calls that arrived before a time, and return how many.
+
+        What their bodies lie together with may keep those for some minutes longer. The totals stay.
+        """
         ...
 
     def close(self) -> None:

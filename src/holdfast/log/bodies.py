@@ -1,7 +1,8 @@
 """The bodies of calls: many together in one compressed block, which costs far less than a row for each.
 
-A block is a list in MessagePack, `[request, reply]` for each call, compressed by Zstandard. The bodies of one block
-belong to one subject, or to nobody: what is to be erased or sealed is whole blocks.
+A block is a list in MessagePack, compressed by Zstandard: of each call `[request, reply]`, or with its ledger where its
+answer was repaired, `[request, reply, ledger]`. The bodies of one block belong to one subject, or to nobody: what is
+to be erased or sealed is whole blocks.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request
-from holdfast.events import Call
+from holdfast.events import Call, Repair
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -26,7 +27,8 @@ BLOCK_BYTES = 256 * 1024
 """What a block may hold before it is packed, unless one call's bodies are larger: reading one means unpacking all."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_pairs = msgspec.msgpack.Decoder(list[tuple[msgspec.Raw, msgspec.Raw]]).decode
+_entries = msgspec.msgpack.Decoder(list[list[msgspec.Raw]]).decode
+_ledger = msgspec.msgpack.Decoder(tuple[Repair, ...]).decode
 
 
 class Packed(NamedTuple):
@@ -68,16 +70,17 @@ def _by_subject(calls: Sequence[Call]) -> list[list[int]]:
     """Return the indexes of the calls that have bodies, those of a subject together."""
     indexes: dict[str | None, list[int]] = {}
     for index, call in enumerate(calls):
-        if call.request is not None or call.reply is not None:
+        if call.request is not None or call.reply is not None or call.ledger:
             indexes.setdefault(call.subject, []).append(index)
     return list(indexes.values())
 
 
 def _encoded(call: Call) -> bytes:
+    bodies = (call.request, call.reply, call.ledger) if call.ledger else (call.request, call.reply)
     try:
-        return _encode((call.request, call.reply))
+        return _encode(bodies)
     except (TypeError, ValueError, OverflowError):
-        plain = msgspec.to_builtins((call.request, call.reply), enc_hook=repr, str_keys=True)
+        plain = msgspec.to_builtins(bodies, enc_hook=repr, str_keys=True)
         text = json.dumps(plain, ensure_ascii=False, default=repr).encode("utf-8", "replace")
         return _encode(json.loads(text, parse_int=_number))
 
@@ -89,7 +92,7 @@ def _number(digits: str) -> int | float:
 
 
 def unpack(kind: str, codec: str, data: bytes, place: int) -> Mapping[str, Any]:
-    """Return the `request` and the `reply` of the call at a place in a block.
+    """Return the `request`, the `reply` and the `ledger` of the call at a place in a block.
 
     Raises:
         ValueError: the block is damaged, or not what this version writes.
@@ -97,12 +100,13 @@ def unpack(kind: str, codec: str, data: bytes, place: int) -> Mapping[str, Any]:
     if codec != CODEC:
         raise ValueError(f"its bodies are packed by {codec!r}")
     try:
-        request, reply = _pairs(zstd.decompress(data))[place]
+        request, reply, *ledger = _entries(zstd.decompress(data))[place]
         return {
             "request": None if request == _NULL else _REQUESTS[kind](request),
             "reply": None if reply == _NULL else _REPLIES[kind](reply),
+            "ledger": _ledger(ledger[0]) if ledger else (),
         }
-    except (zstd.ZstdError, msgspec.MsgspecError, LookupError, TypeError) as error:
+    except (zstd.ZstdError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
         raise ValueError(str(error)) from error
 
 

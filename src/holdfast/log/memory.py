@@ -6,7 +6,7 @@ from itertools import islice
 
 import msgspec
 
-from holdfast.events import AnyEvent, Call, Correction, Snapshot
+from holdfast.events import AnyEvent, Call, Correction, FingerprintChanged, Snapshot
 from holdfast.log.base import AttemptTotal, Filter, Pause, Total, UnknownCall, kept, no_pause
 from holdfast.log.totals import MINUTE_US, Key, all_time, attempt_total, merge, tally, tally_attempts, total
 
@@ -22,6 +22,7 @@ class MemoryLog:
         """By id, in the order of recording, which is the number."""
         self._recorded = 0
         self._snapshots: dict[str, Snapshot] = {}
+        self._fingerprints: dict[FingerprintChanged, None] = {}
         self._totals: dict[Key, list[int]] = {}
         self._attempt_totals: dict[Key, list[int]] = {}
         self._lock = threading.Lock()
@@ -32,6 +33,8 @@ class MemoryLog:
             for event in batch:
                 if isinstance(event, Snapshot):
                     self._snapshots.setdefault(event.hash, event)
+                elif isinstance(event, FingerprintChanged):
+                    self._fingerprints[event] = None
                 elif isinstance(event, Call) and event.id not in self._calls:
                     new.setdefault(event.id, event)
             merge(self._totals, tally(new.values()))
@@ -44,7 +47,8 @@ class MemoryLog:
 
     def _correct(self, call: Call) -> None:
         number, recorded = self._calls[call.id]
-        corrected = msgspec.structs.replace(kept(call), request=recorded.request, reply=recorded.reply)
+        bodies = {"request": recorded.request, "reply": recorded.reply, "ledger": recorded.ledger}
+        corrected = msgspec.structs.replace(kept(call), **bodies)
         self._calls[call.id] = number, corrected
 
     def _keep(self, call: Call) -> None:
@@ -63,6 +67,18 @@ class MemoryLog:
         with self._lock:
             return self._snapshots.get(hash)
 
+    def fingerprints(
+        self, *, model: str | None = None, since_us: int | None = None, limit: int | None = None
+    ) -> Sequence[FingerprintChanged]:
+        with self._lock:
+            newest_first = sorted(self._fingerprints, key=msgspec.structs.astuple, reverse=True)
+        found = [
+            change
+            for change in newest_first
+            if (model is None or change.model == model) and (since_us is None or change.at_us >= since_us)
+        ]
+        return found[:limit]
+
     def scan(self, filter: Filter) -> Iterator[Sequence[Call]]:
         def newest_first(item: tuple[int, Call]) -> tuple[int, int]:
             return item[1].at_us, item[0]
@@ -79,7 +95,7 @@ class MemoryLog:
                     place = newest_first((self._number(filter.before), self._calls[filter.before][1]))
                     found = [item for item in found if newest_first(item) < place]
         calls = islice((call for _, call in found if keep(call)), filter.limit)
-        while batch := [msgspec.structs.replace(call, request=None, reply=None) for call in islice(calls, _PAGE)]:
+        while batch := [_bare(call) for call in islice(calls, _PAGE)]:
             yield batch
 
     def _number(self, id: str) -> int:
@@ -105,8 +121,20 @@ class MemoryLog:
                 del self._calls[id]
         return len(erased)
 
+    def expire(self, before_us: int, limit: int) -> int:
+        with self._lock:
+            old = [(call.at_us, id) for id, (_, call) in self._calls.items() if call.at_us < before_us]
+            expired = sorted(old)[:limit]
+            for _, id in expired:
+                del self._calls[id]
+        return len(expired)
+
     def close(self) -> None:
         """Nothing to release."""
+
+
+def _bare(call: Call) -> Call:
+    return msgspec.structs.replace(call, request=None, reply=None, ledger=())
 
 
 def _predicate(filter: Filter) -> Callable[[Call], bool]:
@@ -117,6 +145,8 @@ def _predicate(filter: Filter) -> Callable[[Call], bool]:
         return (
             (filter.since_us is None or call.at_us >= filter.since_us)
             and (filter.until_us is None or call.at_us < filter.until_us)
+            and (filter.repaired is None or (call.repairs > 0) == filter.repaired)
+            and (filter.replayed is None or (call.replayed is not None) == filter.replayed)
             and (filter.tag is None or call.tags.get(filter.tag[0]) == filter.tag[1])
             and all(getattr(call, name) == value for name, value in equal.items())
         )

@@ -6,13 +6,13 @@ from functools import cache
 from itertools import chain
 from operator import add
 
-from holdfast.events import Call, Correction, Snapshot
+from holdfast.events import Call, Correction, FingerprintChanged, Snapshot
 from holdfast.log import rows
 from holdfast.log.base import Pause, kept, no_pause
 from holdfast.log.bodies import CODEC, Packed, Packer
 from holdfast.log.profiles import Profiles
 from holdfast.log.rows import Row
-from holdfast.log.totals import ATTEMPT_SUMS, SUMS, WIDTH, all_time, tally, tally_attempts
+from holdfast.log.totals import ATTEMPT_KEYS, ATTEMPT_SUMS, KEYS, SUMS, WIDTH, all_time, tally, tally_attempts
 
 SMALL, LARGE = 32, 128
 """Calls a piece of work, and a statement, with pauses between and without. Each statement hands the interpreter's lock
@@ -80,17 +80,17 @@ class Recorder:
             rows.common_row(seq, number, home, call, is_told)
             for (seq, call), number, home, is_told in zip(calls, numbers, homes, told, strict=True)
         ]
-        rare = [rows.rare_row(call) for _, call in calls]
         others = [
             rows.attempt_row(seq, n, attempt)
             for (seq, call), is_told in zip(calls, told, strict=True)
             if not is_told
             for n, attempt in enumerate(call.attempts)
         ]
-        if rare.count(rows.NO_RARE) == len(rare):
+        recorded = [call for _, call in calls]
+        if rows.is_common(recorded):
             call_rows, columns = common, rows.COMMON
         else:
-            call_rows, columns = list(map(add, common, rare)), rows.COMMON + rows.RARE
+            call_rows, columns = list(map(add, common, map(rows.rare_row, recorded))), rows.COMMON + rows.RARE
         insert(db, "call_rows", columns, map(storable, call_rows))
         insert(db, "other_attempts", rows.OTHERS, map(storable, others))
 
@@ -117,15 +117,16 @@ def _update(db: sqlite3.Connection, seq: int, profile: int, call: Call, storable
 # --- totals -----------------------------------------------------------------------------------------------------------
 
 
-def _upsert(table: str, keys: int, sums: Sequence[str]) -> str:
+def _upsert(table: str, keys: Sequence[str], sums: Sequence[str]) -> str:
+    columns = ("minute", *keys, *sums)
     return (
-        f"INSERT INTO {table} VALUES ({', '.join('?' * (1 + keys + len(sums)))}) ON CONFLICT DO UPDATE SET "  # noqa: S608 names
-        + ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 names
+        " ON CONFLICT DO UPDATE SET " + ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
     )
 
 
-_UPSERT = _upsert("totals", 4, SUM_COLUMNS)
-_ATTEMPTS_UPSERT = _upsert("attempt_totals", 2, ATTEMPT_SUMS)
+_UPSERT = _upsert("totals", KEYS, SUM_COLUMNS)
+_ATTEMPTS_UPSERT = _upsert("attempt_totals", ATTEMPT_KEYS, ATTEMPT_SUMS)
 
 
 def count(db: sqlite3.Connection, calls: Sequence[Call], storable: Storable) -> None:
@@ -145,6 +146,12 @@ def insert_snapshots(db: sqlite3.Connection, snapshots: Sequence[Snapshot], stor
     )
 
 
+def insert_fingerprints(db: sqlite3.Connection, changes: Sequence[FingerprintChanged], storable: Storable) -> None:
+    """Insert those that are not there yet."""
+    changed = [storable(rows.fingerprint_row(change)) for change in changes]
+    insert(db, "fingerprint_changes", rows.FINGERPRINTS, changed, "OR IGNORE")
+
+
 def insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: Iterable[Row], how: str = "") -> None:
     """Insert rows, many a statement."""
     values = list(values)
@@ -159,4 +166,5 @@ def insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values:
 @cache
 def _insertion(table: str, columns: tuple[str, ...], size: int, how: str) -> str:
     one = f"({', '.join('?' * len(columns))})"
-    return f"INSERT {how} INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * size)}"  # noqa: S608 names
+    names = ", ".join([f'"{column}"' for column in columns])
+    return f"INSERT {how} INTO {table} ({names}) VALUES {', '.join([one] * size)}"  # noqa: S608 names

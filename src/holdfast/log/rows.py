@@ -10,7 +10,7 @@ import msgspec
 
 from holdfast.chat import Usage
 from holdfast.errors import LogError
-from holdfast.events import Attempt, Call, Snapshot
+from holdfast.events import Attempt, Call, FingerprintChanged, Snapshot
 from holdfast.log.bodies import unpack
 
 Row = tuple[object, ...]
@@ -31,10 +31,11 @@ PROFILE = (
     "finish",
     "stream",
     "store",
+    "contract",
 )
 """What many calls have in common: it is stored once, and a call holds its number."""
 _COMMON = ("id", "at_us", "duration_us", "first_token_us", "cost_nanousd")
-_RARE = ("error", "message", "session", "subject")
+_RARE = ("error", "message", "session", "subject", "repairs", "replayed", "samples", "agreement")
 CALL = (*PROFILE, *_COMMON, *_RARE)
 ATTEMPT = (
     "model",
@@ -49,6 +50,8 @@ ATTEMPT = (
     "cost_nanousd",
     "reason",
     "estimated",
+    "saved_tokens",
+    "ignored",
 )
 _ONLY = ("started_us", "duration_us", "first_token_us", "provider_status", "estimated")
 """What the only attempt of a call knows beyond its call."""
@@ -57,16 +60,18 @@ COMMON = ("seq", "profile", "block", "place", *_COMMON, *USAGE, *[f"only_{name}"
 RARE = (*_RARE, "tags")
 OTHERS = ("call", "n", *ATTEMPT, *USAGE)
 SNAPSHOTS = ("hash", "at_us", "files")
+FINGERPRINTS = FingerprintChanged.__struct_fields__
 """The columns of the tables, in the order of the rows made here."""
 
-NO_RARE = (None,) * len(RARE)
 _NO_USAGE = (None,) * len(USAGE)
 _NO_ONLY = (None,) * len(_ONLY)
 _INT64 = range(-(2**63), 2**63)
+_NO_RARE: Row = (*[0 if name == "repairs" else None for name in _RARE], {})
 _profile, _common, _rare, _attempt, _usage, _only = [
-    attrgetter(*names) for names in (PROFILE, _COMMON, _RARE, ATTEMPT, USAGE, _ONLY)
+    attrgetter(*names) for names in (PROFILE, _COMMON, RARE, ATTEMPT, USAGE, _ONLY)
 ]
 _shared = attrgetter(*_SHARED, "usage")
+_fingerprint = attrgetter(*FINGERPRINTS)
 _encode = msgspec.json.Encoder().encode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -90,9 +95,15 @@ def common_row(seq: int, profile: int, home: tuple[int | None, int | None], call
     return (seq, profile, *home, *_common(call), *usage, *only)
 
 
+def is_common(calls: Sequence[Call]) -> bool:
+    """Whether all of these calls leave the columns empty that most calls leave empty."""
+    return list(map(_rare, calls)).count(_NO_RARE) == len(calls)
+
+
 def rare_row(call: Call) -> Row:
-    """Return the columns that most calls leave empty: `NO_RARE` then."""
-    return (*_rare(call), json_text(call.tags) if call.tags else None)
+    """Return the columns that most calls leave empty."""
+    *row, tags = _rare(call)
+    return (*row, json_text(tags) if tags else None)
 
 
 def is_told(call: Call) -> bool:
@@ -100,8 +111,9 @@ def is_told(call: Call) -> bool:
     if len(call.attempts) != 1:
         return False
     attempt = call.attempts[0]
-    worked = attempt.error is None and attempt.message is None and attempt.reason == "first"
-    return worked and bool(_shared(attempt) == _shared(call))
+    if attempt.error is not None or attempt.message is not None or attempt.reason != "first":
+        return False
+    return not (attempt.ignored or attempt.saved_tokens) and bool(_shared(attempt) == _shared(call))
 
 
 def attempt_row(seq: int, n: int, attempt: Attempt) -> Row:
@@ -110,6 +122,11 @@ def attempt_row(seq: int, n: int, attempt: Attempt) -> Row:
 
 def snapshot_row(snapshot: Snapshot) -> Row:
     return (snapshot.hash, snapshot.at_us, json_text(snapshot.files))
+
+
+def fingerprint_row(change: FingerprintChanged) -> Row:
+    row: Row = _fingerprint(change)
+    return row
 
 
 def json_text(value: object) -> str:
@@ -159,9 +176,14 @@ def snapshot_of(row: sqlite3.Row) -> Snapshot:
     return Snapshot(hash=row["hash"], at_us=row["at_us"], files=_texts(row["files"]))
 
 
+def fingerprint_of(row: sqlite3.Row) -> FingerprintChanged:
+    return FingerprintChanged(**{name: row[name] for name in FINGERPRINTS})
+
+
 def _attempt_of(row: sqlite3.Row) -> Attempt:
     fields = {name: row[name] for name in ATTEMPT}
-    return Attempt(**fields | {"estimated": bool(row["estimated"])}, usage=_usage_of(row))
+    flags = {name: bool(row[name]) for name in ("estimated", "ignored")}
+    return Attempt(**fields | flags, usage=_usage_of(row))
 
 
 def _only_attempt(row: sqlite3.Row) -> Attempt:

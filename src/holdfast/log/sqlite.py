@@ -8,27 +8,37 @@ from pathlib import Path
 from typing import Any, Self
 
 from holdfast.errors import LogError
-from holdfast.events import AnyEvent, Call, Correction, Snapshot
+from holdfast.events import AnyEvent, Call, Correction, FingerprintChanged, Snapshot
 from holdfast.log import rows
 from holdfast.log.base import AttemptTotal, Filter, Pause, Total, UnknownCall, no_pause
 from holdfast.log.connection import Durability, open_reader, open_writer, transaction, translated
-from holdfast.log.recorder import SUM_COLUMNS, Recorder, Storable, as_is, count, insert_snapshots
-from holdfast.log.totals import ATTEMPT_SUMS, MINUTE_US, attempt_total, total
+from holdfast.log.expiry import expire
+from holdfast.log.recorder import (
+    SUM_COLUMNS,
+    Recorder,
+    Storable,
+    as_is,
+    count,
+    insert_fingerprints,
+    insert_snapshots,
+)
+from holdfast.log.totals import ATTEMPT_KEYS, ATTEMPT_SUMS, KEYS, MINUTE_US, attempt_total, total
 
 _PAGE = 500
 _REFUSALS = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
 """What the database says of values, not of itself."""
 
 
-def _sums(table: str, keys: str, sums: Sequence[str]) -> str:
+def _sums(table: str, keys: Sequence[str], sums: Sequence[str]) -> str:
+    named = ", ".join(keys)
     return (
-        f"SELECT {keys}, {', '.join(f'sum({column})' for column in sums)} FROM {table}"  # noqa: S608 names
-        f" WHERE minute >= ? AND minute <= ? GROUP BY {keys}"
+        f"SELECT {named}, {', '.join(f'sum({column})' for column in sums)} FROM {table}"  # noqa: S608 names
+        f" WHERE minute >= ? AND minute <= ? GROUP BY {named}"
     )
 
 
-_TOTALS = _sums("totals", "name, model, outcome, error", SUM_COLUMNS)
-_ATTEMPT_TOTALS = _sums("attempt_totals", "model, error", ATTEMPT_SUMS)
+_TOTALS = _sums("totals", KEYS, SUM_COLUMNS)
+_ATTEMPT_TOTALS = _sums("attempt_totals", ATTEMPT_KEYS, ATTEMPT_SUMS)
 
 
 class SqliteLog:
@@ -104,6 +114,7 @@ class SqliteLog:
             if isinstance(event, Correction):
                 self._recorder.correct(db, event, storable)
         insert_snapshots(db, [event for event in batch if isinstance(event, Snapshot)], storable)
+        insert_fingerprints(db, [event for event in batch if isinstance(event, FingerprintChanged)], storable)
         pause()  # the commit comes
 
     def erase(self, subject: str) -> int:
@@ -123,6 +134,10 @@ class SqliteLog:
         if busy:
             raise LogError(f"{self.path}: calls were erased, but a reader still holds a copy: erase again.")
         return erased
+
+    def expire(self, before_us: int, limit: int) -> int:
+        with self._writing() as db:
+            return expire(db, before_us, limit)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -154,6 +169,13 @@ class SqliteLog:
         with self._reading() as db:
             row = db.execute("SELECT * FROM snapshots WHERE hash = ?", (hash,)).fetchone()
         return None if row is None else rows.snapshot_of(row)
+
+    def fingerprints(
+        self, *, model: str | None = None, since_us: int | None = None, limit: int | None = None
+    ) -> Sequence[FingerprintChanged]:
+        with self._reading() as db:
+            found = db.execute(_FINGERPRINTS, (since_us, model, -1 if limit is None else limit))
+            return [rows.fingerprint_of(row) for row in found]
 
     def scan(self, filter: Filter) -> Iterator[Sequence[Call]]:
         """Iterate in batches, each a reading of its own, so that a slow consumer never holds up the writers.
@@ -230,6 +252,10 @@ class SqliteLog:
                 self.close()
 
 
+_FINGERPRINTS = (
+    "SELECT * FROM fingerprint_changes WHERE at_us >= coalesce(?1, 0) AND (?2 IS NULL OR model = ?2)"
+    ' ORDER BY at_us DESC, model DESC, provider DESC, "before" DESC, "after" DESC LIMIT ?3'
+)
 _IDS = "SELECT id FROM calls WHERE id IN (SELECT value FROM json_each(?))"
 _ATTEMPTS = "SELECT * FROM other_attempts WHERE call IN (SELECT value FROM json_each(?)) ORDER BY call, n"
 
@@ -246,6 +272,10 @@ def _conditions(filter: Filter, db: sqlite3.Connection) -> list[Condition]:
         conditions.append(("at_us < ?", (filter.until_us,)))
     if filter.tag is not None:
         conditions.append(("EXISTS (SELECT 1 FROM json_each(tags) WHERE key = ? AND value = ?)", filter.tag))
+    if filter.repaired is not None:
+        conditions.append(("repairs > 0" if filter.repaired else "repairs = 0", ()))
+    if filter.replayed is not None:
+        conditions.append(("replayed IS NOT NULL" if filter.replayed else "replayed IS NULL", ()))
     if filter.after is not None:
         conditions.append(("seq > ?", (_place(db, filter.after)["seq"],)))
     if filter.before is not None:

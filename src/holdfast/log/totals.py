@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from holdfast.events import Call
 from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Total
 
+KEYS = ("name", "model", "outcome", "error")
+ATTEMPT_KEYS = ("model", "error")
 Key = tuple[int, *tuple[str, ...]]
-"""Minute since 1970 UTC, then name, model, outcome, error of calls, or model, error of attempts. 0 is all time."""
+"""Minute since 1970 UTC, then the `KEYS` of calls, or the `ATTEMPT_KEYS` of attempts. 0 is all time."""
 
 SUMS = (
     "calls",
@@ -18,10 +20,23 @@ SUMS = (
     "cost_nanousd",
     "unpriced",
     "duration_us",
+    "repaired",
+    "repairs",
+    "replayed",
 )
 """What is summed, in this order; the counts by duration follow."""
 
-ATTEMPT_SUMS = ("attempts", "input_tokens", "output_tokens", "cost_nanousd", "unpriced", "duration_us")
+ATTEMPT_SUMS = (
+    "attempts",
+    "input_tokens",
+    "output_tokens",
+    "cost_nanousd",
+    "unpriced",
+    "duration_us",
+    "reasks",
+    "saved_tokens",
+    "ignored",
+)
 """What is summed over attempts, in this order."""
 
 WIDTH = len(SUMS) + len(DURATION_BOUNDS_S) + 1
@@ -49,7 +64,12 @@ def tally(calls: Iterable[Call]) -> dict[Key, list[int]]:
         else:
             sums[5] += call.cost_nanousd
         sums[7] += call.duration_us
-        sums[8 + bisect_left(_BOUNDS_US, call.duration_us)] += 1
+        if call.repairs:
+            sums[8] += 1
+            sums[9] += call.repairs
+        if call.replayed is not None:
+            sums[10] += 1
+        sums[11 + bisect_left(_BOUNDS_US, call.duration_us)] += 1
     return tallies
 
 
@@ -72,6 +92,12 @@ def tally_attempts(calls: Iterable[Call]) -> dict[Key, list[int]]:
             else:
                 sums[3] += cost
             sums[5] += attempt.duration_us
+            if attempt.reason == "reask":
+                sums[6] += 1
+            if attempt.saved_tokens:
+                sums[7] += attempt.saved_tokens
+            if attempt.ignored:
+                sums[8] += 1
     return tallies
 
 

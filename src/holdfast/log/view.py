@@ -7,7 +7,7 @@ import msgspec
 
 from holdfast.chat import Usage
 from holdfast.errors import InvalidRequest
-from holdfast.events import Attempt, Call
+from holdfast.events import Attempt, Call, FingerprintChanged
 from holdfast.log.base import AttemptTotal, Filter, Log, Total, UnknownCall
 
 PAGE = 50
@@ -63,10 +63,20 @@ def call_json(call: Call) -> dict[str, Any]:
         "tags": call.tags,
         "usage": _usage_json(call.usage),
         "cost_usd": usd(call.cost_nanousd),
+        "contract": call.contract,
+        "repairs": call.repairs,
+        "replayed": call.replayed,
+        "samples": call.samples,
+        "agreement": call.agreement,
         "attempts": [_attempt_json(attempt) for attempt in call.attempts],
     }
-    bodies = {"request": call.request, "reply": call.reply}
+    bodies = {"request": call.request, "reply": call.reply, "ledger": call.ledger or None}
     return shown | {name: _plain(body) for name, body in bodies.items() if body is not None}
+
+
+def fingerprint_json(change: FingerprintChanged) -> dict[str, Any]:
+    """Return how a provider changed what it serves as plain JSON values."""
+    return {"at": iso(change.at_us), **msgspec.structs.asdict(change)}
 
 
 def total_json(total: Total) -> dict[str, Any]:

@@ -5,8 +5,9 @@ import msgspec
 import pytest
 
 from holdfast.chat import EmbeddingRequest, Message, Request, Text
-from holdfast.log.bodies import BLOCK_BYTES, CODEC, Packer, unpack
-from log_samples import REPLY, REQUEST, make_call
+from holdfast.events import Repair
+from holdfast.log.bodies import BLOCK_BYTES, CODEC, Packer, unpack, zstd
+from log_samples import FENCE, LEDGER, REPLY, REQUEST, make_call
 
 
 def asking(text: str) -> Request:
@@ -23,16 +24,34 @@ def test_every_call_finds_its_own_bodies() -> None:
     assert len(packed.blocks) == 1
     for call, place in zip(calls, packed.places, strict=True):
         assert place is not None
-        assert unpack("chat", CODEC, packed.blocks[place[0]], place[1]) == {"request": call.request, "reply": REPLY}
+        assert unpack("chat", CODEC, packed.blocks[place[0]], place[1]) == {
+            "request": call.request,
+            "reply": REPLY,
+            "ledger": (),
+        }
 
 
 def test_calls_without_bodies_have_no_place_and_one_of_two_is_enough() -> None:
     calls = [make_call(0, request=None, reply=None), make_call(1, reply=None), make_call(2, request=None)]
     packed = Packer().pack(calls)
     assert packed.places == [None, (0, 0), (0, 1)]
-    assert unpack("chat", CODEC, packed.blocks[0], 0) == {"request": REQUEST, "reply": None}
-    assert unpack("chat", CODEC, packed.blocks[0], 1) == {"request": None, "reply": REPLY}
+    assert unpack("chat", CODEC, packed.blocks[0], 0) == {"request": REQUEST, "reply": None, "ledger": ()}
+    assert unpack("chat", CODEC, packed.blocks[0], 1) == {"request": None, "reply": REPLY, "ledger": ()}
     assert Packer().pack(calls[:1]).blocks == []
+
+
+def test_a_ledger_lies_with_the_bodies_of_its_call_and_alone_where_there_are_none() -> None:
+    calls = [make_call(0), make_call(1, ledger=LEDGER), make_call(2, request=None, reply=None, ledger=LEDGER)]
+    packed = Packer().pack(calls)
+    assert packed.places == [(0, 0), (0, 1), (0, 2)]
+    ledgers = [unpack("chat", CODEC, packed.blocks[0], place)["ledger"] for place in range(3)]
+    assert ledgers == [(), LEDGER, LEDGER]
+
+
+def test_blocks_of_before_there_were_ledgers_are_read() -> None:
+    pair = msgspec.msgpack.encode([(REQUEST, REPLY)])
+    bodies = unpack("chat", CODEC, zstd.compress(pair), 0)
+    assert bodies == {"request": REQUEST, "reply": REPLY, "ledger": ()}
 
 
 def test_no_block_holds_bodies_of_two_subjects() -> None:
@@ -71,6 +90,13 @@ def test_what_no_text_can_hold_is_kept_as_near_as_it_gets() -> None:
     assert request.messages[0].text == "?!"
     assert request.extra == {"big": float(2**70), "small": -float(2**64), "set": [1], "fits": 2**64 - 1}
     assert unpack("chat", CODEC, packed.blocks[0], 0)["request"] == REQUEST
+
+
+def test_a_ledger_of_what_no_text_can_hold_is_kept_as_near_as_it_gets() -> None:
+    odd = Repair("control", 4, "\ud800", "?")
+    packed = Packer().pack([make_call(ledger=(odd, FENCE))])
+    ledger = unpack("chat", CODEC, packed.blocks[0], 0)["ledger"]
+    assert [(repair.kind, repair.before) for repair in ledger] == [("control", "?"), ("fence", "```json\n")]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """What every log does, whatever it is made of."""
 
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -14,8 +15,10 @@ from holdfast.events import Call, Correction, Reason, Snapshot
 from holdfast.log.base import DURATION_BOUNDS_S, Filter, Log, UnknownCall
 from holdfast.log.memory import MemoryLog
 from holdfast.log.sqlite import SqliteLog
-from log_samples import ATTEMPT, FAILED, START_US, USAGE, make_call
+from log_samples import ATTEMPT, CHANGE, FAILED, LEDGER, START_US, USAGE, make_call
 from strategies import replies, requests
+
+REASKED = msgspec.structs.replace(ATTEMPT, reason="reask", saved_tokens=7, ignored=True)
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -60,6 +63,32 @@ def test_why_an_attempt_was_made_comes_back_and_whether_its_usage_is_estimated(
     log: Log, reason: Reason, estimated: bool
 ) -> None:
     only = msgspec.structs.replace(ATTEMPT, reason=reason, estimated=estimated)
+    calls = [make_call(1, attempts=(only,)), make_call(2, attempts=(FAILED, only))]
+    log.append(calls)
+    assert [log.get(call.id) for call in calls] == calls
+
+
+def test_how_an_answer_met_its_contract_comes_back(log: Log) -> None:
+    calls = [
+        make_call(1, contract="Answer", repairs=3, ledger=LEDGER),
+        make_call(2, contract="request", replayed=id_of(1)),
+        make_call(3, samples=5, agreement=0.8),
+        make_call(4, contract="Answer", repairs=1, ledger=LEDGER[:1], request=None, reply=None),
+    ]
+    log.append(calls)
+    assert [log.get(call.id) for call in calls] == calls
+    scanned = [call for batch in log.scan(Filter()) for call in batch]
+    assert [(call.contract, call.repairs, call.replayed, call.samples, call.agreement) for call in scanned] == [
+        (call.contract, call.repairs, call.replayed, call.samples, call.agreement) for call in calls[::-1]
+    ]
+    assert all(call.ledger == () for call in scanned)
+
+
+@pytest.mark.parametrize("change", [{"saved_tokens": 40}, {"ignored": True}, {"saved_tokens": 1, "ignored": True}])
+def test_what_an_attempt_saved_and_whether_its_server_ignored_a_constraint_come_back(
+    log: Log, change: dict[str, Any]
+) -> None:
+    only = msgspec.structs.replace(ATTEMPT, **change)
     calls = [make_call(1, attempts=(only,)), make_call(2, attempts=(FAILED, only))]
     log.append(calls)
     assert [log.get(call.id) for call in calls] == calls
@@ -120,10 +149,13 @@ def test_an_empty_batch_is_nothing(log: Log) -> None:
 
 
 def test_metadata_leaves_out_the_bodies_and_all_messages(log: Log) -> None:
-    call = make_call(store="metadata", error="overloaded", message="You said: kelp", outcome="error", status=503)
+    call = make_call(
+        store="metadata", error="overloaded", message="You said: kelp", outcome="error", status=503,
+        contract="Answer", repairs=3, ledger=LEDGER,
+    )  # fmt: skip
     log.append([call])
     silent = tuple([msgspec.structs.replace(attempt, message=None) for attempt in call.attempts])
-    kept = msgspec.structs.replace(call, request=None, reply=None, message=None, attempts=silent)
+    kept = msgspec.structs.replace(call, request=None, reply=None, ledger=(), message=None, attempts=silent)
     assert log.get(call.id) == kept
     assert [found for batch in log.scan(Filter()) for found in batch] == [kept]
 
@@ -143,6 +175,24 @@ def test_a_snapshot_comes_back_and_the_first_stays(log: Log) -> None:
     assert log.snapshot("abd") is None
 
 
+def test_changes_of_fingerprints_come_back_newest_first_and_once(log: Log) -> None:
+    others = [msgspec.structs.replace(CHANGE, at_us=START_US + n, model=f"m{n % 2}") for n in range(1, 5)]
+    log.append([CHANGE, make_call(), *others])
+    log.append([CHANGE, others[0]])
+    assert list(log.fingerprints()) == [*others[::-1], CHANGE]
+    assert list(log.fingerprints(model="m1")) == [others[2], others[0]]
+    assert list(log.fingerprints(since_us=START_US + 3)) == [others[3], others[2]]
+    assert list(log.fingerprints(model="m0", limit=1)) == [others[3]]
+    assert list(log.fingerprints(model="none", since_us=0)) == []
+
+
+def test_no_erasure_takes_changes_of_fingerprints_away(log: Log) -> None:
+    log.append([CHANGE, make_call(subject="feed")])
+    log.erase("feed")
+    log.expire(2**62, 100)
+    assert list(log.fingerprints()) == [CHANGE]
+
+
 # --- corrections ------------------------------------------------------------------------------------------------------
 
 
@@ -152,12 +202,12 @@ def refused(call: Call) -> Call:
 
 @pytest.mark.parametrize("together", [True, False])
 def test_a_corrected_call_says_what_came_after_and_keeps_its_bodies(log: Log, together: bool) -> None:
-    call = make_call(2, attempts=(ATTEMPT,))
-    after = msgspec.structs.replace(refused(call), attempts=(FAILED, ATTEMPT), request=None)
+    call = make_call(2, attempts=(ATTEMPT,), contract="Answer", repairs=3, ledger=LEDGER)
+    after = msgspec.structs.replace(refused(call), attempts=(FAILED, ATTEMPT), request=None, ledger=())
     batches = [[make_call(1), call, make_call(3), Correction(call=after)]]
     for batch in batches if together else [batches[0][:3], batches[0][3:]]:
         log.append(batch)
-    corrected = msgspec.structs.replace(after, request=call.request)
+    corrected = msgspec.structs.replace(after, request=call.request, ledger=LEDGER)
     assert log.get(call.id) == corrected
     assert ids(log) == [id_of(3), id_of(2), id_of(1)]
     assert ids(log, error="saturated") == [id_of(2)]
@@ -198,6 +248,13 @@ def test_a_scan_is_newest_first_with_attempts_and_without_bodies(log: Log) -> No
     assert all(call.request is None and call.reply is None for call in found)
 
 
+def test_what_was_repaired_or_given_again_is_told_from_what_was_not(log: Log) -> None:
+    log.append([make_call(1), make_call(2, repairs=1, replayed=id_of(1)), make_call(3, repairs=2)])
+    assert ids(log, repaired=False) == [id_of(1)]
+    assert ids(log, replayed=False) == [id_of(3), id_of(1)]
+    assert ids(log, repaired=True, replayed=True) == [id_of(2)]
+
+
 CONDITIONS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"name": "other"}, {"name": "other"}),
     ({"model": "house"}, {"model": "house"}),
@@ -205,6 +262,8 @@ CONDITIONS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"error": "timeout"}, {"error": "timeout"}),
     ({"session": "s1"}, {"session": "s1"}),
     ({"subject": "feed"}, {"subject": "feed"}),
+    ({"repaired": True}, {"repairs": 2}),
+    ({"replayed": True}, {"replayed": "01CALL"}),
     ({"tag": ("a\"'$.", "1")}, {"tags": {"a\"'$.": "1", "b": "2"}}),
 ]
 
@@ -335,6 +394,23 @@ def test_a_call_counts_once_in_the_attempt_totals_and_stays_there_when_erased(lo
     assert {total.model: total.attempts for total in log.attempt_totals()} == {"gpt": 2, "house": 2}
 
 
+def test_totals_tell_what_contracts_and_replays_did(log: Log) -> None:
+    mended = msgspec.structs.replace(ATTEMPT, reason="reask")
+    broken = msgspec.structs.replace(ATTEMPT, error="contract_violated", saved_tokens=40, ignored=True)
+    log.append(
+        [
+            make_call(1, repairs=3, attempts=(broken, mended)),
+            make_call(2, repairs=1, attempts=(broken, broken)),
+            make_call(3, replayed=id_of(1), attempts=()),
+        ]
+    )
+    (total,) = log.totals()
+    assert (total.repaired, total.repairs, total.replayed) == (2, 4, 1)
+    worked, violated = sorted(log.attempt_totals(), key=lambda total: total.error)
+    assert (worked.reasks, worked.saved_tokens, worked.ignored) == (1, 0, 0)
+    assert (violated.attempts, violated.reasks, violated.saved_tokens, violated.ignored) == (3, 0, 120, 3)
+
+
 call_changes = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["a", "b"]),
@@ -344,7 +420,9 @@ call_changes = st.fixed_dictionaries(
         "duration_us": st.integers(0, 200_000_000),
         "usage": st.none() | st.just(USAGE),
         "store": st.sampled_from(["all", "metadata", "none"]),
-        "attempts": st.lists(st.sampled_from([ATTEMPT, FAILED]), max_size=3).map(tuple),
+        "repairs": st.integers(0, 3),
+        "replayed": st.sampled_from([None, "01CALL"]),
+        "attempts": st.lists(st.sampled_from([ATTEMPT, FAILED, REASKED]), max_size=3).map(tuple),
     }
 )
 
@@ -393,6 +471,62 @@ def test_calls_without_a_subject_are_never_erased(log: Log) -> None:
     log.append([make_call(1), make_call(2, subject="")])
     assert log.erase("None") == 0
     assert len(ids(log)) == 2
+
+
+# --- expiry -----------------------------------------------------------------------------------------------------------
+
+
+def test_expiry_deletes_the_oldest_calls_a_few_at_a_time_until_none_is_too_old(log: Log) -> None:
+    order = random.Random(1).sample(range(10), 10)
+    log.append([make_call(n, attempts=(FAILED, ATTEMPT)) for n in order])
+    before = START_US + 5_000_000
+    assert [log.expire(before, 2) for _ in range(4)] == [2, 2, 1, 0]
+    assert ids(log) == [id_of(n) for n in range(9, 4, -1)]
+    assert log.get(id_of(4)) is None
+    assert all(log.get(id_of(n)) == make_call(n, attempts=(FAILED, ATTEMPT)) for n in range(5, 10))
+
+
+def test_expiry_leaves_the_totals_and_the_configurations(log: Log) -> None:
+    log.append([make_call(n) for n in range(3)])
+    log.append([Snapshot(hash="h", at_us=1, files={})])
+    before = (list(log.totals()), list(log.attempt_totals()))
+    assert log.expire(2**62, 10) == 3
+    assert (list(log.totals()), list(log.attempt_totals())) == before
+    assert log.snapshot("h") is not None
+    assert ids(log) == []
+
+
+def test_what_is_recorded_after_an_expiry_comes_after_what_was_before(log: Log) -> None:
+    log.append([make_call(1), make_call(3)])
+    log.expire(START_US + 2_000_000, 10)
+    log.append([make_call(2)])
+    assert ids(log, after=id_of(3)) == [id_of(2)]
+    log.expire(2**62, 10)
+    log.append([make_call(4)])
+    assert ids(log) == [id_of(4)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    calls=st.lists(st.tuples(st.integers(0, 40), st.sampled_from([None, "a", "b"]), st.booleans()), max_size=60),
+    before=st.integers(0, 41),
+    size=st.integers(1, 30),
+)
+def test_expiry_leaves_every_other_call_whole(
+    calls: list[tuple[int, str | None, bool]], before: int, size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    made = [
+        make_call(n, at_us=at, subject=subject, **({} if bodies else {"request": None, "reply": None}))
+        for n, (at, subject, bodies) in enumerate(calls)
+    ]
+    logs: list[Log] = [SqliteLog(tmp_path_factory.mktemp("log") / "log.db"), MemoryLog()]
+    for log in logs:
+        for start in range(0, len(made), 7):
+            log.append(made[start : start + 7])
+        while log.expire(before, size):
+            pass
+        assert [log.get(call.id) for call in made] == [call if call.at_us >= before else None for call in made]
+    logs[0].close()
 
 
 def test_a_bounded_memory_log_lets_the_oldest_go() -> None:

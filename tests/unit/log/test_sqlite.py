@@ -3,17 +3,21 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec import structs
 
 from holdfast.chat import Message, Request, Text
 from holdfast.errors import LogError
+from holdfast.events import Repair
 from holdfast.log.base import Filter
-from holdfast.log.bodies import Packer
-from holdfast.log.connection import newest
+from holdfast.log.bodies import Packer, zstd
+from holdfast.log.connection import APPLICATION_ID, newest
 from holdfast.log.sqlite import SqliteLog
-from log_samples import ATTEMPT, FAILED, REQUEST, START_US, make_call
+from log_samples import ATTEMPT, CHANGE, FAILED, LEDGER, REPLY, REQUEST, START_US, make_call
 
 
 @pytest.fixture
@@ -141,6 +145,58 @@ def test_the_path_may_hold_any_character(tmp_path: Path) -> None:
     log = SqliteLog.read(path)
     assert count(log) == 1
     log.close()
+
+
+# --- migrations -------------------------------------------------------------------------------------------------------
+
+
+def format_1(path: Path) -> None:
+    """Make a log as the first version wrote it, with a call that failed before it was answered, and one attempt."""
+    path.parent.mkdir()
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript((resources.files("holdfast.log") / "migrations" / "0001_calls.sql").read_text())
+    block = zstd.compress(msgspec.msgpack.encode([(REQUEST, REPLY)]))
+    db.execute("INSERT INTO body_blocks VALUES (1, 'msgpack+zstd', ?)", (block,))
+    db.executescript(f"""
+        INSERT INTO profiles VALUES (1, 'chat', 'openai', 'answer', 'answer', 'gpt', 'openai', 'gpt-5-mini-2025-08-07',
+            NULL, '0123456789abcdef', 'answered', 200, 'stop', 0, 'all');
+        INSERT INTO call_rows (seq, profile, block, place, id, at_us, duration_us, first_token_us, cost_nanousd,
+            input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, input_audio_tokens,
+            output_audio_tokens, session)
+            VALUES (7, 1, 1, 0, '{make_call(1).id}', {make_call(1).at_us}, 812345, 300000, 123456, 500, 300, 100, 0, 0,
+            0, 0, 's');
+        INSERT INTO other_attempts (call, n, model, provider, started_us, duration_us, error, message, cost_nanousd,
+            reason, estimated) VALUES (7, 0, 'house', 'vllm', 0, 5000, 'overloaded', 'busy', 0, 'first', 0);
+        INSERT INTO totals VALUES (0, 'answer', 'gpt', 'answered', '', 1, 1, 500, 300, 100, 123456, 0, 812345,
+            0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0);
+        INSERT INTO attempt_totals VALUES (0, 'house', 'overloaded', 1, 0, 0, 0, 0, 5000);
+        PRAGMA user_version = 1;
+        PRAGMA application_id = {APPLICATION_ID};
+    """)
+    db.close()
+
+
+def test_a_log_of_the_first_format_is_upgraded_with_all_that_is_in_it(path: Path) -> None:
+    format_1(path)
+    with pytest.raises(LogError, match="start the gateway once"):
+        SqliteLog.read(path)
+    log = SqliteLog(path)
+    old = make_call(1, session="s", attempts=(FAILED,))
+    assert log.get(old.id) == old
+    (total,) = log.totals()
+    assert (total.calls, total.repaired, total.repairs, total.replayed, total.buckets[6]) == (1, 0, 0, 0, 1)
+    new = make_call(2, contract="Answer", repairs=3, ledger=LEDGER, replayed=old.id, samples=3, agreement=1.0)
+    log.append([new, CHANGE])
+    assert log.get(new.id) == new
+    assert [call.id for batch in log.scan(Filter(repaired=True)) for call in batch] == [new.id]
+    (total,) = log.totals()
+    assert (total.calls, total.repaired, total.repairs, total.replayed, total.buckets[6]) == (2, 1, 3, 1, 2)
+    assert {one.error: (one.attempts, one.reasks) for one in log.attempt_totals()} == {"": (1, 0), "overloaded": (2, 0)}
+    assert list(log.fingerprints()) == [CHANGE]
+    log.close()
+    reader = SqliteLog.read(path)
+    assert count(reader) == 2
+    reader.close()
 
 
 # --- reading alone ----------------------------------------------------------------------------------------------------
@@ -329,7 +385,8 @@ def test_every_attempt_is_seen_by_sql_however_it_is_stored(log: SqliteLog, path:
         make_call(2, attempts=(FAILED,), outcome="error", error="overloaded"),
     )
     dear = make_call(3, attempts=(ATTEMPT,), cost_nanousd=None)
-    calls = [make_call(0), only, wrong, dear, make_call(4, attempts=())]
+    lax = make_call(5, attempts=(structs.replace(ATTEMPT, ignored=True, saved_tokens=3),))
+    calls = [make_call(0), only, wrong, dear, make_call(4, attempts=()), lax]
     log.append(calls)
     columns = [column for column in ATTEMPT.__struct_fields__ if column != "usage"]
     found = sql(path, f"SELECT call, n, at_us, input_tokens, {', '.join(columns)} FROM attempts ORDER BY call, n")
@@ -363,6 +420,8 @@ def test_attempts_are_bounded_by_time_without_reading_the_others(path: Path, log
         ("session = 'x' ORDER BY at_us DESC, seq DESC", "calls_session"),
         ("subject = 'x'", "calls_subject"),
         ("id >= 'a' AND id < 'b'", "calls_id"),
+        ("repairs > 0 ORDER BY at_us DESC, seq DESC", "calls_repaired"),
+        ("replayed IS NOT NULL AND at_us >= 5 ORDER BY at_us DESC, seq DESC", "calls_replayed"),
     ],
 )
 def test_what_is_asked_for_often_has_an_index(log: SqliteLog, path: Path, condition: str, index: str) -> None:
@@ -394,7 +453,8 @@ def pieces(block: bytes) -> list[bytes]:
 def test_no_byte_of_an_erased_subject_stays_in_any_file(log: SqliteLog, path: Path) -> None:
     noise = random.Random(1).randbytes(20_000).hex()
     secret = Request(model="m", messages=(Message(role="user", parts=(Text(text="my secret is kelp" + noise),)),))
-    calls = [make_call(n, subject="feed", request=secret, session="s-secret") for n in range(5)]
+    ledger = (Repair("prose", 0, "the secret ", ""),)
+    calls = [make_call(n, subject="feed", request=secret, session="s-secret", ledger=ledger) for n in range(5)]
     packed = Packer().pack(calls).blocks[0]
     log.append([make_call(100 + n) for n in range(50)])
     log.append(calls)
@@ -410,6 +470,35 @@ def test_no_byte_of_an_erased_subject_stays_in_any_file(log: SqliteLog, path: Pa
         assert calls[0].id.encode() not in content
         assert b"feed" not in content
     assert count(log) == 50
+
+
+def test_a_block_of_bodies_goes_with_the_last_of_its_calls(log: SqliteLog, path: Path) -> None:
+    calls = [make_call(n, subject="feed" if n % 2 else None) for n in range(300)]
+    for start in range(0, 300, 50):
+        log.append(calls[start : start + 50])
+    assert count_blocks(path) == 12
+    assert log.expire(START_US + 49_000_000, 1000) == 49
+    assert count_blocks(path) == 11
+    assert log.get(calls[49].id) == calls[49]
+    assert log.expire(START_US + 50_000_000, 1000) == 1
+    assert count_blocks(path) == 10
+    log.expire(2**62, 120)
+    log.expire(2**62, 1000)
+    assert (count_blocks(path), count(log)) == (0, 0)
+    assert sql(path, "SELECT count(*) FROM other_attempts") == [(0,)]
+
+
+def test_calls_that_were_recorded_out_of_their_order_expire_with_their_bodies(log: SqliteLog, path: Path) -> None:
+    calls = [make_call(n, at_us=START_US + (n * 7919) % 3000) for n in range(3000)]
+    for start in range(0, 3000, 300):
+        log.append(calls[start : start + 300])
+    while log.expire(START_US + 2000, 100):
+        pass
+    kept = [call for call in calls if call.at_us >= START_US + 2000]
+    assert [log.get(call.id) for call in kept] == kept
+    while log.expire(2**62, 100):
+        pass
+    assert count_blocks(path) == 0
 
 
 def test_an_erasure_that_a_reader_holds_up_says_so(log: SqliteLog, path: Path) -> None:

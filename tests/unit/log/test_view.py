@@ -8,7 +8,7 @@ from holdfast.errors import InvalidRequest
 from holdfast.log.base import Filter
 from holdfast.log.memory import MemoryLog
 from holdfast.log.view import call_json, iso, page, usd
-from log_samples import START_US, make_call
+from log_samples import FENCE, START_US, make_call
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_an_unknown_cursor_is_the_callers_mistake(log: MemoryLog, cursor: str) -
 
 
 def test_every_field_of_a_call_is_shown() -> None:
-    shown = call_json(make_call(session="s", subject="feed", tags={"a": "b"}))
+    shown = call_json(make_call(session="s", subject="feed", tags={"a": "b"}, ledger=(FENCE,)))
     assert {"at", "cost_usd"} <= set(shown)
     assert set(make_call().__struct_fields__) - set(shown) == {"cost_nanousd"}
     assert set(make_call().attempts[0].__struct_fields__) - set(shown["attempts"][0]) == {"cost_nanousd"}
