@@ -13,6 +13,8 @@ import msgspec
 
 MOST_VALUES: Final = 10_000
 """Values of two answers that are compared one by one. What is longer is the same only to the letter."""
+MOST_CHARACTERS: Final = 100_000
+"""The same of a text."""
 MOST_FIELDS: Final = 256
 """Fields, at any depth, of an answer that is voted on field by field. One with more is voted on as a whole."""
 MOST_DEPTH: Final = 8
@@ -75,7 +77,8 @@ def same(a: Any, b: Any, tolerance: float = 1e-9, *, fold: bool = False) -> bool
 
 def _same_scalar(a: Any, b: Any, tolerance: float, fold: bool) -> bool:
     if isinstance(a, str) and isinstance(b, str):
-        return a == b or plain(a, fold=fold) == plain(b, fold=fold)
+        short = max(len(a), len(b)) <= MOST_CHARACTERS
+        return a == b or (short and plain(a, fold=fold) == plain(b, fold=fold))
     if _is_number(a) and _is_number(b):
         return _same_number(a, b, tolerance)
     return type(a) is type(b) and bool(a == b)
@@ -115,6 +118,7 @@ class Equality(msgspec.Struct, frozen=True):
     """When two answers of a kind say the same: JSON by its values, choices in any case, other texts by their words.
 
     With `on`, JSON pointers, only what stands there counts: so that a reasoning may differ where the answer does not.
+    Answers that have nothing there are compared as a whole.
     """
 
     kind: Literal["json", "choice", "text"] = "text"
@@ -132,9 +136,10 @@ class Equality(msgspec.Struct, frozen=True):
 
     def __call__(self, a: Any, b: Any) -> bool:
         fold = self.kind == "choice"
-        if not self.on:
+        ones, others = [at(a, place) for place in self.on], [at(b, place) for place in self.on]
+        if all(one is ABSENT for one in (*ones, *others)):
             return same(a, b, self.tolerance, fold=fold)
-        return all(same(at(a, place), at(b, place), self.tolerance, fold=fold) for place in self.on)
+        return all(same(*pair, self.tolerance, fold=fold) for pair in zip(ones, others, strict=True))
 
 
 def at(value: Any, pointer: str) -> Any:
