@@ -72,7 +72,8 @@ class App:
             opened.push_async_callback(self._transports.aclose)
             catalog = await self._catalog(self.configuration)
             chance = random.Random()  # noqa: S311 - spreads load, guards nothing
-            self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock, chance)
+            refusals = self._register.refusals()
+            self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock, chance, refusals)
             self._register.keep({name: model.health for name, model in catalog.models.items()})
             self.writer.append(self.configuration.snapshot())
             self._open = opened.pop_all()

@@ -76,9 +76,13 @@ async def _until_ready(session, gateway):
 
 async def _waiting(session, gateway):
     """How many events wait for the log."""
+    return await _metric(session, gateway, "holdfast_log_queue_calls")
+
+
+async def _metric(session, gateway, name):
     async with session.get(gateway.url + "/metrics") as response:
         lines = (await response.text()).splitlines()
-    return next(float(line.split()[-1]) for line in lines if line.startswith("holdfast_log_queue"))
+    return next(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 def _kept(gateway):
@@ -115,6 +119,7 @@ async def test_a_full_queue_stops_admission_and_loses_nothing_that_was_admitted(
         for path in SATURATED:
             for stream in (False, True):
                 refused += [await _refused(session, gateway, path, stream) for _ in range(QUEUE)]
+        assert await _metric(session, gateway, 'holdfast_refused_total{reason="log"}') == len(refused) + 1
         async with session.post(gateway.url + "/v1/chat/completions", data=b"{") as response:
             assert response.status == 400  # what can't be read is still told, but not recorded
             refused.append(response.headers["x-holdfast-call"])

@@ -24,11 +24,12 @@ from holdfast.gateway.exchange import Exchange, Writer
 from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
 from holdfast.gateway.record import Arrival, CallRecord
 from holdfast.gateway.stream import StreamedChat
-from holdfast.gateway.traffic.admission import Gate
+from holdfast.gateway.traffic.admission import Gate, Refusals
 from holdfast.gateway.traffic.balance import order
 from holdfast.gateway.whole import Embeddings, WholeChat
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher
+from holdfast.state.board import Row
 
 SATURATED_RETRY_SECONDS = 1.0
 GOODBYE_SECONDS = 1.0
@@ -41,13 +42,21 @@ class Pipeline:
     """Carries calls from their arrival to the log. `catalog` may be replaced: a call keeps the one it began with."""
 
     def __init__(
-        self, catalog: Catalog, log: LogWriter, subjects: SubjectHasher, clock: Clock, chance: random.Random
+        self,
+        catalog: Catalog,
+        log: LogWriter,
+        subjects: SubjectHasher,
+        clock: Clock,
+        chance: random.Random,
+        refusals: Refusals | None = None,
     ) -> None:
         self.log = log
         self.clock = clock
         self._subjects = subjects
         self._chance = chance
-        self._gate = Gate(catalog.settings.concurrency, catalog.settings.queue, clock)
+        self.refusals = refusals or Refusals(Row.private())
+        """Of the calls that are turned away."""
+        self._gate = Gate(catalog.settings.concurrency, catalog.settings.queue, clock, refusals=self.refusals)
         self._alarms = Alarms()
         self._catalog = catalog
 
@@ -66,6 +75,7 @@ class Pipeline:
         catalog, gate = self._catalog, self._gate
         record = self._record_of(arrival)
         if (saturated := self._saturated()) is not None:
+            self.refusals.count("log")
             await self._tell(record, saturated, writer)  # and not recorded: what waits for the log must not grow
             return
         exchange: Exchange | None = None

@@ -5,6 +5,7 @@ Nearly all is the same in every worker.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from holdfast.errors import ContractViolated
 from holdfast.gateway.traffic.health import Health
 from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Total
 
@@ -19,8 +20,12 @@ def render(
     *,
     lost: int = 0,
     reload_failed: bool = False,
+    refused: Mapping[str, int] = {},
 ) -> bytes:
-    """Return the page. Of the worker that answers, `queue` calls wait for the disk, and `lost` never got there."""
+    """Return the page. Of the worker that answers, `queue` calls wait for the disk, and `lost` never got there.
+
+    `refused` counts the calls that all workers turned away, by reason.
+    """
     lines: list[str] = []
     series: list[_Series] = [
         ("holdfast_calls_total", "counter", "Calls by outcome.", _counts(totals, "calls")),
@@ -35,6 +40,13 @@ def render(
         ("holdfast_cost_usd_total", "counter", "Cost in US dollars of the calls whose cost is known.", _cost(totals)),
         ("holdfast_unpriced_calls_total", "counter", "Calls whose cost is unknown.", _counts(totals, "unpriced")),
         ("holdfast_call_duration_seconds", "histogram", "From arrival to the last byte.", _durations(totals)),
+        *_contracts(totals, attempts),
+        (
+            "holdfast_refused_total",
+            "counter",
+            "Calls that were turned away, as there was no place for them.",
+            [(_set({"reason": reason}), count) for reason, count in refused.items()],
+        ),
         ("holdfast_log_queue_calls", "gauge", "Calls that wait for the disk.", [("", queue)]),
         ("holdfast_log_events_lost_total", "counter", "Events that the log could not take.", [("", lost)]),
         (
@@ -52,6 +64,34 @@ def render(
 
 
 _Series = tuple[str, str, str, list[tuple[str, object]]]
+
+
+def _contracts(totals: Sequence[Total], attempts: Sequence[AttemptTotal]) -> list[_Series]:
+    violated = [total for total in attempts if total.error == ContractViolated.code]
+
+    def of_calls(name: str, help: str, field: str) -> _Series:
+        return name, "counter", help, _sums(totals, ("name", "model"), field)
+
+    def of_attempts(name: str, help: str, field: str, among: Sequence[AttemptTotal] = attempts) -> _Series:
+        return name, "counter", help, _sums(among, ("model",), field)
+
+    return [
+        of_attempts("holdfast_contract_violations_total", "Answers that broke their contract.", "attempts", violated),
+        of_calls("holdfast_repaired_calls_total", "Calls whose answer needed repairs.", "repaired"),
+        of_calls("holdfast_repairs_total", "Changes that answers needed to meet their contract.", "repairs"),
+        of_attempts("holdfast_reasks_total", "Requests to models to mend their answer.", "reasks"),
+        of_calls("holdfast_replayed_total", "Calls whose answer was that of another call, given again.", "replayed"),
+        of_attempts(
+            "holdfast_saved_tokens_total",
+            "About how many tokens were not generated, as their answer could not be right any more.",
+            "saved_tokens",
+        ),
+        of_attempts(
+            "holdfast_constraints_ignored_total",
+            "Answers that broke a constraint which their server had accepted.",
+            "ignored",
+        ),
+    ]
 
 
 def _healths(healths: Mapping[str, Health]) -> list[_Series]:
@@ -89,6 +129,15 @@ def _set(pairs: Mapping[str, str]) -> str:
 
 def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _sums(totals: Iterable[Total | AttemptTotal], keys: Sequence[str], field: str) -> list[tuple[str, object]]:
+    """Sum over all that has the same `keys`."""
+    sums: dict[str, int] = {}
+    for total in totals:
+        labels = _set({key: getattr(total, key) for key in keys})
+        sums[labels] = sums.get(labels, 0) + getattr(total, field)
+    return list(sums.items())
 
 
 def _counts(totals: Iterable[Total], field: str) -> list[tuple[str, object]]:

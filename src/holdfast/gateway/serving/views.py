@@ -77,7 +77,15 @@ class Views:
         totals, attempts = await asyncio.to_thread(lambda: (self._log.totals(), self._log.attempt_totals()))
         log, failed = self._pipeline.log, self.reload_error is not None
         healths = {name: model.health for name, model in self._pipeline.catalog.models.items()}
-        page = metrics.render(totals, attempts, len(log), healths, lost=log.lost, reload_failed=failed)
+        page = metrics.render(
+            totals,
+            attempts,
+            len(log),
+            healths,
+            lost=log.lost,
+            reload_failed=failed,
+            refused=self._pipeline.refusals.totals(),
+        )
         return Page(page, metrics.CONTENT_TYPE)
 
     async def openapi(self, query: Query) -> Page:

@@ -3,12 +3,17 @@
 import asyncio
 import sys
 from collections import OrderedDict
-from typing import Final, Literal, Protocol
+from collections.abc import Mapping
+from typing import Final, Literal, Protocol, get_args
 
 from holdfast.clock import Clock
 from holdfast.errors import Saturated
+from holdfast.gateway.traffic.cells import REFUSED
 
 Priority = Literal["live", "batch"]
+Refusal = Literal["log", "queue", "deadline", "displaced"]
+"""Why a call was turned away: the log can take no more; the queue was full; no place came free before its deadline, or
+would have; a live call needed its place in the queue."""
 
 LOOK_SECONDS: Final = 0.01
 """How often those who wait look whether another worker has left a place."""
@@ -17,18 +22,57 @@ LONGEST_RETRY: Final = 30.0
 """Bounds of what a refused call is told to wait, in seconds."""
 
 _Queue = OrderedDict[asyncio.Future[None], None]
+_REFUSED: Final[Mapping[Refusal, int]] = {reason: REFUSED + n for n, reason in enumerate(get_args(Refusal))}
+
+
+class Cells(Protocol):
+    """Counters of which each worker has its own, as a row of the board has them."""
+
+    @property
+    def own(self) -> memoryview:
+        """This worker's, as 64-bit integers."""
+        ...
+
+    def total(self, cell: int) -> int:
+        """Return the sum over all workers."""
+        ...
+
+
+class Refusals:
+    """How many calls were turned away, by reason."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+
+    def count(self, reason: Refusal) -> None:
+        """Count one that this worker turned away."""
+        self._cells.own[_REFUSED[reason]] += 1
+
+    def totals(self) -> Mapping[str, int]:
+        """Return the counts of all workers."""
+        return {reason: self._cells.total(cell) for reason, cell in _REFUSED.items()}
 
 
 class Gate:
     """Lets in at most `limit` calls at once (None: any number); at most `queue` wait, live ones before batch.
 
     A call enters by `try_enter() or await enter(...)` and must `leave()` once. Not for threads: one event loop.
+    `refusals` counts those that are sent away.
     """
 
-    def __init__(self, limit: int | None, queue: int, clock: Clock, *, of: str = "the gateway") -> None:
+    def __init__(
+        self,
+        limit: int | None,
+        queue: int,
+        clock: Clock,
+        *,
+        of: str = "the gateway",
+        refusals: Refusals | None = None,
+    ) -> None:
         self.inside = 0
         """How many calls are in."""
         self._of = of
+        self._refusals = refusals
         self._clock = clock
         self._live: _Queue = OrderedDict()
         self._batch: _Queue = OrderedDict()
@@ -113,42 +157,31 @@ class Gate:
         rest = until - self._clock.monotonic()
         wait = self._expected(1 + (len(self._live) if priority == "live" else self.waiting))
         if rest <= 0 or wait > rest:
-            raise self._refused(f"a place is likely in {wait:.3g} s, after the call's deadline")
+            raise self._refused("deadline", f"a place is likely in {wait:.3g} s, after the call's deadline")
 
     def _make_room(self, priority: Priority) -> None:
         if self.waiting < self._queue:
             return
         if priority == "batch" or not self._batch:
-            raise self._refused(f"its queue of {self._queue} is full")
+            raise self._refused("queue", f"its queue of {self._queue} is full")
         ticket, _ = self._batch.popitem()
-        self._refuse(ticket, "a live call needed this call's place in the queue")
+        self._refuse(ticket, "displaced", "a live call needed this call's place in the queue")
 
     def _give_up(self, ticket: asyncio.Future[None]) -> None:
-        self._refuse(ticket, "none came free before the call's deadline")
+        self._refuse(ticket, "deadline", "none came free before the call's deadline")
 
-    def _refuse(self, ticket: asyncio.Future[None], why: str) -> None:
+    def _refuse(self, ticket: asyncio.Future[None], reason: Refusal, why: str) -> None:
         if not ticket.done():
-            ticket.set_exception(self._refused(why))
+            ticket.set_exception(self._refused(reason, why))
 
-    def _refused(self, why: str) -> Saturated:
+    def _refused(self, reason: Refusal, why: str) -> Saturated:
+        if self._refusals is not None:
+            self._refusals.count(reason)
         wait = min(max(self._expected(1 + self.waiting), SHORTEST_RETRY), LONGEST_RETRY)
         return Saturated(f"All {self._limit} places of {self._of} are taken, and {why}.", retry_after=wait)
 
     def _expected(self, position: int) -> float:
         return position * self._pace.seconds / self._limit
-
-
-class Cells(Protocol):
-    """Counters of which each worker has its own, as a row of the board has them."""
-
-    @property
-    def own(self) -> memoryview:
-        """This worker's, as 64-bit integers."""
-        ...
-
-    def total(self, cell: int) -> int:
-        """Return the sum over all workers."""
-        ...
 
 
 class SharedGate(Gate):

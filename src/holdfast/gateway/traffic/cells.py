@@ -19,6 +19,10 @@ PROBES: Final = CELLS - LASTING
 RETRIES: Final = PROBES + 1
 HEDGES: Final = PROBES + 2
 
+# The same, in the row of the gateway itself.
+REFUSED: Final = CELLS - LASTING
+"""From here on, one for each reason why a call is turned away."""
+
 # Shared.
 STATE: Final = 0
 """How often the breaker has opened and closed: it is open while this is odd."""

@@ -6,7 +6,7 @@ from typing import Self
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.traffic.admission import Gate, SharedGate
+from holdfast.gateway.traffic.admission import Gate, Refusals, SharedGate
 from holdfast.gateway.traffic.breaker import Breaker, Unbreakable
 from holdfast.gateway.traffic.budget import Budget
 from holdfast.gateway.traffic.cells import HEDGES, INSIDE, OUTSTANDING, RETRIES
@@ -133,6 +133,10 @@ class Register:
         if kept is not None and kept.fits(settings, gateway):
             return kept
         return Health(self._board.row(name), self._clock, name, settings, gateway, self._random)
+
+    def refusals(self) -> Refusals:
+        """Return the count of the calls that the gateway turns away."""
+        return Refusals(self._board.row("/gateway"))  # which no model can be called
 
     def keep(self, healths: Mapping[str, Health]) -> None:
         """Keep these for the next reload, and no others."""

@@ -1,3 +1,5 @@
+import msgspec
+
 from holdfast.clock import SystemClock
 from holdfast.gateway.serving.metrics import render
 from holdfast.gateway.settings import GatewaySettings
@@ -54,6 +56,40 @@ def test_the_health_of_each_model_is_told_over_all_workers():
         'holdfast_retries_total{model="b"} 1',
         'holdfast_hedges_total{model="a"} 0',
         'holdfast_hedges_total{model="b"} 2',
+    ]
+
+
+def test_what_contracts_and_replays_did_is_told():
+    log = MemoryLog()
+    broken = msgspec.structs.replace(ATTEMPT, error="contract_violated", saved_tokens=40, ignored=True)
+    mended = msgspec.structs.replace(ATTEMPT, reason="reask")
+    log.append([make_call(1, repairs=3, attempts=(broken, mended)), make_call(2, replayed="01CALL", attempts=())])
+    log.append([make_call(3, repairs=1, outcome="error", error="contract_violated", attempts=(FAILED, broken))])
+    call = 'name="answer",model="gpt"'
+    assert {
+        'holdfast_contract_violations_total{model="gpt"} 2',
+        "holdfast_repaired_calls_total{" + call + "} 2",
+        "holdfast_repairs_total{" + call + "} 4",
+        'holdfast_reasks_total{model="gpt"} 1',
+        'holdfast_reasks_total{model="house"} 0',
+        "holdfast_replayed_total{" + call + "} 1",
+        'holdfast_saved_tokens_total{model="gpt"} 80',
+        'holdfast_constraints_ignored_total{model="gpt"} 2',
+    } <= set(lines(log))
+
+
+def test_no_series_is_told_twice():
+    log = MemoryLog()
+    log.append([make_call(n, outcome=outcome) for n, outcome in enumerate(("answered", "error", "last_resort"))])
+    samples = [line.rpartition(" ")[0] for line in lines(log) if not line.startswith("#")]
+    assert len(samples) == len(set(samples))
+
+
+def test_why_calls_were_turned_away_is_told():
+    page = render([], [], 0, {}, refused={"log": 2, "queue": 0}).decode().splitlines()
+    assert [line for line in page if line.startswith("holdfast_refused")] == [
+        'holdfast_refused_total{reason="log"} 2',
+        'holdfast_refused_total{reason="queue"} 0',
     ]
 
 

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import Saturated
-from holdfast.gateway.traffic.admission import LONGEST_RETRY, LOOK_SECONDS, SHORTEST_RETRY, Gate, Priority, SharedGate
+from holdfast.gateway.traffic.admission import (
+    LONGEST_RETRY,
+    LOOK_SECONDS,
+    SHORTEST_RETRY,
+    Gate,
+    Priority,
+    Refusals,
+    SharedGate,
+)
+from holdfast.state.board import Board
 from virtual_time import VirtualLoop, run
 
 FOREVER = 1e6
@@ -308,6 +317,31 @@ def test_a_waiter_who_hangs_up_as_it_is_refused_leaves_nothing():
         gate.leave()
         await live
         assert (gate.inside, gate.waiting) == (1, 0)
+
+    in_virtual_time(main)
+
+
+# --- what is counted ---
+
+
+def test_who_is_sent_away_is_counted_by_the_reason_over_all_workers():
+    async def main(loop: VirtualLoop) -> None:
+        board = Board.create(None, 1)
+        refusals = Refusals(board.row("a"))
+        gate = Gate(1, 1, loop, refusals=refusals)
+        assert gate.try_enter()
+        batch = asyncio.ensure_future(gate.enter("batch", 100))
+        await asyncio.sleep(1)
+        live = asyncio.ensure_future(gate.enter("live", 10))  # in the place of the other
+        with pytest.raises(Saturated):
+            await batch
+        for until in (100, 0):  # the queue is full; it is too late
+            with pytest.raises(Saturated):
+                await gate.enter("live", until)
+        with pytest.raises(Saturated):
+            await live
+        refusals.count("log")
+        assert Refusals(board.row("a")).totals() == {"log": 1, "queue": 1, "deadline": 2, "displaced": 1}
 
     in_virtual_time(main)
 
