@@ -14,7 +14,9 @@ from holdfast.errors import (
     ConnectionFailed,
     ContentRefused,
     ContextTooLong,
+    ContractViolated,
     ModelBusy,
+    NoAgreement,
     PhaseTimeout,
     ProviderError,
     Saturated,
@@ -22,6 +24,7 @@ from holdfast.errors import (
 )
 from holdfast.gateway.alarm import Alarm
 from holdfast.gateway.catalog import Model
+from holdfast.gateway.conceal import concealed
 from holdfast.gateway.exchange import Exchange
 from holdfast.gateway.fallback import (
     Answered,
@@ -44,13 +47,10 @@ SHARE_OF_PROBE: Final = 1 / 4
 """...and one that was down a moment ago, unless it usually needs more."""
 LAST_RESORT_RESERVE: Final = 0.25
 """Seconds of a deadline kept for the last resort; of a short deadline a tenth."""
-SHORTEST_SECRET: Final = 6
-"""Bytes of a configured header from which on no error may repeat it."""
-
 IDLE_SHARE: Final = 1 / 2
 """How much of that a stream may be silent in its middle: another model needs time to take up the answer."""
 
-NO_FAILURES = (BadRequest, ContentRefused, ContextTooLong, Truncated)
+NO_FAILURES = (BadRequest, ContentRefused, ContextTooLong, ContractViolated, NoAgreement, Truncated)
 """What a model that works may say too."""
 
 
@@ -112,7 +112,7 @@ class Attempts:
         try:
             await exchange.attempt(attempt, self._limits(step))
         except ProviderError as error:
-            error.message = _concealed(error.message, model)
+            error.message = concealed(error.message, model)
             attempt.close(error)
             self._blame(attempt, error)
             return Failed(error, attempt.spoke, exchange.resumption(), model=model)
@@ -283,11 +283,3 @@ class Race:
 def reserve(rest: float) -> float:
     """Return how much of the rest of a deadline is kept for its end, in seconds."""
     return LAST_RESORT_RESERVE if rest > 10 * LAST_RESORT_RESERVE else rest / 10
-
-
-def _concealed(message: str, model: Model) -> str:
-    """Return a message without the values of the headers that we add, some of which are secret."""
-    for _, value in model.upstream.endpoint.headers:
-        if len(value) >= SHORTEST_SECRET:
-            message = message.replace(value.decode("latin-1"), "***")
-    return message
