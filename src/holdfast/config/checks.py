@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from holdfast.config.collect import INLINE, Check, Mistake, Place, did_you_mean
+from holdfast.config.examples import choices, examples
 from holdfast.config.files import Sources
 from holdfast.config.types import relative
 from holdfast.gateway.function import find_function, misnamed
@@ -58,6 +59,8 @@ def checks(sources: Sources, *, resolve_secrets: bool, find_functions: bool) -> 
     def feature(settings: FeatureSettings, at: Place, whole: bool) -> Iterator[Mistake]:
         if whole and settings.hedge and len(settings.names) == 1:
             yield (*at, "hedge"), "a hedge starts the next model, and there is only one"
+        if settings.examples is not None:
+            yield from examples(settings.examples, (*at, "examples"), sources)
         if settings.prompt is None:
             return
         if failure := sources.failure(settings.prompt, empty=False):
@@ -224,6 +227,7 @@ def document(doc: Mapping[str, Any]) -> Iterator[Mistake]:
         yield ("features", name), "there is a model of the same name, and callers could not tell them apart"
     for name, feature in features.items():
         yield from _references(feature, models, features, ("features", name, "models"))
+        yield from choices(feature, models, ("features", name, "examples"))
     yield from _deadlines(_tables(doc, "gateway"), features)
 
 

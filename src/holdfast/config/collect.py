@@ -59,8 +59,8 @@ class Collector:
                     return self._struct(option, value, at)
                 if get_origin(option) is dict:
                     return self._dict(get_args(option)[1], value, at)
-        for option in options:
-            if isinstance(value, str) and is_struct(option) and (example := _example(option)):
+        for option in options if isinstance(value, str) and str not in options else ():
+            if is_struct(option) and (example := _example(option)):
                 return self._refuse(at, f"expected a table: write {at[-1]} = {example}")
         return self._leaf(type, value, at)
 

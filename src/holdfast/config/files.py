@@ -93,12 +93,16 @@ def _document(text: str) -> dict[str, Any]:
 
 
 def _texts_of_features(doc: dict[str, Any]) -> Iterator[str]:
-    """Find the prompts, and the files that are last resorts."""
+    """Find the prompts, the examples, and the files that are last resorts."""
     for feature in _items(doc, "features"):
-        resort = feature.get("last_resort")
-        for file in (feature.get("prompt"), resort.get("file") if isinstance(resort, dict) else None):
+        resort, examples = feature.get("last_resort"), feature.get("examples")
+        for file in (feature.get("prompt"), examples, _file(resort), _file(examples)):
             if isinstance(file, str):
                 yield file
+
+
+def _file(table: object) -> object:
+    return table.get("file") if isinstance(table, dict) else None
 
 
 def _items(doc: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ class Examples(Settings, frozen=True, kw_only=True):
     select: Literal["all", "first", "nearest"] = "all"
     """Which of them: all, the first `k`, or the `k` that are nearest to the input."""
     k: Count = 4
+    """How many, where not all of them."""
     tokens: Count | None = None
     """The most tokens that they may take together. Default: no limit."""
     embeddings: str | None = None
@@ -54,8 +55,14 @@ class Vote(Settings, frozen=True, kw_only=True):
     """The relative difference up to which two numbers are the same."""
     fields: bool = False
     """Whether each field of an object is voted on by itself."""
+    on: tuple[Annotated[str, Meta(pattern="^(/|$)")], ...] = ()
+    """JSON pointers of what the vote is about, such as "/answer": the rest may differ. Default: the whole answer."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     """Overrides the request's, where answers would all be the same."""
+
+    def __post_init__(self) -> None:
+        if self.fields and self.on:
+            raise ValueError("expected `fields` or `on`, not both")
 
 
 class FeatureSettings(Settings, frozen=True, kw_only=True):
