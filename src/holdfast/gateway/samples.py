@@ -1,6 +1,7 @@
 """Several requests to one model within one attempt, at once as far as the model has room, each in the log."""
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -15,7 +16,7 @@ from holdfast.gateway.attempts import NO_FAILURES
 from holdfast.gateway.catalog import Model
 from holdfast.gateway.conceal import concealed
 from holdfast.gateway.fetch import Limits
-from holdfast.gateway.record import AttemptRecord
+from holdfast.gateway.record import AttemptRecord, total
 from holdfast.providers.base import Source
 
 LANES: Final = 8
@@ -115,6 +116,11 @@ class Samples:
             if not again:
                 return sample
         return None
+
+    @property
+    def usage(self) -> Usage | None:
+        """What all of them used, as far as it is known: of those that were cancelled once the block is left."""
+        return functools.reduce(total, [record.usage for record in self._records], None)
 
     # --- inside ---
 
