@@ -4,7 +4,6 @@ Two spellings of the same JSON become the same bytes: members sorted, a number w
 an object called "properties" keep their order, because models write the fields of an answer in the order of its schema.
 """
 
-import functools
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,10 +27,9 @@ _INDIFFERENT: Final[Mapping[str, frozenset[str]]] = {
 }
 """Fields of a wire that change how an answer is sent, filed or billed, and not the answer. Who is asking is none."""
 
-_SMALL: Final = 64 * 2**10
-"""Bytes up to which the canonical form of a schema is remembered."""
+_MOST_KNOWN: Final = 4096
 _PROPERTIES: Final = b'"properties"'
-_ENCODER = msgspec.json.Encoder()
+_KNOWN: Final[dict[bytes, bytes]] = {}
 _NOTHING: Final = Request(model="", messages=())
 
 
@@ -44,28 +42,12 @@ def canonical(raw: bytes) -> bytes:
     >>> canonical(b'{"b": 1.0, "a": [1e-1, -0.0]}')
     b'{"a":[0.1,0],"b":1}'
     """
-    if _PROPERTIES not in raw:
-        return _spelt(raw)
-    return _remembered(raw) if len(raw) <= _SMALL else _spelt_with_schemas(raw)
-
-
-def _spelt(raw: bytes) -> bytes:
     try:
-        return _SORTING.encode(_DECODER.decode(raw))
+        value = _DECODER.decode(raw)
+        spelt = _SORTING.encode(value)
+        return spelt if _PROPERTIES not in spelt else _AS_IT_STANDS.encode(_sorted(value))
     except (ValueError, TypeError, OverflowError, RecursionError):
         return raw
-
-
-def _spelt_with_schemas(raw: bytes) -> bytes:
-    try:
-        return _AS_IT_STANDS.encode(_sorted(_DECODER.decode(raw)))
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        return raw
-
-
-@functools.lru_cache(maxsize=256)
-def _remembered(raw: bytes) -> bytes:
-    return _spelt_with_schemas(raw)
 
 
 def _sorted(value: Any, *, in_order: bool = False) -> Any:
@@ -157,7 +139,7 @@ def key_of(
     pieces = [feature, _head(request, source, indifferent, (subject, tenant, wire, variables or {}))]
     if source is not None:
         for name in sorted(source.fields.keys() - indifferent - _SAID_BY_THE_VALUE):
-            pieces += (name.encode(), canonical(bytes(source.fields[name])))
+            pieces += (name.encode(), _digest_of(bytes(source.fields[name])))
     return _digest(pieces)
 
 
@@ -180,9 +162,21 @@ def _head(request: Request, source: Source | None, indifferent: frozenset[str], 
     )
     head = (*asker, fields, [numbers.get(id(message), message) for message in request.messages])
     try:
-        return canonical(_ENCODER.encode(head))
+        said = _SORTING.encode(head)
+        return canonical(said) if source is None else said  # which holds nothing then that a caller has spelt
     except (ValueError, OverflowError, RecursionError):  # JSON as msgspec writes it can't say all that it reads
         return repr(head).encode("utf-8", "surrogatepass")
+
+
+def _digest_of(raw: bytes) -> bytes:
+    """Return the hash of the one spelling of JSON, which is remembered by the hash of how it came: it holds no text."""
+    came = _digest((raw,))
+    known = _KNOWN.get(came)
+    if known is None:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        known = _KNOWN[came] = _digest((canonical(raw),))
+    return known
 
 
 def _digest(pieces: Iterable[bytes]) -> bytes:
