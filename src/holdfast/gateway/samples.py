@@ -105,8 +105,8 @@ class Samples:
     async def next(self) -> Sample | None:
         """Return how the next request ended, None if all have."""
         while self._running:
-            done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-            task = done.pop()
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            task = next(task for task in self._running if task.done())
             self._leave(self._running.pop(task))
             job, sample = task.result()
             again = _stale(sample.error) and not job.again
