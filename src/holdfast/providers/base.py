@@ -11,16 +11,35 @@ from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
-from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, Tool
+from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, ResponseFormat, Tool
 from holdfast.errors import BadRequest, CallError, InvalidRequest, ProviderError
 from holdfast.http.base import Headers, HttpRequest, Timeouts
 from holdfast.http.sse import ServerSentEvent
+from holdfast.providers.dialect import Constrained, Keyword
 from holdfast.providers.prefill import continued
 from holdfast.providers.prices import PriceSettings
+from holdfast.providers.servers import UNKNOWN, Server, constrained
 from holdfast.settings import Secret, Settings
+
+__all__ = [
+    "Constrained",
+    "Endpoint",
+    "Keyword",
+    "ModelSettings",
+    "Source",
+    "StreamDecoder",
+    "StreamEncoder",
+    "Surface",
+    "Upstream",
+    "Wire",
+]
 
 Wire = Literal["openai", "anthropic", "google"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+
+_ENCODER = msgspec.json.Encoder()
+_LEARNED = 32
+_MOST_LEARNED = 64 * 2**10
 
 
 class ModelSettings(Settings, frozen=True, kw_only=True):
@@ -70,6 +89,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Departures from the wire format that the provider is known for, by the names in `known.py`."""
     prefill: bool | None = None
     """Whether the model continues an answer that it is given the beginning of; None where nothing is known of it."""
+    server: Server = UNKNOWN
+    """What of a constraint its server enforces."""
 
     def __repr__(self) -> str:
         return f"Endpoint(model={self.model!r}, base_url={self.base_url!r})"
@@ -123,6 +144,35 @@ class Upstream(ABC):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self._constrained: dict[bytes, tuple[ResponseFormat, Constrained]] = {}
+
+    @property
+    def server(self) -> Server:
+        """What of a constraint the server enforces for this model."""
+        return self.endpoint.server
+
+    def constrain(self, format: ResponseFormat) -> Constrained:
+        """Return what the server makes of a format: what to ask it for, in a request to `encode`, and what it enforces.
+
+        Never raises. Its `format` is the one that was given where nothing of it has to change for the wire.
+        """
+        try:
+            key = _ENCODER.encode(format)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return constrained(format, self.server)
+        asked, made = self._constrained.get(key) or self._learn(key, format)
+        if made.format is not asked:
+            return made
+        return Constrained(format=format, enforced=made.enforced, checked=made.checked)
+
+    def _learn(self, key: bytes, format: ResponseFormat) -> tuple[ResponseFormat, Constrained]:
+        """Remember what becomes of a format, as long as few others come."""
+        learned = format, constrained(format, self.server)
+        if len(key) <= _MOST_LEARNED:
+            if len(self._constrained) >= _LEARNED:
+                self._constrained.pop(next(iter(self._constrained)), None)
+            self._constrained[key] = learned
+        return learned
 
     @abstractmethod
     def encode(self, request: Request, source: Source | None = None) -> HttpRequest:

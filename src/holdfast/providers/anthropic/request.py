@@ -229,6 +229,8 @@ def _cut_space(content: list[Json]) -> None:
 
 
 def _encode_format(format: ResponseFormat | None) -> Json | None:
-    if format is None or format.type != "schema":
+    if format is None or format.type in ("text", "json"):
         return None
+    if format.type != "schema":
+        raise BadRequest(f"The anthropic wire has no words for a {format.type}.", param="response_format")
     return {"type": "json_schema", "schema": format.schema or {}}

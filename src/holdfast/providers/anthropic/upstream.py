@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from holdfast.chat import Choice, Part, Reply, Request
 from holdfast.errors import MalformedResponse, ProviderError
@@ -35,6 +36,7 @@ from holdfast.providers.anthropic.request import RequestEncoder
 from holdfast.providers.anthropic.stream import MessagesDecoder
 from holdfast.providers.base import Endpoint, Source, Upstream
 from holdfast.providers.decoding import Malformed, Unsayable, read
+from holdfast.providers.servers import Server
 
 _KNOWN = frozenset({"type", "role", "id", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"})
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
@@ -69,6 +71,12 @@ class AnthropicUpstream(Upstream):
     def encode(self, request: Request, source: Source | None = None) -> HttpRequest:
         body = RequestEncoder(request, source, self.endpoint, self._able).body()
         return HttpRequest("POST", self._url, self._headers, body)
+
+    @property
+    def server(self) -> Server:
+        """What the model is held to. Those before 4.5 know no format, and are told in words."""
+        known = self.endpoint.server
+        return known if self._able.structured else replace(known, dialect=None, unsuited="nothing")
 
     @property
     def continues(self) -> bool:

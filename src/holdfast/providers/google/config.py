@@ -7,6 +7,7 @@ import re
 from typing import Any, Final, cast
 
 from holdfast.chat import Effort, Request, ResponseFormat, ToolChoice
+from holdfast.errors import BadRequest
 from holdfast.providers.decoding import Malformed
 from holdfast.providers.google.wire import FunctionCallingConfig, GenerationConfig, Json, ThinkingConfig
 
@@ -60,6 +61,10 @@ def encode_config(request: Request, model: str) -> Json:
 def _encode_format(format: ResponseFormat) -> Json:
     if format.type == "text":
         return {"responseMimeType": "text/plain"}
+    if format.type == "choice":
+        return {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": format.choices}}
+    if format.type in ("pattern", "grammar"):
+        raise BadRequest(f"The google wire has no words for a {format.type}.", param="response_format")
     if format.schema is None:
         return {"responseMimeType": _JSON}
     return {"responseMimeType": _JSON, "responseJsonSchema": format.schema}

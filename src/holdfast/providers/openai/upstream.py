@@ -28,11 +28,12 @@ from holdfast.chat import EmbeddingReply, EmbeddingRequest, Message, Reply, Requ
 from holdfast.errors import BadRequest, MalformedResponse, ProviderError
 from holdfast.http.base import Headers, HttpRequest
 from holdfast.providers.base import Endpoint, Source, Upstream
+from holdfast.providers.openai.constraints import write_constraint
 from holdfast.providers.openai.failures import failure
 from holdfast.providers.openai.prefill import ask_to_continue, prefill_url
 from holdfast.providers.openai.reading import OpenAIStream, ReplyReader
 from holdfast.providers.openai.wire import WireVectors
-from holdfast.providers.openai.writing import write_format, write_messages, write_tool, write_tool_choice
+from holdfast.providers.openai.writing import write_messages, write_tool, write_tool_choice
 from holdfast.providers.private import private_to_others
 
 _ENCODER = msgspec.json.Encoder()
@@ -67,7 +68,6 @@ _ATTRIBUTES = {
 _WRITERS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("tool_choice", write_tool_choice),
     ("parallel_tool_calls", bool),
-    ("response_format", write_format),
     ("temperature", float),
     ("top_p", float),
     ("stop", list),
@@ -203,6 +203,9 @@ class OpenAIUpstream(Upstream):
             if value is None or (old is not None and value is getattr(old, name)) or value == _DEFAULTS.get(name):
                 continue
             body[name] = write(value)
+        format = request.response_format
+        if format is not None and (old is None or format is not old.response_format):
+            body |= write_constraint(format, self.server)
         if old is None or request.max_tokens is not old.max_tokens:
             self._write_max_tokens(body, request)
         else:
