@@ -95,7 +95,7 @@ class App:
             subscribers.append(spans)
             opened.push_async_callback(asyncio.to_thread, spans.close)
         self._subjects = SubjectHasher.load(self._path.parent)
-        self.writer = LogWriter(self._log, settings, subscribers)
+        self.writer = LogWriter(self._log, settings, subscribers, self._clock)
         opened.push_async_callback(asyncio.to_thread, self.writer.close)
 
     async def reload(self, configuration: Configuration) -> None:

@@ -7,7 +7,10 @@ import msgspec
 
 from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call, FingerprintChanged, Outcome, Snapshot
-from holdfast.settings import Settings, Size
+from holdfast.settings import Duration, Settings, Size
+
+SHORTEST_KEEP = 3600
+"""Seconds: no call that may still be under way is deleted."""
 
 
 class LogSettings(Settings, frozen=True, kw_only=True):
@@ -23,6 +26,12 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     """Calls that may wait for the disk before the gateway takes no new ones."""
     queue_bytes: Size = Size(64 * 2**20)
     """The same for the text of their requests and replies."""
+    keep: Duration | None = None
+    """How long calls are kept; the totals stay. Default: for ever."""
+
+    def __post_init__(self) -> None:
+        if self.keep is not None and self.keep < SHORTEST_KEEP:
+            raise ValueError('keep: expected "1h" or more, as calls are deleted once they are that old')
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,9 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from holdfast.clock import Clock, SystemClock
 from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call, Correction
 from holdfast.log.base import Log, LogSettings, Pause, no_pause
+from holdfast.log.retention import Retention
 
 Subscriber = Callable[[Sequence[AnyEvent]], None]
 """Is given each batch once it is recorded, in the writer's thread."""
@@ -34,10 +36,13 @@ class LogWriter:
     much has. Events stay in the queue until the log has taken them: a log that fails is tried again until it works.
     `full` says when no more calls should be admitted. A `subscriber` that fails is reported and harms nothing.
 
-    The thread works in pieces of a fraction of a millisecond, and rests between them unless much has gathered.
+    The thread works in pieces of a fraction of a millisecond, and rests between them unless much has gathered. It also
+    deletes, by the time of `clock`, the calls that are older than the settings keep them.
     """
 
-    def __init__(self, log: Log, settings: LogSettings, subscribers: Sequence[Subscriber] = ()) -> None:
+    def __init__(
+        self, log: Log, settings: LogSettings, subscribers: Sequence[Subscriber] = (), clock: Clock | None = None
+    ) -> None:
         self.sync = settings.durability == "sync"
         self.failing: LogError | None = None
         """Why the last batch could not be recorded; None as soon as it is."""
@@ -45,6 +50,7 @@ class LogWriter:
         """How many events the log could not take, for a defect."""
         self._log = log
         self._subscribers = subscribers
+        self._retention = Retention(log, settings.keep, clock or SystemClock())
         self._limit = settings.queue
         self._limit_bytes = settings.queue_bytes
         self._early = max(1, min(BATCH, settings.queue // 4))
@@ -153,12 +159,13 @@ class LogWriter:
         while True:
             self._wake.clear()
             closing = self._closing.is_set()  # looked at before the queue, so that nothing appended before is left
-            began = time.monotonic()
-            self._drain(len(self._queue))
+            began, count = time.monotonic(), len(self._queue)
+            self._drain(count)
             if closing:
                 return
+            self._retention.work(count, self._rest)
             if len(self._queue) < self._early:
-                self._wake.wait(max(0.0, began + self._flush - time.monotonic()))
+                self._wake.wait(min(max(0.0, began + self._flush - time.monotonic()), self._retention.rest))
 
     def _drain(self, count: int) -> None:
         """Record the first `count` events of the queue. What comes meanwhile gathers."""
