@@ -12,6 +12,7 @@ import msgspec
 
 from holdfast.contracts.base import Checked, Contract, Violation
 from holdfast.contracts.ledger import Refused, Repaired
+from holdfast.contracts.lossy import DROPS
 from holdfast.contracts.repair import repair, value_at_head
 from holdfast.contracts.schema import decode
 from holdfast.events import Repair
@@ -25,7 +26,6 @@ HEAVY_GRAMMAR: Final = 2 * 2**10
 _FENCED = re.compile(r"\s*+(```|~~~)(?:[ \t]?[A-Za-z][\w+-]*+[ \t]*+(?=\n))?+\s*+(.*?)\s*+\1\s*+", re.DOTALL)
 _QUOTES: Final = {'"': '"', "'": "'", "`": "`", "“": "”", "„": "“", "‘": "’", "«": "»", "**": "**"}
 _CUT: Final = Violation("", "the answer ended at a limit before it was complete", "cut")
-_CLOSING: Final = frozenset({"closed", "complete"})
 
 
 class Met(msgspec.Struct, frozen=True):
@@ -84,10 +84,10 @@ def _ends_by_itself(contract: Contract, value: Any) -> bool:
 
 
 def _mended(contract: Contract, text: str, checked: Checked, cut: bool) -> Met | Unmet:
-    result = repair(text, contract.shape)
+    result = repair(text, contract.shape, contract.allow)
     if isinstance(result, Refused):
         return Unmet(text, (_refusal(result),) if _is_no_json(checked) else checked.violations, _data(text))
-    if cut and "complete" not in contract.allow and any(entry.kind in _CLOSING for entry in result.ledger):
+    if cut and "complete" not in contract.allow and any(map(_closes, result.ledger)):
         return Unmet(text, (_CUT,))
     if instead := _first(contract, text, result):
         return instead
@@ -100,11 +100,16 @@ def _mended(contract: Contract, text: str, checked: Checked, cut: bool) -> Met |
     return Met(result.text, checked.value, result.ledger)
 
 
+def _closes(entry: Repair) -> bool:
+    """Whether a repair closed brackets, or took out a member together with brackets that had been closed."""
+    return entry.kind == "closed" or (entry.kind in DROPS and bool(entry.after))
+
+
 def _first(contract: Contract, text: str, chosen: Repaired) -> Unmet | None:
     """Return the value with which an answer begins, where another was chosen and it does not meet the contract."""
     if not chosen.ledger or chosen.ledger[0].kind not in ("passed_over", "prose") or "merge" in contract.allow:
         return None
-    head = value_at_head(text, contract.shape)
+    head = value_at_head(text, contract.shape, contract.allow)
     if not isinstance(head, Repaired):
         return None
     checked = contract.check(head.text)

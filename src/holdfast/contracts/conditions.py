@@ -45,6 +45,13 @@ class Length:
         self._min, self._max = min, max
         self._count = count or _COUNTS[unit]
 
+    @property
+    def rule(self) -> str:
+        """What it asks for, to tell a model."""
+        most = None if self._max is None else f"at most {self._max:,}"
+        least = f"at least {self._min:,}" if self._min else None
+        return f"it has {' and '.join(filter(None, (least, most)))} {self._unit}" if least or most else ""
+
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
         if not isinstance(data, str):
             return
@@ -71,6 +78,13 @@ class Phrases:
         self._keyword: Phrase = keyword
         self._phrases = tuple(phrases)
 
+    @property
+    def rule(self) -> str:
+        """What it asks for, to tell a model."""
+        asked = {"includes": "holds", "stops_before": "does not hold", "stops_at": "ends with, or does not hold,"}
+        told = ", ".join(json.dumps(shortened(phrase), ensure_ascii=False) for phrase in self._phrases)
+        return f"it {asked[self._keyword]} {told}"
+
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
         if not isinstance(data, str):
             return
@@ -96,6 +110,11 @@ class Matches:
         """Raise ConfigError as Pattern does."""
         self._pattern = Pattern(pattern, name=name)
 
+    @property
+    def rule(self) -> str:
+        """What it asks for, to tell a model."""
+        return f"it matches the regular expression {self._pattern.source} from start to end"
+
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
         if isinstance(data, str) and (violation := unmatched("", data, self._pattern)):
             yield violation
@@ -109,6 +128,11 @@ class OnText:
     def __init__(self, condition: Condition) -> None:
         self._condition = condition
 
+    @property
+    def rule(self) -> str:
+        """What it asks for, to tell a model."""
+        return getattr(self._condition, "rule", "")
+
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
         return self._condition.violations(text, text)
 
@@ -116,15 +140,22 @@ class OnText:
 class AtField:
     """A condition on single fields. What isn't there is left to the schema."""
 
-    __slots__ = ("_condition", "_field")
+    __slots__ = ("_condition", "field")
 
     def __init__(self, field: str, condition: Condition, *, name: str = "contract") -> None:
         """Take a JSON pointer, in which `*` stands for every item or key. Raise ConfigError if it is none."""
-        self._field = parse_field(field, name)
+        self.field = parse_field(field, name)
+        """Its steps."""
         self._condition = condition
 
+    @property
+    def rule(self) -> str:
+        """What it asks for, to tell a model."""
+        rule = getattr(self._condition, "rule", "")
+        return rule and f"of /{'/'.join(self._field)}: {rule}"
+
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
-        for path, value in select(data, self._field):
+        for path, value in select(data, self.field):
             for found in self._condition.violations(text, value):
                 yield Violation(path + found.path, found.message, found.keyword)
 

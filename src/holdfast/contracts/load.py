@@ -19,6 +19,7 @@ from msgspec import Meta
 from holdfast.contracts.base import Condition, Contract, Form, Schema, refuse
 from holdfast.contracts.conditions import AtField, Count, Length, Matches, OnText, Phrases
 from holdfast.contracts.grammar import GrammarForm
+from holdfast.contracts.ledger import Lossy
 from holdfast.contracts.model import ModelForm
 from holdfast.contracts.predicates import Predicate
 from holdfast.contracts.schema import compile_schema, decode
@@ -85,12 +86,16 @@ class ContractSettings(ConditionSettings, frozen=True, kw_only=True):
     """A function in Python that counts the tokens of a text. Default: a quarter of its bytes."""
     fields: dict[str, FieldSettings] = {}
     """Conditions on single fields, by JSON pointer."""
+    allow: tuple[Lossy, ...] = ()
+    """Repairs that lose something or make something up, and may be made nonetheless."""
 
     def __post_init__(self) -> None:
         if sum(getattr(self, form) is not None for form in _FORMS) > 1:
             raise ValueError(f"expected at most one of {', '.join(_FORMS)}")
         if self.fields and self.schema is None and self.model is None:
             raise ValueError("fields need a schema or a model")
+        if self.allow and self.schema is None and self.model is None:
+            raise ValueError("allow needs a schema or a model: it is about repairs of JSON")
 
 
 def load_contract(source: str, base: Path = Path()) -> Contract:
@@ -152,7 +157,7 @@ def build_contract(settings: ContractSettings, base: Path = Path(), *, name: str
         conditions += [AtField(field, one, name=name) for one in inner]
         if wanted.pattern is not None:
             conditions.append(AtField(field, Matches(wanted.pattern, name=name), name=name))
-    return Contract(form, conditions, name=name)
+    return Contract(form, conditions, name=name, allow=settings.allow)
 
 
 def _form(settings: ContractSettings, base: Path, name: str) -> Form:

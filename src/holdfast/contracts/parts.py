@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from holdfast.contracts.base import Schema, Violation, pointer
 
 MAX_PARTS: Final = 16
@@ -14,36 +16,44 @@ _ELSEWHERE: Final = frozenset({"$dynamicRef", "$recursiveRef", "$id", "id", "$an
 """Keywords by which a part depends on where in its document it stands."""
 
 
-def parts_to_ask(schema: dict[str, Any], data: Any, violations: Sequence[Violation]) -> dict[str, Schema]:
-    """Return what the schema says at the pointer of each part that fails. Empty where the whole has to be asked for.
+class Part(msgspec.Struct):
+    """A part to ask for: what the schema says of it, and what is wrong with it."""
+
+    schema: Schema
+    errors: list[str]
+
+
+def parts_to_ask(schema: dict[str, Any], data: Any, violations: Sequence[Violation]) -> dict[str, Part]:
+    """Return the parts that fail, by their pointers. Empty where the whole has to be asked for.
 
     A part below one that is asked for is not asked for itself. What stands where no schema is told without conditions
     (`anyOf`, `if`, keys by pattern) is asked for with the value around it.
     """
-    found: dict[str, Schema] = {}
+    found: dict[str, Part] = {}
     for violation in violations:
-        for steps in _failing(schema, data, violation):
-            at, part = _closest(schema, data, steps)
+        for steps, error in _failing(schema, data, violation):
+            at, wanted = _closest(schema, data, steps)
             if not at:
                 return {}
-            found[pointer(at)] = part
-    kept = {path: part for path, part in found.items() if not any(path.startswith(f"{other}/") for other in found)}
-    return kept if len(kept) <= MAX_PARTS else {}
+            found.setdefault(pointer(at), Part(wanted, [])).errors.append(f"{pointer(steps)}: {error}")
+    for path in list(found):
+        if around := next((other for other in found if path.startswith(f"{other}/")), None):
+            found[around].errors += found.pop(path).errors
+    return found if len(found) <= MAX_PARTS else {}
 
 
-def _failing(schema: dict[str, Any], data: Any, violation: Violation) -> Iterator[list[str]]:
-    """Yield the steps to what a violation is about: the value there, or each key that it lacks."""
+def _failing(schema: dict[str, Any], data: Any, violation: Violation) -> Iterator[tuple[list[str], str]]:
+    """Yield the steps to what a violation is about, the value there or each key that it lacks, and what is wrong."""
     steps = [step.replace("~1", "/").replace("~0", "~") for step in violation.path.split("/")[1:]]
-    if violation.keyword == "required":
-        value = _value_at(data, steps)
-        wanted = [
+    missing: list[str] = []
+    if violation.keyword == "required" and isinstance(value := _value_at(data, steps), dict):
+        told = [
             key for part in _applied(_schemas_at(schema, data, steps), schema) for key in _texts(part.get("required"))
         ]
-        if isinstance(value, dict) and (missing := [key for key in dict.fromkeys(wanted) if key not in value]):
-            for key in missing:
-                yield [*steps, key]
-            return
-    yield steps
+        missing = [key for key in dict.fromkeys(told) if key not in value]
+    yield from (([*steps, key], "it is missing") for key in missing)
+    if not missing:
+        yield steps, violation.message
 
 
 def _closest(schema: dict[str, Any], data: Any, steps: list[str]) -> tuple[list[str], Schema]:
@@ -112,10 +122,11 @@ def _below(schema: dict[str, Any], step: str, is_list: bool) -> Iterator[Schema]
         yield rest
 
 
-def schema_of_parts(root: dict[str, Any], parts: dict[str, Schema]) -> dict[str, Any] | None:
+def schema_of_parts(root: dict[str, Any], parts: dict[str, Part]) -> dict[str, Any] | None:
     """Return the schema of an object that holds parts by their pointers, None where a part can't stand alone."""
     definitions: dict[str, dict[str, Any]] = {}
-    left: list[Any] = list(parts.values())
+    schemas = {path: part.schema for path, part in parts.items()}
+    left: list[Any] = list(schemas.values())
     while left:
         for name, value in _keywords(left.pop()):
             if name != "$ref":
@@ -127,7 +138,7 @@ def schema_of_parts(root: dict[str, Any], parts: dict[str, Schema]) -> dict[str,
                 definitions[group][key] = root[group][key]
                 left.append(root[group][key])
     whole: dict[str, Any] = {"$schema": root["$schema"]} if "$schema" in root else {}
-    whole |= {"type": "object", "properties": parts, "required": list(parts), "additionalProperties": False}
+    whole |= {"type": "object", "properties": schemas, "required": list(schemas), "additionalProperties": False}
     return whole | definitions
 
 

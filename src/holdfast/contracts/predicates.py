@@ -32,14 +32,22 @@ class Predicate:
         self.__doc__ = inspect.getdoc(test) if inspect.isroutine(test) else None
         said = (self.__doc__ or "").strip().partition("\n")[0]
         self._wrong = message or (f"must hold: {said}" if said else f"{self.__name__} does not hold")
+        self._message = message
         self._test = test
-        self._field = _steps(field)
+        self.field = _steps(field)
+        """The steps to the fields that it is over, none for the whole answer."""
+
+    @property
+    def rule(self) -> str:
+        """What it asks for, to tell a model: its docstring, or its message. Empty where it has neither."""
+        said = " ".join((self.__doc__ or self._message or "").split())
+        return f"of /{'/'.join(self._field)}: {said}" if said and self._field else said
 
     def __call__(self, value: Any) -> object:
         return self._test(value)
 
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
-        for path, value in select(data, self._field):
+        for path, value in select(data, self.field):
             if wrong := self._told(value):
                 yield Violation(path, wrong, "predicate")
 

@@ -5,10 +5,11 @@ A quote that is followed by anything else stands inside the string. What can't b
 """
 
 import re
+from collections.abc import Collection
 
 from holdfast.contracts.cursor import GAP, KEY, OTHER_KEY, Frame
-from holdfast.contracts.ledger import replay_part
-from holdfast.contracts.scalars import coerced_to, content_of, quoted, spelling
+from holdfast.contracts.ledger import Lossy, replay_part
+from holdfast.contracts.scalars import coerced_to, content_of, is_other, quoted, spelling
 from holdfast.contracts.shape import ANY, Shape
 from holdfast.contracts.source import Broken, Source
 from holdfast.contracts.strings import CLOSERS, StringReader
@@ -23,18 +24,32 @@ _LITERALS = {
     "false": "false", "False": "false", "FALSE": "false",
     "null": "null", "Null": "null", "NULL": "null", "None": "null",
 }  # fmt: skip
+_WHOLE_ESCAPES = re.compile(
+    r"(?:[^\\]++|\\[^u]|\\u(?!(?:[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?|[0-9a-fA-F]{0,3})\Z))*+",
+    re.DOTALL,
+)
+"""All but what may be left, at the end of a text, of an escape, or of the two that make one character."""
+_CUT_MEMBER = re.compile(r'\s*+,\s*+(?:"[^"\\\n]*+(?:"\s*+)?)?')
+"""What may be left of the next key where a text was cut."""
 _BARE_STOP = re.compile(r"[()\[\]{},\n]|\s//|```")
 
 
 class Reader(StringReader):
     """Reads the value that starts at `start`; `read` returns where it ends."""
 
-    def __init__(self, source: Source, shape: Shape = ANY, start: int = 0) -> None:
+    def __init__(
+        self, source: Source, shape: Shape = ANY, start: int = 0, allow: Collection[Lossy] = frozenset()
+    ) -> None:
         super().__init__(source)
         self.shape, self.start = shape, start
         self.begun = False
         """Whether enough was read to know that this is JSON and not prose with a bracket."""
+        self._allow = allow
         self._twice: Broken | None = None
+        self._whole = (start, 0)
+        """Up to where the value could be ended, and the repairs up to there."""
+        self._string_under_way: tuple[int, int, Shape] | None = None
+        """Where a string began that is a value, the repairs before it, and what is wanted there."""
 
     def read(self) -> int:
         at = self._value(self.start)
@@ -44,9 +59,45 @@ class Reader(StringReader):
             raise self._twice
         return at
 
+    def complete(self) -> bool:
+        """End a value that was cut: its string where it stops, else after the last value that is whole."""
+        if self._twice or self.text.rstrip().endswith("```"):
+            return False
+        closing = "".join(frame.close for frame in reversed(self._frames))
+        if self._string_under_way and (end := self._string_end(*self._string_under_way)) is not None:
+            if end < 0:
+                return False
+            self._cut_off(end, f'"{closing}')
+            return True
+        end, repairs = self._whole
+        if not closing or "```" in self.text[end:]:
+            return False
+        del self.repairs[repairs:]
+        self._cut_off(end, closing)
+        return True
+
+    def _cut_off(self, end: int, after: str) -> None:
+        while self.repairs and self.repairs[-1].offset + len(self.repairs[-1].before) > end:
+            self.repairs.pop()
+        self._mend("complete", end, len(self.text), after)
+
+    def _string_end(self, start: int, before: int, shape: Shape) -> int | None:
+        """Return where a string that was cut ends, None where it isn't what is wanted, -1 where that can't be told."""
+        if self.text.startswith('"""', start):
+            return None
+        end = _WHOLE_ESCAPES.match(self.text, start + 1).end()  # type: ignore[union-attr]
+        if self._odd_at:
+            if self.text[start] != '"' or not _CUT_MEMBER.fullmatch(self.text, self._odd_at + 1):
+                return -1
+            end = self._odd_at
+        made = [entry for entry in self.repairs[before:] if entry.offset + len(entry.before) <= end]
+        content = content_of(replay_part(self.text, made, start, end) + '"')
+        return None if content is None or is_other(content, shape) else end
+
     def _after(self, value_end: int) -> int:
         """Read what follows a value inside a bracket, up to the end of the next value or of the bracket."""
         self.begun = True
+        self._whole = (value_end, len(self.repairs))
         at = self._skip(value_end)
         frame = self._frames[-1]
         char = self.text[at : at + 1]
@@ -96,7 +147,7 @@ class Reader(StringReader):
         at = self._skip(self._key(at))
         if self.text[at : at + 1] != ":":
             raise self._fault(at, "a colon should follow the key")
-        if frame.key in frame.keys:
+        if frame.key in frame.keys and "duplicate_keys" not in self._allow:
             self._twice = Broken("ambiguous", at, f"the key {frame.key[:50]!r} is there twice")
         frame.keys.add(frame.key)
         self.begun = True
@@ -126,7 +177,9 @@ class Reader(StringReader):
             return self._open(at, "}" if char == "{" else "]", shape)
         before = len(self.repairs)
         if char in CLOSERS:
+            self._string_under_way = at, before, shape
             end = self._string(at, "whole" if frame is None else "member" if frame.close == "}" else "element")
+            self._string_under_way = None
         else:
             end = self._scalar(at, shape)
         if shape.choices or not shape.allows("string"):
@@ -137,6 +190,7 @@ class Reader(StringReader):
         if len(self._frames) >= MAX_DEPTH:
             raise Broken("too_deep", at, f"brackets are nested deeper than {MAX_DEPTH}")
         self._frames.append(Frame(close, shape))
+        self._whole = (at + 1, len(self.repairs))
         inside = self._skip(at + 1)
         return self._close(inside) if self.text[inside : inside + 1] == close else self._next(inside)
 

@@ -5,14 +5,14 @@ the JSON pointers of these parts, and what it says is put into its first answer,
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
 
 from holdfast.contracts.answer import MISSING, Met, Unmet
-from holdfast.contracts.base import Constraint, Contract, Schema, Violation, shortened
-from holdfast.contracts.parts import parts_to_ask, schema_of_parts
+from holdfast.contracts.base import Constraint, Contract, Schema, shortened
+from holdfast.contracts.parts import Part, parts_to_ask, schema_of_parts
 from holdfast.contracts.places import place_of
 from holdfast.contracts.schema import compile_schema
 from holdfast.errors import ConfigError
@@ -70,29 +70,17 @@ def _of_parts(contract: Contract, unmet: Unmet) -> Reask | None:
     except (ConfigError, ValueError):
         return None
     correction = Contract(form, name=contract.name, allow=contract.allow)
-    message = _message(parts, unmet.violations)
-    return Reask(message, correction, lambda met: joined(unmet.text, met.text))
+    return Reask(_message(parts), correction, lambda met: joined(unmet.text, met.text))
 
 
-def _message(parts: dict[str, Schema], violations: Sequence[Violation]) -> str:
-    errors = _listed(_told(violation, parts) for violation in violations)
-    named = ", ".join(f"{json.dumps(part, ensure_ascii=False)}: …" for part in parts)
+def _message(parts: dict[str, Part]) -> str:
+    errors = _listed(error for part in parts.values() for error in part.errors)
     lines = [f"Parts of your answer can't be used:\n{errors}", ""]
-    schemas = {part: _compact(schema) for part, schema in parts.items()}
-    lines += [f"The JSON Schema of {part}: {text}" for part, text in schemas.items() if len(text) <= MAX_REPEATED]
+    schemas = {path: _compact(part.schema) for path, part in parts.items()}
+    lines += [f"The JSON Schema of {path}: {text}" for path, text in schemas.items() if len(text) <= MAX_REPEATED]
+    named = ", ".join(f"{json.dumps(path, ensure_ascii=False)}: …" for path in parts)
     lines.append(f"Answer with one JSON object that holds these parts corrected, by their paths: {{{named}}}.")
     return "\n".join([*lines, f"The rest of your answer stays as it is. {_ONLY_JSON}"])
-
-
-def _told(violation: Violation, parts: Iterable[str]) -> str:
-    missing = [part for part in parts if _parent(part) == violation.path]
-    if violation.keyword == "required" and missing and violation.path not in parts:
-        return ", ".join(f"{part}: it is missing" for part in missing)
-    return str(violation)
-
-
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
 
 
 def _listed(errors: Iterable[str]) -> str:

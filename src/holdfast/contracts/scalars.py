@@ -34,6 +34,13 @@ def coerced_to(content: str, shape: Shape) -> tuple[Kind, str] | None:
     return None
 
 
+def is_other(content: str, shape: Shape) -> bool:
+    """Return whether a string is something else than what the contract asks for."""
+    if shape.choices and content not in shape.choices:
+        return True
+    return not shape.allows("string")
+
+
 _CONTROLS = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 _TO_ESCAPE = re.compile(r'["\\\x00-\x1f]')
 

@@ -42,6 +42,11 @@ class Shape:
         return properties if isinstance(properties, dict) else {}
 
     @property
+    def is_closed(self) -> bool:
+        """Whether there must be no other keys. Where keys are told by patterns too, that is left open."""
+        return self._schema.get("additionalProperties") is False and not self._schema.get("patternProperties")
+
+    @property
     def is_string(self) -> bool:
         """Whether nothing but a string, or nothing at all, will do."""
         return "string" in self.types and self.types <= {"string", "null"}

@@ -29,6 +29,8 @@ class StringReader(Cursor):
     """Reads strings, as a part of reading the values that they stand in."""
 
     _strict_quotes = False
+    _odd_at = 0
+    """Where, in the last string, the first quote is that could have closed it and didn't; 0 where there is none."""
 
     def _string(self, start: int, role: Role) -> int:
         """Read a string; return where it ends."""
@@ -39,7 +41,8 @@ class StringReader(Cursor):
         close = CLOSERS[opened]
         if opened != '"':
             self._mend("quotes", start, start + 1, '"')
-        plain, at, odd = _PLAIN[close], start + 1, False
+        plain, at = _PLAIN[close], start + 1
+        self._odd_at = 0
         while (at := plain.match(text, at).end()) < len(text):  # type: ignore[union-attr]
             char = text[at]
             self.source.step(at)
@@ -47,7 +50,7 @@ class StringReader(Cursor):
                 at = self._escape(at, close)
             elif char < " ":
                 at = self._control(at)
-            elif char == close and self._closes(at, role, odd):
+            elif char == close and self._closes(at, role, odd=bool(self._odd_at)):
                 if close != '"':
                     self._mend("quotes", at, at + 1, '"')
                 return at + 1
@@ -63,7 +66,8 @@ class StringReader(Cursor):
             else:
                 if char == '"':
                     self._mend("inner_quote", at, at + 1, '\\"')
-                odd, at = odd or char == close, at + 1
+                self._odd_at = self._odd_at or (at if char == close else 0)
+                at += 1
         raise Broken("cut", len(text), f"the text ends inside the string that begins at {start}")
 
     def _may_end(self, at: int, role: Role) -> bool:
@@ -120,7 +124,7 @@ class StringReader(Cursor):
         self._mend("escape", at, at + 1, "\\\\")
         return at + 1
 
-    def _closes(self, at: int, role: Role, odd: bool) -> bool:
+    def _closes(self, at: int, role: Role, *, odd: bool) -> bool:
         """Whether a quote ends its string. `odd`: quotes that don't were seen in it, so it takes more to believe."""
         text = self.text
         next = self._gap(at + 1)

@@ -4,7 +4,8 @@ import pytest
 
 from holdfast.contracts.ledger import Refused, Repaired, replay
 from holdfast.contracts.reader import MAX_DEPTH
-from holdfast.contracts.repair import MAX_LENGTH, MAX_STARTS, repair
+from holdfast.contracts.candidates import MAX_STARTS
+from holdfast.contracts.repair import MAX_LENGTH, repair
 from holdfast.contracts.shape import ANY, Shape
 from holdfast.events import Repair
 
