@@ -12,6 +12,7 @@ CANDIDATES: Final = 48
 """How many vectors, beyond what is wanted, are looked at exactly."""
 _STEPS: Final = 127
 _ZERO: Final = 128
+_SMALLEST: Final = 1e-300
 
 
 class Vectors:
@@ -74,15 +75,12 @@ class Vectors:
 
 def _rounded(vector: Sequence[float]) -> list[int]:
     """Return a vector in whole numbers from -127 to 127, in the same direction. Raises ValueError."""
-    largest = max(map(abs, vector), default=0.0)
-    if not math.isfinite(sum(vector)):
+    if not all(map(math.isfinite, vector)):
         raise ValueError("a vector holds what is no finite number")
-    if not largest:
+    largest = max(map(abs, vector), default=0.0)
+    if largest < _SMALLEST:
         return [0] * len(vector)
-    scale = _STEPS / largest
-    if math.isinf(scale):  # a number so small that no vector of a model has it
-        return [0] * len(vector)
-    return [round(number * scale) for number in vector]
+    return [round(number / largest * _STEPS) for number in vector]
 
 
 def _norm(row: list[int]) -> float:
