@@ -8,12 +8,14 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from holdfast.chat import Request
 from holdfast.providers.base import Source
+
+_Key = TypeVar("_Key", int, str)
 
 SEED: Final = 1
 """For callers who have none. Not 0, which some servers take for none."""
@@ -86,26 +88,25 @@ def reproduce(request: Request) -> Request:
 
 
 def canonical_source(source: Source) -> Source:
-    """Return a source from which a request is forwarded in its one spelling, instead of as it came."""
-    return msgspec.structs.replace(
-        source,
-        fields={name: msgspec.Raw(canonical(bytes(source.fields[name]))) for name in sorted(source.fields)},
-        messages=_Spelt(source.messages),
-        tools=_Spelt(source.tools),
-    )
+    """Return a source from which a request is forwarded in its one spelling, instead of as it came.
+
+    It costs nothing until something is forwarded from it.
+    """
+    fields, messages, tools = _Spelt(source.fields), _Spelt(source.messages), _Spelt(source.tools)
+    return msgspec.structs.replace(source, fields=fields, messages=messages, tools=tools)
 
 
-class _Spelt(Mapping[int, msgspec.Raw]):
-    """Pieces in their one spelling, made when they are asked for."""
+class _Spelt(Mapping[_Key, msgspec.Raw]):
+    """Pieces in their one spelling, made when they are asked for, and in one order."""
 
-    def __init__(self, pieces: Mapping[int, msgspec.Raw]) -> None:
+    def __init__(self, pieces: Mapping[_Key, msgspec.Raw]) -> None:
         self._pieces = pieces
 
-    def __getitem__(self, key: int) -> msgspec.Raw:
+    def __getitem__(self, key: _Key) -> msgspec.Raw:
         return msgspec.Raw(canonical(bytes(self._pieces[key])))
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._pieces)
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(sorted(self._pieces))
 
     def __len__(self) -> int:
         return len(self._pieces)

@@ -208,15 +208,15 @@ class Replays:
 
 
 class Turn:
-    """A call's turn at a question. Either there is an answer in `kept`, or the call is to get one and `keep` it.
-
-    A call that leaves the block without having done so lets the next one try.
+    """A call's turn at a question: there is an answer in `kept`, or none came in time and `late` says so, or the call
+    is to get an answer and `keep` it. One that leaves the block without having done so lets the next one try.
     """
 
-    __slots__ = ("_answering", "_key", "_replays", "_subject", "_ttl", "_until", "kept")
+    __slots__ = ("_answering", "_key", "_replays", "_subject", "_ttl", "_until", "kept", "late")
 
     def __init__(self, replays: Replays, key: bytes, ttl: float, until: float, subject: str | None) -> None:
         self.kept: Kept | None = None
+        self.late: DeadlineExceeded | None = None
         self._replays = replays
         self._key = key
         self._ttl = ttl
@@ -226,8 +226,13 @@ class Turn:
 
     async def __aenter__(self) -> "Turn":
         self.kept = self._replays.find(self._key)
-        if self.kept is None:
+        if self.kept is not None:
+            return self
+        try:
             self.kept = await self._replays.wait(self._key, self._until, self._subject)
+        except DeadlineExceeded as error:
+            self.late = error
+        else:
             self._answering = self.kept is None
         return self
 

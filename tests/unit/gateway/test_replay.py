@@ -81,6 +81,9 @@ async def call(replays: Replays, ask: Callable[[], Awaitable[Kept]], key: bytes 
     async with replays.turn(key, **{"ttl": TTL, "until": FAR, **more}) as turn:
         if turn.kept is not None:
             return turn.kept
+        if turn.late is not None:
+            turn.keep(answer("not its own"))  # which counts for nothing, as it was not its turn
+            raise turn.late
         kept = await ask()
         turn.keep(kept)
         return kept
