@@ -337,23 +337,16 @@ class _Narrowing:
                 for key, inner in named.items()
             }
             self._enforced.add(Keyword(path, "properties"))
-        required = self._required(wire, node, path, named)
+        said = _names(node.get("required")) if "required" in self._dialect.object else []
+        required = [name for name in said if name in named]  # of others, servers know nothing
+        if "required" in node and (required or not said):
+            wire["required"] = required
+        if "required" in wire and len(required) == len(said):
+            self._enforced.add(Keyword(path, "required"))
         self._optional += len(named) - len(required)
         if self._dialect.all_required and len(required) < len(named):
             raise Unsuited(f"{path or 'the root'} has properties that may be left out")
-        self._others_of(wire, node, path, alone and len(required) == len(node.get("required") or ()), depth)
-
-    def _required(self, wire: Json, node: Json, path: str, named: Json) -> list[str]:
-        """Keep what is required. Of names that are no properties, servers know nothing."""
-        said = node.get("required")
-        if not isinstance(said, list) or "required" not in self._dialect.object:
-            return []
-        required = [name for name in said if name in named]
-        if required or not said:
-            wire["required"] = required
-        if len(required) == len(said):
-            self._enforced.add(Keyword(path, "required"))
-        return required
+        self._others_of(wire, node, path, alone and len(required) == len(said), depth)
 
     def _others_of(self, wire: Json, node: Json, path: str, alone: bool, depth: int) -> None:
         """Say whether other properties than the named are allowed."""
@@ -409,6 +402,10 @@ def _types(node: Json) -> list[str]:
     said = node.get("type")
     types = [said] if isinstance(said, str) else said if isinstance(said, list) else []
     return types if all(type in _TYPES for type in types) else []
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 def _type(value: Any) -> str:
