@@ -35,7 +35,7 @@ NODE_MODULES: Final = ROOT / "tests/javascript/node_modules"
 SECONDS: Final = 60.0
 """How long one block may run, and a gateway may take to start."""
 RUN: Final = {"bash", "sh", "python", "javascript"}
-READ: Final = {"toml", "json", "yaml", "text", "markdown"}
+READ: Final = {"toml", "json", "jsonl", "yaml", "text", "markdown"}
 """Blocks that are data, which is checked, or what a command prints."""
 
 _FENCE: Final = re.compile(r"^( *)```(.*)$")
@@ -97,6 +97,9 @@ def check_data(block: Block) -> None:
     """Raise if a block of data is not what it says."""
     if block.language == "json":
         msgspec.json.decode(block.text)
+    elif block.language == "jsonl":
+        for line in block.text.splitlines():
+            msgspec.json.decode(line)
     elif block.language == "yaml":
         yaml.safe_load(block.text)
     elif block.language == "toml":
@@ -113,11 +116,13 @@ def _check_toml(block: Block) -> None:
     completed = _completed(block.text)
     with tempfile.TemporaryDirectory() as directory:
         for feature in tomllib.loads(completed).get("features", {}).values():
-            for name in (feature.get("prompt"), feature.get("last_resort", {}).get("file")):
+            examples = feature.get("examples")
+            shown = examples.get("file") if isinstance(examples, dict) else examples
+            for name in (feature.get("prompt"), feature.get("last_resort", {}).get("file"), shown):
                 if name is not None:
                     named = Path(directory, name)
                     named.parent.mkdir(parents=True, exist_ok=True)
-                    named.write_text('"Answer."')
+                    named.write_text('{"input": "Where?", "output": "Answer."}' if name == shown else '"Answer."')
         file = Path(directory, "holdfast.toml")
         file.write_text(completed)
         try:
