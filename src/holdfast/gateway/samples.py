@@ -29,6 +29,7 @@ OpenSample = Callable[[Model], AttemptRecord]
 class Sample(msgspec.Struct, frozen=True):
     """One request that has ended: with a reply, or with the error that stands for it."""
 
+    request: Request
     record: AttemptRecord
     reply: Reply | None = None
     error: ProviderError | None = None
@@ -156,11 +157,11 @@ class Samples:
             record.close(error)
             if not ours and not isinstance(error, NO_FAILURES) and not _stale(error):
                 breaker.failed(error.retry_after, probe=False)
-            return job, Sample(record, error=error)
+            return job, Sample(job.request, record, error=error)
         record.close(None)
         if not ours:
             breaker.succeeded(probe=False)
-        return job, Sample(record, reply=reply)
+        return job, Sample(job.request, record, reply=reply)
 
     async def _fetch(self, request: Request, record: AttemptRecord) -> Reply:
         upstream, limits = record.model.upstream, self._limits

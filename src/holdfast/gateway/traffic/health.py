@@ -47,6 +47,10 @@ class Health:
             )
         self.prefill: bool | None = None
         """False once the model has refused to continue an answer."""
+        self.alternatives: int | None = None
+        """How many alternatives to a token the model tells with their probabilities, once that is known; 0 for none."""
+        self.several: bool | None = None
+        """Whether the model gives several answers to one request, once that is known."""
 
     @classmethod
     def private(cls, clock: Clock | None = None) -> Self:
