@@ -100,7 +100,7 @@ class _Spelt(Mapping[_Key, msgspec.Raw]):
     """Pieces in their one spelling, made when they are asked for, and in one order."""
 
     def __init__(self, pieces: Mapping[_Key, msgspec.Raw]) -> None:
-        self._pieces = pieces
+        self._pieces: Mapping[_Key, msgspec.Raw] = pieces
 
     def __getitem__(self, key: _Key) -> msgspec.Raw:
         return msgspec.Raw(canonical(bytes(self._pieces[key])))
