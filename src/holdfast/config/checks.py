@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from holdfast.config.collect import INLINE, Check, Mistake, Place, did_you_mean
+from holdfast.config.contracts import compiled
 from holdfast.config.examples import choices, examples
 from holdfast.config.files import Sources
 from holdfast.config.types import relative
@@ -59,8 +60,10 @@ def checks(sources: Sources, *, resolve_secrets: bool, find_functions: bool) -> 
     def feature(settings: FeatureSettings, at: Place, whole: bool) -> Iterator[Mistake]:
         if whole and settings.hedge and len(settings.names) == 1:
             yield (*at, "hedge"), "a hedge starts the next model, and there is only one"
+        contract, mistakes = compiled(settings, at, sources, find_functions)
+        yield from mistakes
         if settings.examples is not None:
-            yield from examples(settings.examples, (*at, "examples"), sources)
+            yield from examples(settings.examples, (*at, "examples"), sources, contract)
         if settings.prompt is None:
             return
         if failure := sources.failure(settings.prompt, empty=False):

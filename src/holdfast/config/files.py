@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from holdfast.config.types import relative
+from holdfast.contracts.load import files_in
 
 LARGEST: Final = 4 * 2**20
 """Bytes that a file may have: it goes into the log, and people review it."""
@@ -58,6 +59,10 @@ def read(path: Path) -> Sources:
     doc = _document(texts.get(path.name, ""))
     for name in sorted({relative(file, path.parent) for file in _texts_of_features(doc)} - {path.name}):
         take(name)
+    for contract in sorted({relative(file, path.parent) for file in _contracts(doc)}):
+        for name in sorted({relative(file, path.parent) for file in files_in(contract, texts.get(contract, ""))}):
+            if name not in texts and name not in failures:
+                take(name)
     secrets = {file: _digest(path.parent / file) for file in sorted(set(_secret_files(doc)))}
     return Sources(path=path, texts=texts, failures=failures, secrets=secrets)
 
@@ -93,12 +98,21 @@ def _document(text: str) -> dict[str, Any]:
 
 
 def _texts_of_features(doc: dict[str, Any]) -> Iterator[str]:
-    """Find the prompts, the examples, and the files that are last resorts."""
+    """Find the prompts, the contracts, the examples, and the files that are last resorts."""
+    yield from _contracts(doc)
     for feature in _items(doc, "features"):
         resort, examples = feature.get("last_resort"), feature.get("examples")
         for file in (feature.get("prompt"), examples, _file(resort), _file(examples)):
             if isinstance(file, str):
                 yield file
+
+
+def _contracts(doc: dict[str, Any]) -> Iterator[str]:
+    """Find the contracts that are files."""
+    for feature in _items(doc, "features"):
+        contract = feature.get("contract")
+        if isinstance(contract, str) and contract.lower().endswith((".json", ".toml", ".lark")):
+            yield contract
 
 
 def _file(table: object) -> object:

@@ -9,7 +9,8 @@ answer.toml              any of these and more: see ContractSettings; `.json` ma
 import inspect
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -29,6 +30,7 @@ from holdfast.settings import Settings
 
 Text = Annotated[str, Meta(min_length=1)]
 Texts = Text | tuple[Text, ...]
+Read = Callable[[str], str]
 _FORMS: Final = ("schema", "model", "pattern", "choice", "grammar")
 
 
@@ -98,24 +100,47 @@ class ContractSettings(ConditionSettings, frozen=True, kw_only=True):
             raise ValueError("allow needs a schema or a model: it is about repairs of JSON")
 
 
-def load_contract(source: str, base: Path = Path()) -> Contract:
+def load_contract(source: str, base: Path = Path(), read: Read | None = None) -> Contract:
     """Return the contract that a file or a reference names, relative to the folder `base`.
+
+    Args:
+        read: returns the text of a file, named as it is written, or raises OSError or ValueError. Default: the disk's.
 
     Raises:
         ConfigError: it can't be read, or is no contract.
     """
-    if Path(source).suffix.lower() not in {".json", ".toml", ".lark"} and misnamed(source) is None:
+    if not is_file(source):
         return make_contract(_found(source, base, source), name=source)
-    return parse_contract(source, _read(source, base, source), base)
+    return parse_contract(source, _read(source, base, source, read), base, read)
 
 
-def parse_contract(name: str, text: str, base: Path = Path()) -> Contract:
+def is_file(source: str) -> bool:
+    """Whether what names a contract names a file, and no object in Python."""
+    return Path(source).suffix.lower() in {".json", ".toml", ".lark"} or misnamed(source) is not None
+
+
+def files_in(name: str, text: str) -> Iterator[str]:
+    """Find the files that the file of a contract with this name and text names, however wrong it is."""
+    settings: Any = {}
+    with suppress(ValueError, RecursionError):
+        if name.lower().endswith(".toml"):
+            settings = tomllib.loads(text)
+        elif name.lower().endswith(".json") and isinstance(document := json.loads(text), dict):
+            settings = document.get("contract") if len(document) == 1 else {}
+    schema, grammar = (settings.get(key) if isinstance(settings, dict) else None for key in ("schema", "grammar"))
+    if isinstance(schema, str):
+        yield schema
+    if isinstance(grammar, str) and grammar.endswith(".lark"):
+        yield grammar
+
+
+def parse_contract(name: str, text: str, base: Path = Path(), read: Read | None = None) -> Contract:
     """Return the contract that a file with this name and text holds. Raises ConfigError."""
     suffix = Path(name).suffix.lower()
     if suffix == ".lark":
         return Contract(GrammarForm(text, name=name), name=name)
     if suffix == ".toml":
-        return build_contract(_settings(_toml(text, name), name), base, name=name)
+        return build_contract(_settings(_toml(text, name), name), base, name=name, read=read)
     if suffix != ".json":
         refuse('expected a file that ends in .json, .toml or .lark, or a reference "package.module:Name"', name=name)
     try:
@@ -123,7 +148,7 @@ def parse_contract(name: str, text: str, base: Path = Path()) -> Contract:
     except ValueError as error:
         refuse(f"not JSON: {error}", name=name, line=_json_line(text))
     if isinstance(document, dict) and set(document) == {"contract"}:
-        return build_contract(_settings(document["contract"], name), base, name=name)
+        return build_contract(_settings(document["contract"], name), base, name=name, read=read)
     return Contract(compile_schema(document, name=name), name=name)
 
 
@@ -144,9 +169,11 @@ def make_contract(source: Any, *, name: str = "contract") -> Contract:
     return Contract(ModelForm(source, name=name), name=name)
 
 
-def build_contract(settings: ContractSettings, base: Path = Path(), *, name: str = "contract") -> Contract:
+def build_contract(
+    settings: ContractSettings, base: Path = Path(), *, name: str = "contract", read: Read | None = None
+) -> Contract:
     """Return the contract of some settings, whose files and references are relative to `base`. Raises ConfigError."""
-    form = _form(settings, base, name)
+    form = _form(settings, base, name, read)
     count: Count | None = None
     if settings.count_tokens is not None and not callable(count := _found(settings.count_tokens, base, name)):
         refuse(f"{settings.count_tokens} can't be called", "count_tokens", name)
@@ -160,11 +187,11 @@ def build_contract(settings: ContractSettings, base: Path = Path(), *, name: str
     return Contract(form, conditions, name=name, allow=settings.allow)
 
 
-def _form(settings: ContractSettings, base: Path, name: str) -> Form:
+def _form(settings: ContractSettings, base: Path, name: str, read: Read | None) -> Form:
     if settings.schema is not None:
         schema = settings.schema
         if isinstance(schema, str):
-            schema = _read(schema, base, name)
+            schema = _read(schema, base, name, read)
         return compile_schema(schema, formats=settings.formats, name=name)
     if settings.model is not None:
         return ModelForm(_found(settings.model, base, name), name=name)
@@ -174,7 +201,7 @@ def _form(settings: ContractSettings, base: Path, name: str) -> Form:
         return ChoiceForm(settings.choice, name=name)
     if settings.grammar is not None:
         grammar = settings.grammar
-        return GrammarForm(_read(grammar, base, name) if grammar.endswith(".lark") else grammar, name=name)
+        return GrammarForm(_read(grammar, base, name, read) if grammar.endswith(".lark") else grammar, name=name)
     return AnyText()
 
 
@@ -228,9 +255,9 @@ def _json_line(text: str) -> int:
     return 0
 
 
-def _read(file: str, base: Path, name: str) -> str:
+def _read(file: str, base: Path, name: str, read: Read | None) -> str:
     try:
-        return (base / file).read_text(encoding="utf-8")
+        return (base / file).read_text(encoding="utf-8") if read is None else read(file)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         refuse(f"{file} can't be read: {reason}", name=name)
