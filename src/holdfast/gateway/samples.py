@@ -59,6 +59,8 @@ class Samples:
         source: Source | None = None,
         check: Callable[[Reply], Reply] = lambda reply: reply,
     ) -> None:
+        self.last = attempt
+        """The last request that was answered."""
         self._attempt = attempt
         self._limits = limits
         self._open_sample = open_sample
@@ -114,9 +116,18 @@ class Samples:
             if again:
                 self._waiting.appendleft(_Job(job.request, again=True))
             self._fill()
+            if sample.reply is not None:
+                self.last = sample.record
             if not again:
                 return sample
         return None
+
+    async def only(self, request: Request) -> Sample:
+        """Send a request while no other runs, and return how it ended."""
+        self.ask([request])
+        sample = await self.next()
+        assert sample is not None
+        return sample
 
     @property
     def usage(self) -> Usage | None:

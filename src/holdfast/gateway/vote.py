@@ -9,6 +9,7 @@ from holdfast.contracts.agreement import FAILED, Ballot, Equality, Result
 from holdfast.contracts.base import Contract
 from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest, NoAgreement, ProviderError, Truncated
 from holdfast.gateway.assembly import chunks_of
+from holdfast.gateway.catalog import Model
 from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
@@ -17,6 +18,9 @@ from holdfast.gateway.settings import Vote
 
 Check = Callable[[Reply], Reply]
 """Returns an answer that meets the call's contract, repaired where that is possible. Raises ContractViolated."""
+
+Prepare = Callable[[Request, Model], Request]
+"""Returns the request as one model gets it: what its server can't enforce is left out, or said in words."""
 
 _JSON = msgspec.json.Encoder()
 
@@ -45,6 +49,7 @@ class VotedChat(Exchange):
         open_sample: OpenSample,
         refuses: bool,
         judge: Check | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         """Raise InvalidRequest for a request that asks for several answers, of which none could be the one."""
         if request.n != 1:
@@ -57,6 +62,7 @@ class VotedChat(Exchange):
         self._open_sample = open_sample
         self._refuses = refuses
         self._judge = judge
+        self._prepare = prepare
         self._wire = LAST_RESORT
         self._spent: Usage | None = None
         """What all answers used, those to no avail too."""
@@ -69,7 +75,7 @@ class VotedChat(Exchange):
         samples = Samples(attempt, limits, self._open_sample, source=self._arrival.source, check=self._check)
         ended: list[Sample] = []
         async with samples:
-            samples.ask(self._requests())
+            samples.ask(self._requests(attempt.model))
             while ballot.state == "open" and (sample := await samples.next()) is not None:
                 ended.append(sample)
                 ballot.add(FAILED if sample.reply is None else self._value(sample.reply))
@@ -85,8 +91,10 @@ class VotedChat(Exchange):
         self.reply = msgspec.structs.replace(reply, usage=self._spent, created=created)
         self._wire = attempt.model.upstream.wire
 
-    def _requests(self) -> Iterable[Request]:
+    def _requests(self, model: Model) -> Iterable[Request]:
         request, vote = self._request, self._vote
+        if self._prepare is not None:
+            request = self._prepare(request, model)
         if request.stream:
             request = msgspec.structs.replace(request, stream=False, stream_usage=False)
         if vote.temperature is not None:
