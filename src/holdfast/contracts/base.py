@@ -112,6 +112,10 @@ class Contract:
         return self._form.constraint
 
     @property
+    def form(self) -> Form:
+        return self._form
+
+    @property
     def conditions(self) -> tuple[Condition, ...]:
         return self._conditions
 

@@ -33,7 +33,7 @@ _COUNTS: Final[dict[Unit, Count]] = {"characters": len, "words": count_words, "t
 class Length:
     """How long a text may be. It says nothing of other values, whose length is a matter of the schema."""
 
-    __slots__ = ("_count", "_max", "_min", "_unit")
+    __slots__ = ("_count", "_min", "is_usual", "max", "unit")
 
     def __init__(
         self, unit: Unit, *, min: int = 0, max: int | None = None, count: Count | None = None, name: str = "contract"
@@ -41,16 +41,18 @@ class Length:
         """Count tokens with `count`, or by approximation. Raise ConfigError if no length could be right."""
         if min < 0 or (max is not None and max < min):
             refuse(f"expected 0 <= min <= max, got {min} and {max}", unit, name)
-        self._unit: Unit = unit
-        self._min, self._max = min, max
+        self.unit: Unit = unit
+        self._min, self.max = min, max
         self._count = count or _COUNTS[unit]
+        self.is_usual = count is None
+        """Whether it counts as the functions here do."""
 
     @property
     def rule(self) -> str:
         """What it asks for, to tell a model."""
-        most = None if self._max is None else f"at most {self._max:,}"
+        most = None if self.max is None else f"at most {self.max:,}"
         least = f"at least {self._min:,}" if self._min else None
-        return f"it has {' and '.join(filter(None, (least, most)))} {self._unit}" if least or most else ""
+        return f"it has {' and '.join(filter(None, (least, most)))} {self.unit}" if least or most else ""
 
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
         if not isinstance(data, str):
@@ -58,45 +60,45 @@ class Length:
         try:
             length = self._count(data)
         except Exception as error:  # noqa: BLE001 (a function of the application)
-            yield Violation("", f"counting its {self._unit} failed: {_told(error)}", self._unit)
+            yield Violation("", f"counting its {self.unit} failed: {_told(error)}", self.unit)
             return
         if length < self._min:
-            yield Violation("", f"it has {length:,} {self._unit}, fewer than {self._min:,}", self._unit)
-        if self._max is not None and length > self._max:
-            yield Violation("", f"it has {length:,} {self._unit}, more than {self._max:,}", self._unit)
+            yield Violation("", f"it has {length:,} {self.unit}, fewer than {self._min:,}", self.unit)
+        if self.max is not None and length > self.max:
+            yield Violation("", f"it has {length:,} {self.unit}, more than {self.max:,}", self.unit)
 
 
 class Phrases:
     """What a text must not go on after (`stops_at`), must not hold (`stops_before`), or must hold (`includes`)."""
 
-    __slots__ = ("_keyword", "_phrases")
+    __slots__ = ("keyword", "phrases")
 
     def __init__(self, keyword: Phrase, phrases: Sequence[str], *, name: str = "contract") -> None:
         """Raise ConfigError for an empty phrase."""
         if not all(phrases):
             refuse("expected phrases, none of them empty", keyword, name)
-        self._keyword: Phrase = keyword
-        self._phrases = tuple(phrases)
+        self.keyword: Phrase = keyword
+        self.phrases = tuple(phrases)
 
     @property
     def rule(self) -> str:
         """What it asks for, to tell a model."""
         asked = {"includes": "holds", "stops_before": "does not hold", "stops_at": "ends with, or does not hold,"}
-        told = ", ".join(json.dumps(shortened(phrase), ensure_ascii=False) for phrase in self._phrases)
-        return f"it {asked[self._keyword]} {told}"
+        told = ", ".join(json.dumps(shortened(phrase), ensure_ascii=False) for phrase in self.phrases)
+        return f"it {asked[self.keyword]} {told}"
 
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
         if not isinstance(data, str):
             return
-        for phrase in self._phrases:
+        for phrase in self.phrases:
             if wrong := self._wrong(data, phrase):
-                yield Violation("", f"{wrong} {json.dumps(shortened(phrase), ensure_ascii=False)}", self._keyword)
+                yield Violation("", f"{wrong} {json.dumps(shortened(phrase), ensure_ascii=False)}", self.keyword)
 
     def _wrong(self, text: str, phrase: str) -> str | None:
         at = text.find(phrase)
-        if self._keyword == "includes":
+        if self.keyword == "includes":
             return "it does not hold" if at < 0 else None
-        if self._keyword == "stops_before":
+        if self.keyword == "stops_before":
             return "it holds" if at >= 0 else None
         return "it goes on after" if 0 <= at < len(text) - len(phrase) else None
 
@@ -123,18 +125,18 @@ class Matches:
 class OnText:
     """A condition on the text of the whole answer as it was written, also where it is JSON."""
 
-    __slots__ = ("_condition",)
+    __slots__ = ("condition",)
 
     def __init__(self, condition: Condition) -> None:
-        self._condition = condition
+        self.condition = condition
 
     @property
     def rule(self) -> str:
         """What it asks for, to tell a model."""
-        return getattr(self._condition, "rule", "")
+        return getattr(self.condition, "rule", "")
 
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
-        return self._condition.violations(text, text)
+        return self.condition.violations(text, text)
 
 
 class AtField:
@@ -152,7 +154,7 @@ class AtField:
     def rule(self) -> str:
         """What it asks for, to tell a model."""
         rule = getattr(self._condition, "rule", "")
-        return rule and f"of /{'/'.join(self._field)}: {rule}"
+        return rule and f"of /{'/'.join(self.field)}: {rule}"
 
     def violations(self, text: str, data: Any) -> Iterator[Violation]:
         for path, value in select(data, self.field):

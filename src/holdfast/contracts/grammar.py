@@ -15,7 +15,7 @@ MAX_PARSED: Final = 32 * 2**10
 """The longest text, in bytes: a right-recursive rule takes quadratic time at its end."""
 SECONDS: Final = 0.25
 """The longest that one text is parsed, but for the step under way, which takes as long at most."""
-_STEP: Final = 16
+STEP: Final = 16
 _TOO_MUCH: Final = "too much work to parse: left recursion, no ambiguity and fewer alternatives help"
 _END: Final = 256
 
@@ -29,24 +29,15 @@ class GrammarForm:
         """Raise ConfigError if it is no grammar, or too large a one."""
         if len(grammar) > MAX_GRAMMAR:
             refuse(f"the grammar is larger than {MAX_GRAMMAR:,} characters", "grammar", name)
-        llguidance = _library()
-        limits = llguidance.LLParserLimits(
-            max_items_in_row=1_000,
-            initial_lexer_fuel=500_000,
-            step_lexer_fuel=50_000,
-            step_max_items=5_000,
-            max_lexer_states=10_000,
-            max_grammar_size=50_000,
-            precompute_large_lexemes=False,
-            verbose_errors=False,
-        )
-        matcher = llguidance.LLMatcher(
-            _bytes(), llguidance.LLMatcher.grammar_from_lark(grammar), log_level=0, limits=limits
-        )
+        matcher = _matcher(_library().LLMatcher.grammar_from_lark(grammar))
         if matcher.is_error():
             refuse(" ".join(shortened(matcher.get_error().partition("\n\n")[0], 400).split()), "grammar", name)
         self._matcher = matcher
         self.constraint: Constraint | None = Constraint("grammar", grammar)
+
+    def matcher(self) -> Any:
+        """Return what takes the bytes of one text as tokens."""
+        return self._matcher.deep_copy()
 
     def read(self, text: str) -> tuple[Any, Any, tuple[Violation, ...]]:
         violation = self._violation(text)
@@ -59,10 +50,10 @@ class GrammarForm:
             return Violation("", "it holds half of a surrogate pair", "grammar")
         if len(left) > MAX_PARSED:
             return Violation("", f"the answer has {len(left):,} bytes; no more than {MAX_PARSED:,} are parsed", "limit")
-        matcher = self._matcher.deep_copy()
+        matcher = self.matcher()
         until = time.perf_counter() + SECONDS
-        for start in range(0, len(left), _STEP):
-            step = list(left[start : start + _STEP])
+        for start in range(0, len(left), STEP):
+            step = list(left[start : start + STEP])
             taken = matcher.try_consume_tokens(step)
             if matcher.is_error():
                 return Violation(
@@ -73,6 +64,27 @@ class GrammarForm:
             if time.perf_counter() > until:
                 return Violation("", f"not parsed within {SECONDS} s: the answer is too long for this grammar", "limit")
         return None if matcher.is_accepting() else Violation("", "it ends before it is complete", "grammar")
+
+
+def matcher_of_pattern(pattern: str) -> Any:
+    """Return what takes the bytes of one text as tokens, None where the pattern is none for it or too large."""
+    matcher = _matcher(_library().LLMatcher.grammar_from_regex(pattern))
+    return None if matcher.is_error() else matcher
+
+
+def _matcher(grammar: Any) -> Any:
+    llguidance = _library()
+    limits = llguidance.LLParserLimits(
+        max_items_in_row=1_000,
+        initial_lexer_fuel=500_000,
+        step_lexer_fuel=50_000,
+        step_max_items=5_000,
+        max_lexer_states=10_000,
+        max_grammar_size=50_000,
+        precompute_large_lexemes=False,
+        verbose_errors=False,
+    )
+    return llguidance.LLMatcher(_bytes(), grammar, log_level=0, limits=limits)
 
 
 def _unexpected(text: bytes, at: int) -> Violation:

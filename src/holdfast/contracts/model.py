@@ -13,7 +13,7 @@ class ModelForm:
     number, is not passed on unconverted to an application that reads the text.
     """
 
-    __slots__ = ("_adapter", "_json", "_validation_error", "constraint")
+    __slots__ = ("_adapter", "_validation_error", "constraint", "json")
 
     def __init__(self, model: Any, *, name: str = "contract") -> None:
         """Raise ConfigError if Pydantic makes no JSON Schema of it."""
@@ -29,11 +29,12 @@ class ModelForm:
             refuse(f"Pydantic makes no JSON Schema of {_called(model)}: {shortened(first)}", "model", name)
         self._adapter: Any = adapter
         self._validation_error = ValidationError
-        self._json: JsonForm = compile_schema(schema, name=name)
-        self.constraint: Constraint | None = self._json.constraint
+        self.json: JsonForm = compile_schema(schema, name=name)
+        """What its JSON Schema says."""
+        self.constraint: Constraint | None = self.json.constraint
 
     def read(self, text: str) -> tuple[Any, Any, tuple[Violation, ...]]:
-        _, data, violations = self._json.read(text)
+        _, data, violations = self.json.read(text)
         if violations:
             return None, None, violations
         try:

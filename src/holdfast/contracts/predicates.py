@@ -41,7 +41,7 @@ class Predicate:
     def rule(self) -> str:
         """What it asks for, to tell a model: its docstring, or its message. Empty where it has neither."""
         said = " ".join((self.__doc__ or self._message or "").split())
-        return f"of /{'/'.join(self._field)}: {said}" if said and self._field else said
+        return f"of /{'/'.join(self.field)}: {said}" if said and self.field else said
 
     def __call__(self, value: Any) -> object:
         return self._test(value)

@@ -1,7 +1,8 @@
 """JSON that a JSON Schema describes: 2020-12, 2019-09 and drafts 7, 6, 4. Nothing is fetched, and work is bounded."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any, Final, Literal
 
@@ -18,6 +19,7 @@ from holdfast.contracts.base import (
 )
 from holdfast.contracts.cost import MAX_DEPTH, Unbounded, work_by_depth
 from holdfast.contracts.patterns import MAX_WORK, library, options, reason
+from holdfast.contracts.subschemas import Dialect, Subschemas
 
 Draft = Literal["4", "6", "7", "2019-09", "2020-12"]
 
@@ -26,19 +28,41 @@ MAX_SCHEMA: Final = 512 * 2**10
 MAX_TOLD: Final = 20_000
 """The most evaluations for which each single violation is told: telling one takes 30 us, and it tells all or none."""
 MAX_PATTERNS: Final = 1_000
+_META: Final[dict[Draft, str]] = {
+    "4": "http://json-schema.org/draft-04/schema#",
+    "6": "http://json-schema.org/draft-06/schema#",
+    "7": "http://json-schema.org/draft-07/schema#",
+    "2019-09": "https://json-schema.org/draft/2019-09/schema",
+    "2020-12": "https://json-schema.org/draft/2020-12/schema",
+}
 _TOO_DEEP: Final = f"it is nested more than {MAX_DEPTH} deep"
 
 
 class JsonForm:
     """JSON under a schema. Use `compile_schema`."""
 
-    __slots__ = ("_most", "_validator", "_work", "constraint")
+    __slots__ = ("_compile", "_dialect", "_schema", "_subschemas", "_validator", "_work", "constraint", "weight")
 
-    def __init__(self, schema: Schema, validator: Any, work: tuple[int, ...]) -> None:
+    def __init__(
+        self, schema: Schema, validator: Any, work: tuple[int, ...], dialect: Dialect, compile: Callable[[], Any]
+    ) -> None:
+        """Take the validators of subschemas from `compile` where they are needed."""
         self.constraint: Constraint | None = Constraint("json_schema", schema)
+        self._schema = schema
         self._validator = validator
         self._work = work
-        self._most = max(work)
+        self.weight = max(work)
+        """The most evaluations, weighted by their costs, of one node of an answer."""
+        self._dialect: Dialect = dialect
+        self._compile = compile
+        self._subschemas: Subschemas | None = None
+
+    @property
+    def subschemas(self) -> Subschemas:
+        """What is said of single values. It is made once, when it is first needed."""
+        if self._subschemas is None:
+            self._subschemas = Subschemas(self._schema, self._dialect, self._compile)
+        return self._subschemas
 
     def read(self, text: str) -> tuple[Any, Any, tuple[Violation, ...]]:
         try:
@@ -50,7 +74,7 @@ class JsonForm:
 
     def violations(self, text: str, value: Any) -> tuple[Violation, ...]:
         """Return how the value of a text fails the schema."""
-        if self._most * len(text) > MAX_WORK and self._work_on(value) > MAX_WORK:
+        if self.weight * len(text) > MAX_WORK and self._work_on(value) > MAX_WORK:
             return (Violation("", "too much work to check: the answer is too large for this schema", "limit"),)
         try:
             if self._validator.is_valid(value):
@@ -98,7 +122,8 @@ def compile_schema(
     if patterns > MAX_PATTERNS:
         refuse(f"the schema has more than {MAX_PATTERNS:,} patterns", name=name)
     given = {"offline": True, "validate_formats": formats, "pattern_options": options(rust, patterns)}
-    return JsonForm(schema, _validator(rust, schema, given, draft, documents, name), work)
+    validator = _validator(rust, schema, given, draft, documents, name)
+    return JsonForm(schema, validator, work, _dialect(schema, draft), partial(_parts, rust, schema, given, draft))
 
 
 def decode(text: str) -> Any:
@@ -196,6 +221,24 @@ def _validator(
         refuse(_reason(error), pointer(error.instance_path), name)
     except (ValueError, rust.ReferencingError) as error:
         refuse(f"the schema can't be used: {shortened(str(error))}", name=name)
+
+
+def _parts(rust: Any, schema: Schema, given: dict[str, Any], draft: Draft | None) -> Any:
+    """Return the validators of all subschemas, by pointers such as "#/properties/a"; of none where that fails."""
+    if isinstance(schema, dict) and draft is not None:
+        schema = {"$schema": _META[draft], **schema}
+    try:
+        return rust.validator_map_for(schema, **given)
+    except (ValueError, rust.ValidationError, rust.ReferencingError):
+        return {}
+
+
+def _dialect(schema: Schema, draft: Draft | None) -> Dialect:
+    named = schema.get("$schema") if isinstance(schema, dict) else None
+    if named is None:
+        return draft or "2020-12"
+    drafts = (draft for draft, uri in _META.items() if isinstance(named, str) and named.rstrip("#") == uri.rstrip("#"))
+    return next(drafts, "other")
 
 
 def _reason(error: Any) -> str:
