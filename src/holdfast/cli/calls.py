@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from holdfast.cli.listing import CallPrinter, console, print_json, print_totals
+from holdfast.cli.listing import CallPrinter, console, print_fingerprints, print_json, print_totals
 from holdfast.cli.timeline import COLOURS, printable, render_call
 from holdfast.errors import LogError
 from holdfast.events import Call, Snapshot
 from holdfast.log.base import Filter, LogSettings, UnknownCall
 from holdfast.log.query import moment, tag
 from holdfast.log.sqlite import SqliteLog
-from holdfast.log.view import attempt_total_json, call_json, iso, total_json
+from holdfast.log.view import attempt_total_json, call_json, fingerprint_json, iso, total_json
 from holdfast.privacy.subjects import SubjectHasher
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,6 +77,9 @@ def _json_option(command: F) -> F:
 @click.option("--session", help="Calls of this session.")
 @click.option("--subject", help="Calls of this subject: the name the application sent, or its hash.")
 @click.option("--tag", type=Tag(), help="Calls with this tag.")
+@click.option("--contract", help="Calls whose answer had to meet this contract.")
+@click.option("--repaired", is_flag=True, default=None, help="Calls whose answer needed repairs.")
+@click.option("--replayed", is_flag=True, default=None, help="Calls whose answer was that of another, given again.")
 @click.option("--since", type=Moment(), help='Calls that arrived since: "1h" ago, or an ISO time.')
 @click.option("--until", type=Moment(), help="Calls that arrived before.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many calls at most.")
@@ -149,6 +152,31 @@ def totals(ctx: click.Context, since: int | None, as_json: bool, path: Path | No
         print_totals(console(), calls, attempts)
     else:
         click.echo("No calls.", err=True)
+
+
+@command.command()
+@click.option("--model", help="Changes of this model.")
+@click.option("--since", type=Moment(), help='Changes since: "1h" ago, or an ISO time.')
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
+@_json_option
+@_log_option
+@click.pass_context
+def fingerprints(
+    ctx: click.Context, model: str | None, since: int | None, limit: int, as_json: bool, path: Path | None
+) -> None:
+    """List when providers began to serve a model under another name or fingerprint, newest first.
+
+    From then on its answers may differ.
+    """
+    model, since = model or ctx.obj["model"], ctx.obj["since"] if since is None else since
+    with _opened(log_path(path or ctx.obj["path"])) as log:
+        changes = log.fingerprints(model=model, since_us=since, limit=limit)
+    if as_json or ctx.obj["as_json"]:
+        print_json(map(fingerprint_json, changes))
+    elif changes:
+        print_fingerprints(console(), changes)
+    else:
+        click.echo("No changes.", err=True)
 
 
 # --- finding ----------------------------------------------------------------------------------------------------------

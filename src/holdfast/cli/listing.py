@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.text import Text as Line
 
 from holdfast.cli.table import Column, Table
-from holdfast.cli.timeline import COLOURS, cost, ended, one_line, outcome, seconds
-from holdfast.events import Call
+from holdfast.cli.timeline import COLOURS, cost, counted, ended, one_line, outcome, reasks, seconds
+from holdfast.events import Call, FingerprintChanged
 from holdfast.log.base import AttemptTotal, Total
 from holdfast.log.view import call_json, iso
 
@@ -72,14 +72,16 @@ class CallPrinter:
         tokens = Column[Call]("tokens", _tokens, right=True)
         dollars = Column[Call]("cost $", lambda call: cost(call.cost_nanousd), right=True)
         tags = Column[Call]("tags", _tags)
+        notes = Column[Call]("notes", _notes, floor=8, enough=16, optional=True)
         middle = (name, model, end, took)
         return (
-            (at, id, *middle, attempts, tokens, dollars, tags),
-            (at, id, *middle, attempts, tokens, dollars),
-            (short_at, id, *middle, attempts, tokens, dollars),
-            (short_at, short_id, *middle, attempts, tokens, dollars),
-            (short_at, short_id, *middle, attempts, tokens),
-            (short_at, short_id, *middle, attempts),
+            (at, id, *middle, attempts, tokens, dollars, tags, notes),
+            (at, id, *middle, attempts, tokens, dollars, notes),
+            (short_at, id, *middle, attempts, tokens, dollars, notes),
+            (short_at, short_id, *middle, attempts, tokens, dollars, notes),
+            (short_at, short_id, *middle, attempts, tokens, notes),
+            (short_at, short_id, *middle, attempts, notes),
+            (short_at, short_id, *middle, short_attempts, notes),
             (short_at, short_id, *middle, short_attempts),
             (day, short_id, *middle, short_attempts),
             (day, short_id, *middle),
@@ -112,6 +114,32 @@ def _tokens(call: Call) -> str:
 
 def _tags(call: Call) -> str:
     return one_line(", ".join(f"{key}={value}" for key, value in call.tags.items())) or NONE
+
+
+def _notes(call: Call) -> str:
+    """Return how the answer came to be, where a model did not simply give it."""
+    notes = (
+        "replayed" if call.replayed is not None else None,
+        counted(call.repairs, "repair"),
+        counted(reasks(call), "re-ask"),
+        None if call.agreement is None else f"{call.agreement:.0%} agree",
+    )
+    return ", ".join([note for note in notes if note])
+
+
+# --- fingerprints -----------------------------------------------------------------------------------------------------
+
+
+def print_fingerprints(console: Console, changes: Sequence[FingerprintChanged]) -> None:
+    """Print how providers changed what they serve."""
+    at = Column[FingerprintChanged]("time", lambda change: iso(change.at_us)[:19].replace("T", " "))
+    model = Column[FingerprintChanged]("model", lambda change: one_line(change.model), floor=6, enough=16)
+    provider = Column[FingerprintChanged]("provider", lambda change: one_line(change.provider))
+    before = Column[FingerprintChanged]("before", lambda change: one_line(change.before), floor=8)
+    after = Column[FingerprintChanged]("after", lambda change: one_line(change.after), floor=8)
+    Table([(at, model, provider, before, after), (at, model, before, after), (model, before, after)], least=1).print(
+        console, changes
+    )
 
 
 # --- sums -------------------------------------------------------------------------------------------------------------

@@ -13,13 +13,17 @@ GAP = "  "
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
-    """One column. Its texts may be cut to `floor`, and to `enough` to make room for more columns; None never cuts."""
+    """One column. Its texts may be cut to `floor`, and to `enough` to make room for more columns; None never cuts.
+
+    An `optional` one is left out of a terminal's table for as long as its cells are empty.
+    """
 
     name: str
     cell: Callable[[T], str | Line]
     right: bool = False
     floor: int | None = None
     enough: int | None = None
+    optional: bool = False
 
 
 class Table(Generic[T]):
@@ -55,17 +59,21 @@ class Table(Generic[T]):
     def measure(self, rows: Sequence[T]) -> None:
         """Widen the columns to what the rows need."""
         for column in {column for layout in self._layouts for column in layout}:
-            found = [_line(column.cell(row)).cell_len for row in rows]
-            self._widths[column] = max([*found, self._widths.get(column, len(column.name))])
+            found = max([_line(column.cell(row)).cell_len for row in rows], default=0)
+            least = len(column.name) if found or not column.optional else 0
+            self._widths[column] = max(found, least, self._widths.get(column, 0))
 
     @property
     def width(self) -> int:
         """How wide the richest layout is."""
-        return _total({column: self._widths[column] for column in self._layouts[0]})
+        return _total(self._filled(self._layouts[0]))
+
+    def _filled(self, layout: Sequence[Column[T]]) -> dict[Column[T], int]:
+        return {column: self._widths[column] for column in layout if self._widths[column]}
 
     def _fit(self, width: int) -> dict[Column[T], int]:
         """Return the columns that fit, with their widths."""
-        layouts = [{column: self._widths[column] for column in layout} for layout in self._layouts]
+        layouts = [self._filled(layout) for layout in self._layouts]
         for widths in layouts[: self._least + 1]:
             if _total({column: min(size, column.enough or size) for column, size in widths.items()}) <= width:
                 return _cut(widths, width)

@@ -22,6 +22,7 @@ from holdfast.chat import (
     ToolCall,
     ToolResult,
 )
+from holdfast.cli.ledger import print_ledger
 from holdfast.cli.table import GAP, Column, Table
 from holdfast.errors import InvalidRequest
 from holdfast.events import Attempt, Call, Snapshot
@@ -57,6 +58,8 @@ def _render(console: Console, call: Call, snapshot: Snapshot | None) -> None:
         for label, text in lines:
             console.print(Line.assemble((f"{title}: {printable(label)}", "bold cyan")))
             console.print(Padding(Line(printable(text)), (0, 0, 1, 2)))
+    if call.ledger:
+        print_ledger(console, call.ledger)
 
 
 def outcome(call: Call) -> Line:
@@ -84,6 +87,16 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text as a single line without the characters that control a terminal."""
     return text if text.isprintable() else " ".join(printable(text).split())
+
+
+def counted(count: int, noun: str) -> str | None:
+    """Return how many there are, None where there are none."""
+    return None if not count else f"{count} {noun}{'s' if count > 1 else ''}"
+
+
+def reasks(call: Call) -> int:
+    """Return how often models were asked to mend an answer."""
+    return sum([attempt.reason == "reask" for attempt in call.attempts])
 
 
 def seconds(micros: int) -> str:
@@ -114,6 +127,12 @@ def _facts(call: Call) -> Grid:
         "took": seconds(call.duration_us),
         "first token": None if call.first_token_us is None else f"after {seconds(call.first_token_us)}",
         "finish": call.finish,
+        "fingerprint": call.fingerprint,
+        "contract": call.contract,
+        "repairs": _repairs(call),
+        "re-asks": str(reasks(call) or ""),
+        "replayed": None if call.replayed is None else f"the answer of call {call.replayed}",
+        "agreement": None if call.agreement is None else f"{call.agreement:.0%} of {call.samples} samples",
         "tokens": _tokens(call),
         "cost": "unknown" if call.cost_nanousd is None else f"$ {cost(call.cost_nanousd)}",
         "session": call.session,
@@ -127,6 +146,11 @@ def _facts(call: Call) -> Grid:
         if value:
             table.add_row(Line(name, style="dim", no_wrap=True), Line(printable(value)))
     return table
+
+
+def _repairs(call: Call) -> str | None:
+    kept = "" if call.ledger else f", which the log does not keep (store = {call.store})"
+    return f"{call.repairs}{kept}" if call.repairs else None
 
 
 def _tokens(call: Call) -> str:
@@ -177,6 +201,8 @@ _REASONS = {
     "hedge": "beside one that was late",
     "continue": "goes on with an answer that broke off",
     "restart": "says an answer that broke off again",
+    "reask": "mends an answer that broke its contract",
+    "sample": "answers once more, for the vote",
 }
 """Why an attempt was made, where its place does not tell."""
 
@@ -189,6 +215,8 @@ def _note(attempt: Attempt) -> str:
         attempt.message,
         None if first is None else f"first token after {seconds(first)}",
         "its tokens were counted here" if attempt.estimated else None,
+        f"given up about {attempt.saved_tokens} tokens early" if attempt.saved_tokens else None,
+        "its server broke a constraint that it had accepted" if attempt.ignored else None,
     )
     return "; ".join([note for note in notes if note])
 

@@ -47,6 +47,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     """The keyed hash."""
     tag: tuple[str, str] | None = None
+    contract: str | None = None
     repaired: bool | None = None
     """Whether the answer needed repairs."""
     replayed: bool | None = None

@@ -138,7 +138,7 @@ def _bare(call: Call) -> Call:
 
 
 def _predicate(filter: Filter) -> Callable[[Call], bool]:
-    names = ("name", "model", "outcome", "error", "session", "subject")
+    names = ("name", "model", "outcome", "error", "session", "subject", "contract")
     equal = {name: value for name in names if (value := getattr(filter, name)) is not None}
 
     def holds(call: Call) -> bool:

@@ -1,11 +1,12 @@
-"""Says of calls that no model answered, so that an operator sees a broken key without looking into the log."""
+"""Says of calls that no model answered, and of models that are not what they were, so that an operator sees it without
+looking into the log."""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from holdfast.events import AnyEvent, Call
+from holdfast.events import AnyEvent, Call, FingerprintChanged
 
 EVERY_SECONDS: Final = 60.0
 """How often the same is said of the same feature."""
@@ -21,22 +22,30 @@ class Notices:
         self._say = say
         self._monotonic = monotonic
         self._silent: dict[tuple[str, str, str], tuple[float, int]] = {}
-        """Until when nothing is said of a feature, outcome and error, and how many calls there were meanwhile."""
+        """Until when nothing is said of a feature, outcome and error, or of a model and its change, and how often it
+        came up meanwhile."""
 
     def __call__(self, batch: Sequence[AnyEvent]) -> None:
         for event in batch:
             if isinstance(event, Call) and event.outcome in ("last_resort", "error") and event.attempts:
-                self._count(event)
+                if times := self._due((event.name, event.outcome, event.error or "unknown")):
+                    self._say(_notice(event, times))
+            elif isinstance(event, FingerprintChanged) and self._due((event.model, event.before, event.after)):
+                self._say(
+                    f"{event.model}: {event.provider} serves {event.after!r} now, no more {event.before!r}, "
+                    "so its answers may differ. See: holdfast calls fingerprints"
+                )
 
-    def _count(self, call: Call) -> None:
-        now, key = self._monotonic(), (call.name, call.outcome, call.error or "unknown")
-        until, calls = self._silent.get(key, (now, 0))
+    def _due(self, key: tuple[str, str, str]) -> int:
+        """Count one more of a kind, and return how many are to be told of: 0 for as long as nothing is to be said."""
+        now = self._monotonic()
+        until, before = self._silent.get(key, (now, 0))
         if now < until:
-            self._silent[key] = (until, calls + 1)
-            return
+            self._silent[key] = (until, before + 1)
+            return 0
         self._silent = {key: silent for key, silent in self._silent.items() if silent[0] > now}
         self._silent[key] = (now + EVERY_SECONDS, 0)
-        self._say(_notice(call, calls + 1))
+        return before + 1
 
 
 def _notice(call: Call, calls: int) -> str:

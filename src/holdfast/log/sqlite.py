@@ -264,7 +264,8 @@ Condition = tuple[str, Sequence[object]]
 
 
 def _conditions(filter: Filter, db: sqlite3.Connection) -> list[Condition]:
-    equal = {name: getattr(filter, name) for name in ("name", "model", "outcome", "error", "session", "subject")}
+    names = ("name", "model", "outcome", "error", "session", "subject", "contract")
+    equal = {name: getattr(filter, name) for name in names}
     conditions: list[Condition] = [(f"{name} = ?", (value,)) for name, value in equal.items() if value is not None]
     if filter.since_us is not None:
         conditions.append(("at_us >= ?", (filter.since_us,)))

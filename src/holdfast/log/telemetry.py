@@ -195,6 +195,11 @@ def call_attributes(call: Call) -> Attributes:
             "holdfast.attempts": len(call.attempts),
             "holdfast.subject": call.subject,
             "holdfast.cost_usd": _dollars(call.cost_nanousd),
+            "holdfast.contract": call.contract,
+            "holdfast.repairs": None if call.contract is None else call.repairs,
+            "holdfast.replayed": call.replayed,
+            "holdfast.samples": call.samples,
+            "holdfast.agreement": call.agreement,
             **{f"holdfast.tag.{key}": value for key, value in call.tags.items()},
         }
     )
@@ -211,6 +216,9 @@ def attempt_attributes(call: Call, attempt: Attempt) -> Attributes:
             "error.type": attempt.error,
             "http.response.status_code": attempt.provider_status,
             "holdfast.model": attempt.model,
+            "holdfast.reason": attempt.reason,
+            "holdfast.saved_tokens": attempt.saved_tokens or None,
+            "holdfast.constraint_ignored": attempt.ignored or None,
             "holdfast.cost_usd": _dollars(attempt.cost_nanousd),
             **_usage_attributes(attempt.usage),
         }

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -18,7 +19,7 @@ from holdfast.log.memory import MemoryLog
 from holdfast.log.telemetry import Telemetry, TelemetrySettings
 from holdfast.log.writer import LogWriter
 from holdfast.settings import Duration, Secret
-from log_samples import START_US, USAGE, make_call
+from log_samples import ATTEMPT, LEDGER, START_US, USAGE, make_call
 
 
 class Receiver(ThreadingHTTPServer):
@@ -134,8 +135,28 @@ def test_a_call_is_a_span_with_a_child_for_each_attempt(receiver: Receiver) -> N
         "gen_ai.usage.reasoning.output_tokens": 0,
         "http.response.status_code": 200,
         "holdfast.model": "gpt",
+        "holdfast.reason": "first",
         "holdfast.cost_usd": 0.000123456,
     }
+
+
+def test_a_span_tells_how_its_answer_came_to_meet_its_contract(receiver: Receiver) -> None:
+    broken = msgspec.structs.replace(ATTEMPT, error="contract_violated", saved_tokens=40, ignored=True)
+    mended = msgspec.structs.replace(ATTEMPT, model="mended", reason="reask")
+    call = make_call(
+        contract="Answer", repairs=3, ledger=LEDGER, replayed="01CALL", samples=5, agreement=0.8,
+        attempts=(broken, mended),
+    )  # fmt: skip
+    export(receiver, call)
+    attributes = {span.name: plain(span.attributes) for span in receiver.spans}
+    whole, first, second = [attributes[name] for name in ("chat answer", "chat gpt", "chat mended")]
+    assert whole["holdfast.contract"] == "Answer"
+    assert (whole["holdfast.repairs"], whole["holdfast.replayed"]) == (3, "01CALL")
+    assert (whole["holdfast.samples"], whole["holdfast.agreement"]) == (5, 0.8)
+    assert (first["holdfast.saved_tokens"], first["holdfast.constraint_ignored"]) == (40, True)
+    assert (first["holdfast.reason"], second["holdfast.reason"]) == ("first", "reask")
+    assert not {"holdfast.saved_tokens", "holdfast.constraint_ignored"} & set(second)
+    assert not [body for body in receiver.bodies if b"kelp" in body]
 
 
 def test_errors_are_marked_where_they_happened(receiver: Receiver) -> None:

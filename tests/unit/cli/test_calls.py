@@ -21,10 +21,10 @@ from msgspec import structs
 from holdfast.chat import Choice, EmbeddingRequest, Image, Message, Reply, Request, Text, ToolCall, ToolResult
 from holdfast.cli import main
 from holdfast.cli.timeline import bar
-from holdfast.events import Attempt, Call, Snapshot
+from holdfast.events import Attempt, Call, Repair, Snapshot
 from holdfast.log.sqlite import SqliteLog
 from holdfast.privacy.subjects import SubjectHasher
-from log_samples import ATTEMPT, FAILED, REQUEST, START_US, make_call
+from log_samples import ATTEMPT, CHANGE, FAILED, LEDGER, REQUEST, START_US, make_call
 
 Run = Callable[..., Result]
 
@@ -108,8 +108,8 @@ def test_the_list_is_newest_first_with_what_a_person_looks_for(log: SqliteLog) -
     late = make_call(2, outcome="last_resort", error="timeout", cost_nanousd=None, usage=None)
     log.append([make_call(1, tags={"a": "1", "b": "2"}), late])
     assert [line.split("\t") for line in run().stdout.splitlines()] == [
-        ["time", "id", "name", "model", "outcome", "took", "attempts", "tokens", "cost $", "tags"],
-        ["2025-10-09 08:53:22", id_of(2), "answer", "gpt", "last_resort timeout", "812 ms", "2", "?", "?", "-"],
+        ["time", "id", "name", "model", "outcome", "took", "attempts", "tokens", "cost $", "tags", "notes"],
+        ["2025-10-09 08:53:22", id_of(2), "answer", "gpt", "last_resort timeout", "812 ms", "2", "?", "?", "-", ""],
         [
             "2025-10-09 08:53:21",
             id_of(1),
@@ -121,6 +121,7 @@ def test_the_list_is_newest_first_with_what_a_person_looks_for(log: SqliteLog) -
             "500+300",
             "0.000123",
             "a=1, b=2",
+            "",
         ],
     ]
 
@@ -141,6 +142,9 @@ def test_an_empty_log_says_so_beside_the_output(log: SqliteLog) -> None:
         (["--session", "s1"], {"session": "s1"}),
         (["--tag", "team=kelp=x"], {"tags": {"team": "kelp=x"}}),
         (["--subject", "ab" * 16], {"subject": "ab" * 16}),
+        (["--contract", "Answer"], {"contract": "Answer"}),
+        (["--repaired"], {"repairs": 1}),
+        (["--replayed"], {"replayed": "01CALL"}),
     ],
 )
 def test_each_filter_finds_its_calls_alone(log: SqliteLog, options: list[str], change: dict[str, Any]) -> None:
@@ -267,6 +271,39 @@ def test_narrow_terminals_leave_out_much_but_never_what_was_asked_for_and_how_it
     assert "error broken" in lines[4]
 
 
+REASKED = structs.replace(ATTEMPT, reason="reask")
+
+
+def mended() -> list[Call]:
+    """Calls of today whose answers a model did not simply give."""
+    now = round(time.time() * 1e6)
+    return [
+        make_call(1, at_us=now - 3, contract="Answer", repairs=3, ledger=LEDGER),
+        make_call(2, at_us=now - 2, contract="Answer", repairs=1, attempts=(ATTEMPT, REASKED, REASKED)),
+        make_call(3, at_us=now - 1, replayed=id_of(1), attempts=()),
+        make_call(4, at_us=now, samples=5, agreement=0.8),
+    ]
+
+
+NOTES = ["80% agree", "replayed", "1 repair, 2 re-asks", "3 repairs"]
+
+
+def test_the_list_tells_how_answers_came_to_be_that_were_not_simply_given(log: SqliteLog) -> None:
+    log.append(mended())
+    assert [line.split("\t")[-1] for line in run().stdout.splitlines()] == ["notes", *NOTES]
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 90, 100, 132, 160])
+def test_a_terminal_has_room_for_notes_where_there_are_any(log: SqliteLog, width: int) -> None:
+    log.append(mended())
+    lines = seen(width)
+    assert len(lines) == 6
+    assert (lines[0].split()[-1] == "notes") is (width >= 70)
+    if width >= 132:
+        assert [re.split("  +", line)[-1] for line in lines[2:]] == NOTES
+    assert all("answered" in line for line in lines[2:])
+
+
 def test_long_names_are_cut_and_errors_are_not(log: SqliteLog) -> None:
     log.append([make_call(1, name="n" * 60, model="m" * 60, outcome="error", error="provider_authentication")])
     (line,) = seen(80)[2:]
@@ -330,7 +367,7 @@ def test_a_real_terminal_has_its_width_and_a_pipe_has_none(log: SqliteLog) -> No
     os.close(ours)
     assert shown[0].split() == ["time", "id", "name", "model", "outcome", "took", "attempts"]
     piped = subprocess.run(command, stdout=subprocess.PIPE, env=env | {"COLUMNS": "80"}, check=True, text=True).stdout
-    assert [line.count("\t") for line in piped.splitlines()] == [9] * 5
+    assert [line.count("\t") for line in piped.splitlines()] == [10] * 5
 
 
 # --- one call ---------------------------------------------------------------------------------------------------------
@@ -343,6 +380,87 @@ def test_a_call_is_shown_as_a_timeline_with_its_bodies(log: SqliteLog) -> None:
         assert text in output
     assert "─●━" in output
     assert output.index("Where is the kelp?") < output.index("On the rock.")
+
+
+def test_a_call_tells_how_its_answer_came_to_meet_its_contract(log: SqliteLog) -> None:
+    broken = structs.replace(ATTEMPT, error="contract_violated", saved_tokens=40, ignored=True)
+    log.append(
+        [
+            make_call(
+                1, contract="Answer", repairs=3, ledger=LEDGER, replayed=id_of(7), samples=5, agreement=0.8,
+                fingerprint="fp_1", attempts=(broken, REASKED),
+            )
+        ]
+    )  # fmt: skip
+    output = run("show", id_of(1)).stdout
+    for fact in (
+        r"contract +Answer\n", r"repairs +3\n", r"re-asks +1\n", rf"replayed +the answer of call {id_of(7)}\n",
+        r"agreement +80% of 5 samples\n", r"fingerprint +fp_1\n", r"\n  mends an answer that broke its contract; ",
+        r"given up about 40 tokens early; its server broke a constraint that it had accepted\n",
+        r"\n  fence    at 0 +```json\\n  \(nothing\)\n",
+        r"""\n  quotes   at 12 +'kelp' +"kelp"\n""",
+        r"\n  literal  choice 1, tool call 0, at 3  None +null\n",
+    ):  # fmt: skip
+        assert re.search(fact, output), fact
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 132, 160])
+def test_the_ledger_fits_the_terminal(log: SqliteLog, width: int) -> None:
+    long = Repair("prose", 0, "Sure! Here is\x1b[2J\twhat you asked for: " * 50, "")
+    many = tuple([Repair("control", n, "\x00", "\\u0000") for n in range(30)])
+    log.append([make_call(1, contract="Answer", repairs=31, ledger=(long, *many))])
+    lines = seen(width, "show", id_of(1))
+    (prose,) = [line for line in lines if line.startswith("  prose")]
+    assert "Sure! Here is\\x1b" in prose
+    assert "…" in prose
+    assert len([line for line in lines if line.startswith("  control")]) == 19
+    assert lines[-1] == "  and 11 more: see --json"
+
+
+def test_a_ledger_that_is_not_kept_is_said_to_be_missing(log: SqliteLog) -> None:
+    log.append([make_call(1, store="metadata", repairs=3, ledger=LEDGER)])
+    output = run("show", id_of(1)).stdout
+    assert re.search(r"repairs +3, which the log does not keep \(store = metadata\)\n", output)
+    assert "kelp" not in output
+
+
+def test_json_tells_all_of_a_repaired_call(log: SqliteLog) -> None:
+    log.append([make_call(1, contract="Answer", repairs=3, ledger=LEDGER, samples=5, agreement=0.8)])
+    shown = json.loads(run("show", id_of(1), "--json").stdout)
+    assert (shown["contract"], shown["repairs"], shown["samples"], shown["agreement"]) == ("Answer", 3, 5, 0.8)
+    assert shown["ledger"][0] == {
+        "kind": "fence", "offset": 0, "before": "```json\n", "after": "", "choice": 0, "tool": None,
+    }  # fmt: skip
+    assert "ledger" not in listed()[0]
+
+
+# --- fingerprints -----------------------------------------------------------------------------------------------------
+
+
+def test_changes_of_fingerprints_are_listed(log: SqliteLog) -> None:
+    assert run("fingerprints").stderr == "No changes.\n"
+    other = structs.replace(CHANGE, at_us=START_US + 1, model="house", after="house\x1b 2")
+    log.append([CHANGE, other])
+    assert [line.split("\t") for line in run("fingerprints").stdout.splitlines()] == [
+        ["time", "model", "provider", "before", "after"],
+        ["2025-10-09 08:53:20", "house", "openai", "gpt-5 fp_1", "house\ufffd 2"],
+        ["2025-10-09 08:53:20", "gpt", "openai", "gpt-5 fp_1", "gpt-5 fp_2"],
+    ]
+    assert len(run("fingerprints", "--limit", "1").stdout.splitlines()) == 2
+    (change,) = [json.loads(line) for line in run("fingerprints", "--model", "gpt", "--json").stdout.splitlines()]
+    assert change == {
+        "at": "2025-10-09T08:53:20.000000Z", "at_us": START_US, "model": "gpt", "provider": "openai",
+        "before": "gpt-5 fp_1", "after": "gpt-5 fp_2",
+    }  # fmt: skip
+    assert run("fingerprints", "--since", "1h").stderr == "No changes.\n"
+
+
+@pytest.mark.parametrize("width", [60, 80, 132])
+def test_changes_of_fingerprints_fit_the_terminal(log: SqliteLog, width: int) -> None:
+    log.append([structs.replace(CHANGE, before="gpt-5-mini-2025-08-07 fp_" + "0" * 20, after="x" * 60)])
+    lines = seen(width, "fingerprints")
+    assert len(lines) == 3
+    assert "gpt-5-mini" in lines[2]
 
 
 def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(log: SqliteLog) -> None:

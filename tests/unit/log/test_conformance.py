@@ -262,6 +262,7 @@ CONDITIONS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"error": "timeout"}, {"error": "timeout"}),
     ({"session": "s1"}, {"session": "s1"}),
     ({"subject": "feed"}, {"subject": "feed"}),
+    ({"contract": "Answer"}, {"contract": "Answer"}),
     ({"repaired": True}, {"repairs": 2}),
     ({"replayed": True}, {"replayed": "01CALL"}),
     ({"tag": ("a\"'$.", "1")}, {"tags": {"a\"'$.": "1", "b": "2"}}),

@@ -1,7 +1,7 @@
-"""What an operator is told of calls that no model answered."""
+"""What an operator is told of calls that no model answered, and of models that are not what they were."""
 
 from holdfast.log.notices import EVERY_SECONDS, Notices
-from log_samples import FAILED, make_call
+from log_samples import CHANGE, FAILED, make_call
 
 
 class Terminal:
@@ -60,3 +60,14 @@ def test_what_a_provider_said_is_not_quoted():
     terminal.notices([resort(1, message="Ada's secret")])
     assert "Ada" not in terminal.said[0]
     assert "busy" not in terminal.said[0]
+
+
+def test_a_model_that_is_served_otherwise_is_told_once_a_minute():
+    terminal = Terminal()
+    terminal.notices([CHANGE, CHANGE])
+    (said,) = terminal.said
+    assert said.startswith("gpt: openai serves 'gpt-5 fp_2' now, no more 'gpt-5 fp_1', so its answers may differ.")
+    assert said.endswith(" See: holdfast calls fingerprints")
+    terminal.now += EVERY_SECONDS
+    terminal.notices([CHANGE])
+    assert len(terminal.said) == 2

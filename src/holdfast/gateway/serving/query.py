@@ -1,6 +1,6 @@
 """The query of `/api/calls`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
@@ -27,6 +27,9 @@ class CallsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: str | None = None
     subject: str | None = None
     tag: str | None = None
+    contract: str | None = None
+    repaired: bool | None = None
+    replayed: bool | None = None
     since: str | None = None
     until: str | None = None
     before: str | None = None
@@ -41,6 +44,9 @@ class CallsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             outcome=self.outcome,
             error=self.error,
             session=self.session,
+            contract=self.contract,
+            repaired=self.repaired,
+            replayed=self.replayed,
             subject=None if self.subject is None else subjects.hash(self.subject),
             tag=_read("tag", self.tag, tag),
             since_us=_read("since", self.since, at),
@@ -50,10 +56,16 @@ class CallsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+_FLAGS: Mapping[object, bool] = {"true": True, "false": False}
+
+
 def read_query(text: str) -> CallsQuery:
-    said: dict[str, str | int] = dict(parse_qsl(text, keep_blank_values=True))
+    said: dict[str, str | int | bool] = dict(parse_qsl(text, keep_blank_values=True))
     if str(limit := said.get("limit", "")).isdecimal():
         said["limit"] = int(limit)
+    for flag in ("repaired", "replayed"):
+        if (value := said.get(flag)) in _FLAGS:
+            said[flag] = _FLAGS[value]
     try:
         return msgspec.convert(said, CallsQuery)
     except msgspec.ValidationError as error:

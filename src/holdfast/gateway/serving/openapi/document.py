@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, get_args
 
+from holdfast.events import Reason
 from holdfast.gateway.hints import Hints, OnBreak, Priority
 from holdfast.gateway.serving.openapi import anthropic, openai
 from holdfast.gateway.serving.openapi.shapes import (
     BOOLEAN,
     INTEGER,
+    NUMBER,
     OBJECT,
     STRING,
     Json,
@@ -54,6 +56,8 @@ _QUERY = {
     "since": described(_MOMENT, "From this time on: ISO 8601, or a duration before now such as `1h`."),
     "until": described(_MOMENT, "Up to this time."),
     "before": described(STRING, "The cursor: `next` of the page before."),
+    "repaired": described(BOOLEAN, "Whether the answer needed repairs to meet its contract."),
+    "replayed": described(BOOLEAN, "Whether the answer is that of another call, given again."),
     "subject": described(STRING, "The subject as the caller named it."),
 }
 
@@ -92,7 +96,25 @@ def _pages(names: Sequence[str]) -> dict[str, Json]:
         tags=OBJECT | {"additionalProperties": STRING},
         usage=maybe(OBJECT),
         cost_usd=maybe(STRING),
-        attempts=array(record("model provider started_us duration_us", model=STRING, provider=STRING)),
+        contract=maybe(STRING),
+        repairs=INTEGER,
+        replayed=maybe(STRING),
+        samples=maybe(INTEGER),
+        agreement=maybe(NUMBER),
+        ledger=array(record("kind offset before after", kind=STRING, offset=INTEGER, before=STRING, after=STRING)),
+        attempts=array(
+            record(
+                "model provider started_us duration_us",
+                model=STRING,
+                provider=STRING,
+                started_us=INTEGER,
+                duration_us=INTEGER,
+                reason=enum(get_args(Reason)),
+                error=maybe(STRING),
+                saved_tokens=INTEGER,
+                ignored=BOOLEAN,
+            )
+        ),
     )
     return {
         "Model": described(enum(names), "A feature or a model that can be called at the moment."),
