@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
+from holdfast.cli.enforcement import contracts_of
 from holdfast.config import Config, Configuration, load
 from holdfast.errors import ConfigError
 from holdfast.gateway.prompt import Prompt
@@ -43,7 +44,8 @@ def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
         features = {name: list(feature.models) for name, feature in configuration.config.features.items()}
         told = {"valid": True, "hash": configuration.hash, "features": features, "models": models}
         policies = {name: _policy(feature) for name, feature in configuration.config.features.items()}
-        _print_json(told | {"policies": policies, "variables": _variables(configuration)})
+        contracts = {name: contract.told() for name, contract in contracts_of(configuration).items()}
+        _print_json(told | {"policies": policies, "variables": _variables(configuration), "contracts": contracts})
     else:
         click.echo(f"{file} is valid ({configuration.hash}).\n")
         _show(configuration.config, models)
@@ -51,6 +53,8 @@ def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
             click.echo(f"\n{name} asks {_order(feature)}{_hedge(feature)}. {_refusal(feature)}{_last_resort(feature)}")
         for name, variables in _variables(configuration).items():
             click.echo(f"\nThe prompt of {name} needs the variables: {', '.join(variables)}")
+        for name, contract in contracts_of(configuration).items():
+            contract.show(name)
 
 
 def _no_file(file: Path) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Reply, Request, ResponseFormat, Tool
 from holdfast.errors import BadRequest, CallError, InvalidRequest, ProviderError
@@ -163,7 +164,7 @@ class Upstream(ABC):
         asked, made = self._constrained.get(key) or self._learn(key, format)
         if made.format is not asked:
             return made
-        return Constrained(format=format, enforced=made.enforced, checked=made.checked)
+        return replace(made, format=format)
 
     def _learn(self, key: bytes, format: ResponseFormat) -> tuple[ResponseFormat, Constrained]:
         """Remember what becomes of a format, as long as few others come."""

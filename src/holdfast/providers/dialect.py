@@ -76,6 +76,8 @@ class Constrained(msgspec.Struct, frozen=True, kw_only=True):
     """What no answer of the server can break, by its documentation."""
     checked: tuple[Keyword, ...] = ()
     """What the server is not known to enforce, so that answers have to be checked."""
+    reason: str | None = None
+    """Why nothing of a schema is enforced, where it is for something in the schema."""
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):

@@ -176,7 +176,11 @@ PROVIDERS: Final[dict[str, Provider]] = {
     "vllm": _own("top_k", "reasoning_content", "continue_final_message", prefill=_EVERY, server=servers.VLLM),
     "sglang": _own("top_k", "reasoning_content", "continue_final_message", prefill=_EVERY, server=servers.SGLANG),
     "tgi": _own(server=servers.TGI),
-    "simulated": Provider(needs_key=False, prefill=r"(?!.*\bprefill=ignore).*"),
+    "simulated": Provider(
+        needs_key=False,
+        prefill=r"(?!.*\bprefill=ignore).*",
+        server=msgspec.structs.replace(UNKNOWN, choice="structured_outputs"),
+    ),
 }
 
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from holdfast.chat import ResponseFormat
-from holdfast.providers.dialect import Constrained, Dialect, Keyword, keywords
+from holdfast.providers.dialect import Constrained, Dialect, Json, Keyword, keywords
 from holdfast.providers.narrowing import Unsuited, is_object, narrowed
 from holdfast.providers.regular import gbnf_of_pattern, plain
 
@@ -91,8 +91,10 @@ def _schema(format: ResponseFormat, server: Server) -> Constrained:
         return _unsuited(format, server)
     try:
         found = narrowed(schema, server.dialect)
-    except (Unsuited, RecursionError):
-        return _unsuited(format, server)
+    except Unsuited as problem:
+        return _unsuited(format, server, str(problem))
+    except RecursionError:
+        return _unsuited(format, server, "it is nested too deeply")
     if not found.enforced:
         return _unsuited(format, server)
     wire = schema if server.dialect.sends_all else found.schema
@@ -102,16 +104,26 @@ def _schema(format: ResponseFormat, server: Server) -> Constrained:
     return Constrained(format=asked, enforced=found.enforced, checked=found.checked)
 
 
-def _unsuited(format: ResponseFormat, server: Server) -> Constrained:
+def _suits(schema: Json) -> bool:
+    """Whether a schema is one that the strictest known server takes as it is."""
+    try:
+        return narrowed(schema, _OPENAI).schema is schema
+    except (Unsuited, RecursionError):
+        return False
+
+
+def _unsuited(format: ResponseFormat, server: Server, reason: str | None = None) -> Constrained:
     """Ask for what comes nearest, and rely on nothing."""
     schema = format.schema or {}
     asked: ResponseFormat | None = None
     if server.unsuited == "schema" and not (server.strict and not is_object(schema)):
         strict = False if server.strict else format.strict
+        if strict and server.dialect is None and not _suits(schema):  # it may be OpenAI's, which refuses what it lacks
+            strict = None
         asked = format if strict == format.strict else replace(format, strict=strict)
     elif server.unsuited == "json" and is_object(schema):
         asked = ResponseFormat(type="json")
-    return Constrained(format=asked, checked=keywords(schema))
+    return Constrained(format=asked, checked=keywords(schema), reason=reason)
 
 
 # --- dialects ---------------------------------------------------------------------------------------------------------

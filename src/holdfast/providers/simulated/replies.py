@@ -27,6 +27,7 @@ from holdfast.chat import (
 )
 from holdfast.providers.base import Wire
 from holdfast.providers.simulated.behaviour import Behaviour
+from holdfast.providers.simulated.choosing import choices_of, choose, logprobs
 from holdfast.providers.simulated.corpus import Corpus
 from holdfast.providers.simulated.failures import Failure, context_too_long, prefill_refused, prompt_refused
 from holdfast.providers.simulated.synthesis import synthesize
@@ -104,7 +105,7 @@ def _choice(request: Request, source: Source, number: int) -> Choice:
     return Choice(
         parts=(*thoughts, Text(text="".join(tokens))) if tokens else thoughts,
         finish=finish,
-        logprobs=_logprobs(tokens, request.top_logprobs),
+        logprobs=_logprobs(tokens, request),
         stop_sequence=stopped_by,
         refusal_reason=_REASONS[source.wire] if finish == "refused" else None,
     )
@@ -133,6 +134,8 @@ def _text(request: Request, source: Source, number: int) -> str:
         if output is None:
             raise Failure(400, f"The corpus has no output for this prompt, but for {len(source.corpus)} others.")
         return output
+    if choices := choices_of(request):
+        return choose(choices, _echo(request), number, request.seed)
     wanted = request.response_format
     if wanted is not None and wanted.type != "text":
         fitting = synthesize(wanted.schema, _echo(request)) if wanted.type == "schema" else {"text": _echo(request)}
@@ -182,10 +185,13 @@ def _call(tool: Tool, request: Request, id: str, number: int) -> ToolCall:
     return ToolCall(id=f"{prefix}_{id[-12:]}{number}", name=tool.name, arguments=_json(arguments))
 
 
-def _logprobs(tokens: list[str], top: int | None) -> tuple[Logprob, ...] | None:
-    """Give each token a probability between 1/2 and 1, and to each of its `top` alternatives half of what is left."""
+def _logprobs(tokens: list[str], request: Request) -> tuple[Logprob, ...] | None:
+    """Give each token a probability between 1/2 and 1, and to each of its alternatives half of what is left."""
+    top, choices = request.top_logprobs, choices_of(request)
     if top is None:
         return None
+    if "".join(tokens) in choices:
+        return logprobs(choices, _echo(request), tokens, top)
     return tuple([_logprob(token, place, top) for place, token in enumerate(tokens)])
 
 
