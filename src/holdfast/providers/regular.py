@@ -14,7 +14,7 @@ MAX_LENGTH: Final = 2_000
 """The longest expression, in characters."""
 _MAX_NESTED: Final = 50
 
-_SPACE: Final = r"\x09-\x0D\x20\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000\uFEFF"
+_SPACE: Final = "\\x09-\\x0D \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _SETS: Final = {"d": "0-9", "w": "0-9A-Z_a-z", "s": _SPACE}
 _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "0": "\0"}
 _COUNTED: Final = re.compile(r"\{(\d{1,4})(,(\d{1,4})?)?\}")
@@ -218,7 +218,6 @@ def _in_class(character: str) -> str:
 
 
 def _escaped(character: str, special: str) -> str:
-    code = ord(character)
-    if character not in special and character.isprintable():
-        return character
-    return f"\\x{code:02X}" if code < 0x100 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
+    if character in special or character < " " or character == "\x7f":
+        return f"\\x{ord(character):02X}"
+    return character
