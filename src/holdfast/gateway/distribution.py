@@ -24,7 +24,7 @@ from holdfast.gateway.exchange import Exchange, Writer
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.likelihood import Choices, Estimate, from_counts, from_logprobs
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
-from holdfast.gateway.samples import OpenSample, Sample, Samples, most_telling
+from holdfast.gateway.samples import OpenSample, Sample, Samples, most_telling, seed_of
 from holdfast.providers.base import Source, Surface
 from holdfast.providers.decoding import Malformed, read
 
@@ -309,7 +309,7 @@ class _Count:
         several, seed = self._health.several, self._request.seed
         while left > 0:
             size = 1 if several is False else min(AT_ONCE, left)
-            yield replace(self._request, n=size, seed=None if seed is None else seed + self._asked)
+            yield replace(self._request, n=size, seed=None if seed is None else seed_of(seed, self._asked))
             self._asked += size
             left = 0 if several is None and size > 1 else left - size
 

@@ -22,6 +22,8 @@ from holdfast.providers.base import Source
 LANES: Final = 8
 """Requests of one attempt that run at once, at most."""
 
+LARGEST_SEED: Final = 2**63 - 1
+
 OpenSample = Callable[[Model], AttemptRecord]
 """Begins the record of a further request, whose reason is "sample"."""
 
@@ -200,6 +202,11 @@ class Samples:
             cache_read_tokens=first.cache_read_tokens,
             output_tokens=round(said / len(told) * share),
         )
+
+
+def seed_of(seed: int, number: int) -> int:
+    """Return the seed of a sample: another for each, within the 64 bits that providers take."""
+    return seed + number if seed + number <= LARGEST_SEED else seed - number
 
 
 def most_telling(errors: Sequence[ProviderError]) -> ProviderError:

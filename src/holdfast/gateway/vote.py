@@ -13,7 +13,7 @@ from holdfast.gateway.catalog import Model
 from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
-from holdfast.gateway.samples import OpenSample, Sample, Samples, most_telling
+from holdfast.gateway.samples import OpenSample, Sample, Samples, most_telling, seed_of
 from holdfast.gateway.settings import Vote
 
 Check = Callable[[Reply], Reply]
@@ -101,7 +101,7 @@ class VotedChat(Exchange):
             request = msgspec.structs.replace(request, temperature=vote.temperature)
         if (seed := request.seed) is None:
             return [request] * vote.samples
-        return [msgspec.structs.replace(request, seed=seed + number) for number in range(vote.samples)]
+        return [msgspec.structs.replace(request, seed=seed_of(seed, number)) for number in range(vote.samples)]
 
     def _check(self, reply: Reply) -> Reply:
         choice = _only(reply)

@@ -187,6 +187,11 @@ def test_each_sample_has_a_seed_of_its_own_where_the_request_has_one():
     assert [body["seed"] for body in bodies(scene.models[0].transport)] == [7, 8, 9]
 
 
+def test_the_largest_seed_has_others_beside_it():
+    scene = played([says("a")], call=voted(asked(seed=2**63 - 1), samples=2, agree=1.0))
+    assert [body["seed"] for body in bodies(scene.models[0].transport)] == [2**63 - 1, 2**63 - 2]
+
+
 def test_the_temperature_of_the_vote_overrides_that_of_the_request():
     scene = played([says("a")], call=voted(asked(temperature=0.0), samples=2, temperature=0.7))
     assert [body["temperature"] for body in bodies(scene.models[0].transport)] == [0.7, 0.7]

@@ -27,7 +27,7 @@ from holdfast.chat import (
 )
 from holdfast.providers.base import Wire
 from holdfast.providers.simulated.behaviour import Behaviour
-from holdfast.providers.simulated.choosing import choices_of, choose, logprobs
+from holdfast.providers.simulated.choosing import choice_logprobs, choices_of, choose
 from holdfast.providers.simulated.corpus import Corpus
 from holdfast.providers.simulated.failures import Failure, context_too_long, prefill_refused, prompt_refused
 from holdfast.providers.simulated.synthesis import synthesize
@@ -191,7 +191,7 @@ def _logprobs(tokens: list[str], request: Request) -> tuple[Logprob, ...] | None
     if top is None:
         return None
     if "".join(tokens) in choices:
-        return logprobs(choices, _echo(request), tokens, top)
+        return choice_logprobs(choices, _echo(request), tokens, top)
     return tuple([_logprob(token, place, top) for place, token in enumerate(tokens)])
 
 
