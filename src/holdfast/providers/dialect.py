@@ -133,7 +133,10 @@ _TYPED: Final = frozenset({"object", "array", "string", "integer", "number"})
 
 
 def keywords(schema: Any) -> tuple[Keyword, ...]:
-    """Return every keyword of a schema that can make a value invalid, wherever in it."""
+    """Return every keyword of a schema that can make a value invalid, wherever in it.
+
+    A schema that is just `false` has the keyword "false", where nothing else tells of it.
+    """
     return tuple(sorted(_keywords(schema)))
 
 
@@ -156,7 +159,7 @@ def below(node: Json, path: str = "") -> Iterator[tuple[Any, str]]:
             yield from ((one, f"{inner}/{step(key)}") for key, one in value.items() if is_schema(one))
         elif (name in LISTS or name == "items") and isinstance(value, list):
             yield from ((one, f"{inner}/{i}") for i, one in enumerate(value) if is_schema(one))
-        elif name in SINGLES and is_schema(value):
+        elif name in SINGLES and isinstance(value, dict):  # of true and false, the keyword itself is told
             yield value, inner
 
 

@@ -50,7 +50,8 @@ def narrowed(schema: Any, dialect: Dialect) -> Narrowed:
         raise Unsuited("the schema is not an object")
     wire, enforced = _Narrowing(schema, dialect).whole()
     checked = tuple(one for one in keywords(schema) if one not in enforced)
-    return Narrowed(schema if wire == schema else wire, tuple(sorted(enforced)), checked)
+    same = dialect.sends_all or wire == schema
+    return Narrowed(schema if same else wire, tuple(sorted(enforced)), checked)
 
 
 def is_object(schema: Any) -> bool:

@@ -97,10 +97,9 @@ def _schema(format: ResponseFormat, server: Server) -> Constrained:
         return _unsuited(format, server, "it is nested too deeply")
     if not found.enforced:
         return _unsuited(format, server)
-    wire = schema if server.dialect.sends_all else found.schema
     strict = server.strict or format.strict
-    same = wire is schema and strict == format.strict and server.says_json == "openai"
-    asked = format if same else replace(format, schema=wire, strict=strict)
+    same = found.schema is schema and strict == format.strict and server.says_json == "openai"
+    asked = format if same else replace(format, schema=found.schema, strict=strict)
     return Constrained(format=asked, enforced=found.enforced, checked=found.checked)
 
 

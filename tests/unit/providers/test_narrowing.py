@@ -43,7 +43,11 @@ def at(*found: str) -> tuple[Keyword, ...]:
 
 NAMES = st.sampled_from(["a", "b", "c", "x/y", "~"])
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 5), st.sampled_from([0.5, 2.0]), st.sampled_from(["", "a", "ab", "2020-01-01"])
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 5),
+    st.sampled_from([0.5, 2.0]),
+    st.sampled_from(["", "a", "ab", "2020-01-01"]),
 )
 INSTANCES = st.recursive(
     SCALARS,
@@ -109,14 +113,16 @@ def _objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         of,
         st.dictionaries(NAMES, inner, min_size=1, max_size=3),
         st.none() | st.sets(NAMES, max_size=2),
-        st.sampled_from([{}, {}, {"additionalProperties": False}, {"additionalProperties": True}, {"minProperties": 2}]),
+        st.sampled_from(
+            [{}, {}, {"additionalProperties": False}, {"additionalProperties": True}, {"minProperties": 2}]
+        ),
     )
 
 
 LEAVES = st.one_of(
     st.booleans(),
     st.just({}),
-    st.builds(lambda type: {"type": type}, st.sampled_from(TYPES)),
+    st.builds(lambda name: {"type": name}, st.sampled_from(TYPES)),
     st.builds(lambda ref: {"$ref": ref}, REFS),
 )
 SCHEMAS = st.recursive(LEAVES, lambda inner: _schemas(inner) | _objects(inner), max_leaves=8)
@@ -182,9 +188,25 @@ def test_what_is_sent_accepts_whatever_the_schema_accepts(schema, instances):
 
 
 MORE = st.sampled_from(
-    [{}, {}, {}, {"description": "about"}, {"not": {"const": 1}}, {"minLength": 1}, {"maxLength": 1}, {"pattern": "^a*$"}]
-    + [{"pattern": "a"}, {"format": "date"}, {"minimum": 1}, {"maximum": 2, "multipleOf": 2}, {"minItems": 2}]
-    + [{"maxItems": 1}, {"uniqueItems": True}, {"if": {"type": "string"}, "then": {"minLength": 1}}, {"title": "T"}]
+    [
+        {},
+        {},
+        {},
+        {"description": "about"},
+        {"not": {"const": 1}},
+        {"minLength": 1},
+        {"maxLength": 1},
+        {"pattern": "^a*$"},
+        {"pattern": "a"},
+        {"format": "date"},
+        {"minimum": 1},
+        {"maximum": 2, "multipleOf": 2},
+        {"minItems": 2},
+        {"maxItems": 1},
+        {"uniqueItems": True},
+        {"if": {"type": "string"}, "then": {"minLength": 1}},
+        {"title": "T"},
+    ]
 )
 
 
@@ -258,6 +280,280 @@ def test_any_schema_becomes_something_for_any_server(schema, server):
 @given(value=json_values())
 def test_what_is_no_schema_at_all_is_no_crash(value):
     for dialect in DIALECTS.values():
-        for schema in ({"type": "object", "properties": value, "required": value, "$defs": value}, {"anyOf": value}, {"type": value, "enum": value}, {"$ref": value, "allOf": value, "items": value, "$id": value}):
+        for schema in (
+            {"type": "object", "properties": value, "required": value, "$defs": value},
+            {"anyOf": value},
+            {"type": value, "enum": value},
+            {"$ref": value, "allOf": value, "items": value, "$id": value},
+        ):
             with suppress(Unsuited):
                 narrowed(schema, dialect)
+
+
+# --- dialects ---------------------------------------------------------------------------------------------------------
+
+
+def strings(**fields: Any) -> dict[str, Any]:
+    """A closed object whose one required property is a string with more to it."""
+    return {
+        "type": "object",
+        "properties": {"a": {"type": "string", **fields}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+
+
+def test_a_schema_that_a_dialect_has_in_full_is_sent_as_it_is():
+    assert narrowed(ANSWER, DIALECTS["VLLM"]).schema is ANSWER
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "is_enforced"),
+    [
+        ("OPENAI", {"pattern": "^a+$"}, True),
+        ("OPENAI", {"format": "email"}, True),
+        ("OPENAI", {"minLength": 1}, False),
+        ("TUNED", {"pattern": "^a+$"}, False),
+        ("AZURE", {"pattern": "^a+$"}, False),
+        ("GROQ", {"pattern": "^a+$"}, False),
+        ("CEREBRAS", {"format": "email"}, False),
+        ("ANTHROPIC", {"format": "uri"}, True),
+        ("ANTHROPIC", {"pattern": "^a+$"}, False),
+        ("GOOGLE", {"format": "date"}, True),
+        ("GOOGLE", {"format": "email"}, False),
+        ("VLLM", {"pattern": "^a+$"}, True),
+        ("VLLM", {"pattern": "a+"}, False),  # it is read as if it were anchored, and would refuse "xa"
+        ("VLLM", {"maxLength": 9}, True),
+        ("LLAMACPP", {"format": "email"}, False),
+        ("LLAMACPP", {"minLength": 2}, True),
+        ("TGI", {"minLength": 2}, True),
+        ("TGI", {"format": "date"}, False),
+        ("XAI", {"format": "uuid"}, True),
+        ("XAI", {"minLength": 2}, False),
+        ("FIREWORKS", {"maxLength": 2}, False),
+        ("MISTRAL", {"maxLength": 2}, False),
+    ],
+)
+def test_each_dialect_enforces_of_strings_what_its_documentation_says(name, field, is_enforced):
+    found = narrowed(strings(**field), DIALECTS[name])
+    ((keyword, _),) = field.items()
+    assert (Keyword("/properties/a", keyword) in found.enforced) is is_enforced
+    sends = is_enforced or DIALECTS[name].sends_all
+    assert (keyword in found.schema["properties"]["a"]) is sends
+
+
+def test_of_a_string_only_one_kind_of_constraint_is_relied_upon():
+    found = narrowed(strings(pattern="^a+$", format="date", minLength=1), DIALECTS["LLAMACPP"])
+    assert found.schema["properties"]["a"] == {"type": "string", "pattern": "^a+$"}
+    assert found.checked == at("/properties/a#format", "/properties/a#minLength")
+
+
+@pytest.mark.parametrize(
+    ("name", "type", "is_enforced"),
+    [
+        ("LLAMACPP", "integer", True),
+        ("LLAMACPP", "number", False),
+        ("VLLM", "number", True),
+        ("OPENAI", "number", True),
+        ("ANTHROPIC", "integer", False),
+        ("GOOGLE", "number", True),
+    ],
+)
+def test_so_it_is_of_numbers(name, type, is_enforced):
+    schema = strings() | {"properties": {"a": {"type": type, "minimum": 1}}}
+    assert (Keyword("/properties/a", "minimum") in narrowed(schema, DIALECTS[name]).enforced) is is_enforced
+
+
+@pytest.mark.parametrize("name", STRICT)
+def test_a_strict_dialect_closes_what_names_its_properties_and_says_nothing_of_others(name):
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    assert wire(schema, DIALECTS[name])["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.closing == "silently"])
+def test_where_the_server_closes_by_itself_it_is_told_what_is_open(name):
+    free: dict[str, Any] = {"type": "object"}
+    assert wire({"type": "array", "items": free}, DIALECTS[name])["items"] == free | {"additionalProperties": True}
+    named = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["b"]}
+    assert wire(named, DIALECTS[name])["additionalProperties"] is True
+
+
+A = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+B = {"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/$defs/a", "properties": {"b": {}}, "$defs": {"a": A}},
+        {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}], "$defs": {"a": A, "b": B}},
+        {**A, "anyOf": [B, {"required": ["c"]}]},
+        {"required": ["b"], "anyOf": [A, {"type": "null"}]},
+        {"allOf": [A, B]},
+        {**A, "if": {"required": ["b"]}, "then": {"properties": {"b": {"type": "string"}}}},
+        {**A, "dependentSchemas": {"a": B}},
+        {"anyOf": [{"$ref": "#/$defs/a"}], "required": ["b"], "$defs": {"a": A}},
+        {"$ref": "#/$defs/c", "required": ["b"], "$defs": {"a": A, "c": {"anyOf": [{"$ref": "#/$defs/a"}]}}},
+        {**A, "patternProperties": {"^b": {"type": "string"}}, "additionalProperties": False},
+        {**A, "unevaluatedProperties": {"type": "string"}},
+        {**A, "minProperties": 2},
+    ],
+)
+def test_nothing_is_closed_to_properties_that_are_named_beside_it(schema):
+    instance = {"a": "1", "b": "2"}
+    assert accepts(validator(schema), instance)
+    for name, dialect in DIALECTS.items():
+        with suppress(Unsuited):
+            sent = wire(schema, dialect)
+            assert accepts(validator(closed(sent) if dialect.closing == "silently" else sent), instance), (name, sent)
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"type": "array", "items": ANSWER}, "the answer need not be an object"),
+        ({"anyOf": [ANSWER]}, "the answer need not be an object"),
+        (ANSWER | {"required": ["answer"]}, "the root has properties that may be left out"),
+        (ANSWER | {"additionalProperties": True}, "the root allows properties that it doesn't name"),
+        (ANSWER | {"properties": {"a": {}}, "required": ["a"]}, "/properties/a says no type that the server knows"),
+        ({"type": "object"}, "the root allows properties that it doesn't name"),
+        (strings() | {"properties": {"a": {"type": "array"}}}, "/properties/a says nothing of its items"),
+        (strings() | {"properties": {"a": {"type": "object"}}}, "/properties/a allows properties"),
+        (strings(enum=[f"v{i}" for i in range(1001)]), "it has 1001 values in enums, the server takes 1000"),
+        ({"type": "object", "properties": {f"p{i}": {"type": "null"} for i in range(5001)}}, "the root has properties"),
+    ],
+)
+def test_what_a_strict_dialect_can_not_say_is_refused_with_the_reason(schema, reason):
+    with pytest.raises(Unsuited, match=reason):
+        narrowed(schema, DIALECTS["OPENAI"])
+
+
+def test_levels_of_objects_are_counted():
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(11):
+        schema = strings() | {"properties": {"a": schema}}
+    with pytest.raises(Unsuited, match="it has 11 levels of objects, the server takes 10"):
+        narrowed(schema, DIALECTS["OPENAI"])
+
+
+NODE = {
+    "$ref": "#/$defs/Node",
+    "$defs": {
+        "Node": {
+            "type": "object",
+            "properties": {
+                "value": {"type": "integer"},
+                "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
+            },
+            "required": ["value", "next"],
+        },
+        "Unused": {"type": "string"},
+    },
+}
+
+
+def test_a_root_that_only_refers_is_put_in_its_place_where_it_must_be_an_object():
+    assert is_object(NODE)
+    found = narrowed(NODE, DIALECTS["OPENAI"])
+    assert found.schema["type"] == "object"
+    assert found.schema["properties"]["next"] == {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]}
+    assert set(found.schema["$defs"]) == {"Node"}
+    assert Keyword("", "$ref") in found.enforced
+    assert found.checked == at("/$defs/Unused#type")
+
+
+def test_where_there_is_no_recursion_what_leads_back_is_left_out():
+    found = narrowed(NODE, DIALECTS["GOOGLE"])
+    assert found.schema["$defs"]["Node"]["properties"]["next"] == {}
+    assert Keyword("/$defs/Node/properties/value", "type") in found.enforced
+    assert Keyword("/$defs/Node/properties/next/anyOf/0", "$ref") in found.checked
+
+
+def test_references_that_servers_resolve_otherwise_are_left_out():
+    for ref in ("#/properties/a", "other.json", "#anchor", "#/$defs/none", "#/$defs/a~1b"):
+        schema = strings() | {"properties": {"a": {"type": "string"}, "b": {"$ref": ref}}, "$defs": {"a/b": {}}}
+        assert Keyword("/properties/b", "$ref") in narrowed(schema, DIALECTS["VLLM"]).checked
+    renamed = strings() | {"properties": {"a": {"$id": "other", "$ref": "#/$defs/a"}}, "$defs": {"a": {}}}
+    assert Keyword("/properties/a", "$ref") in narrowed(renamed, DIALECTS["VLLM"]).checked
+
+
+def test_definitions_by_their_older_name_are_found():
+    schema = {"type": "array", "items": {"$ref": "#/definitions/a"}, "definitions": {"a": {"type": "string"}}}
+    found = narrowed(schema, DIALECTS["VLLM"])
+    assert found.schema == {"type": "array", "items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"type": "string"}}}
+    assert found.checked == ()
+
+
+def test_beside_a_reference_nothing_counts_in_older_drafts():
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "array",
+        "items": {"$ref": "#/definitions/a", "minLength": 3},
+        "definitions": {"a": {"type": "string"}},
+    }
+    assert wire(schema, DIALECTS["VLLM"])["items"] == {"$ref": "#/$defs/a"}
+
+
+def test_what_depends_on_what_is_left_out_is_left_out_with_it():
+    schema = {"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "integer"}}
+    assert wire(schema, DIALECTS["VLLM"]) == {"type": "array"}
+    assert wire(schema, DIALECTS["GOOGLE"]) == schema
+    either = {"anyOf": [{"type": "string"}, {"not": {"type": "integer"}}]}
+    found = narrowed({"type": "array", "items": either}, DIALECTS["VLLM"])
+    assert found.schema == {"type": "array"}
+    assert found.enforced == at("#type")
+
+
+def test_of_one_of_several_the_server_enforces_that_it_is_any():
+    schema = {"type": "array", "items": {"oneOf": [{"type": "string"}, {"type": "null"}]}}
+    found = narrowed(schema, DIALECTS["VLLM"])
+    assert found.schema["items"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    assert found.checked == at("/items#oneOf")
+
+
+def test_a_constant_is_a_choice_of_one_where_there_are_no_constants():
+    assert wire(strings(const="x"), DIALECTS["GOOGLE"])["properties"]["a"] == {"type": "string", "enum": ["x"]}
+    assert wire(strings(const="x"), DIALECTS["OPENAI"])["properties"]["a"] == {"type": "string", "const": "x"}
+
+
+def test_several_types_become_alternatives_where_there_are_no_lists_of_types():
+    several = strings() | {"properties": {"a": {"type": ["string", "null"], "enum": ["x", None]}}}
+    assert wire(several, DIALECTS["CEREBRAS"])["properties"]["a"] == {
+        "anyOf": [{"type": "string", "enum": ["x"]}, {"type": "null", "enum": [None]}]
+    }
+
+
+def test_the_only_member_of_all_of_takes_its_place():
+    schema = {"type": "array", "items": {"allOf": [{"$ref": "#/$defs/a"}], "description": "d"}, "$defs": {"a": A}}
+    found = narrowed(schema, DIALECTS["VLLM"])
+    assert found.schema["items"] == {"$ref": "#/$defs/a"}
+    assert found.checked == ()
+
+
+def test_a_model_reads_in_the_description_what_its_server_does_not_enforce():
+    assert wire(strings(minLength=3, description="A name."), DIALECTS["ANTHROPIC"])["properties"]["a"] == {
+        "type": "string",
+        "description": 'A name.\n\n{"minLength": 3}',
+    }
+
+
+def test_a_count_beyond_what_the_server_takes_is_checked():
+    def items(least: int) -> dict[str, Any]:
+        return strings() | {"properties": {"a": {"type": "array", "items": {"type": "string"}, "minItems": least}}}
+
+    assert Keyword("/properties/a", "minItems") in narrowed(items(1), DIALECTS["ANTHROPIC"]).enforced
+    assert Keyword("/properties/a", "minItems") in narrowed(items(2), DIALECTS["ANTHROPIC"]).checked
+
+
+def test_schemas_nested_beyond_reason_are_not_followed():
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(5_000):
+        schema = {"type": "array", "items": schema}
+    for server in (servers.VLLM, servers.OPENAI, servers.GOOGLE, servers.UNKNOWN):
+        constrained(ResponseFormat(type="schema", schema=schema), server)
+
+
+def test_every_keyword_that_is_listed_constrains():
+    schema = {"title": "t", "description": "d", "default": 1, "examples": [1], "$comment": "c", "x-own": 1, "$defs": {}}
+    assert keywords(schema) == ()
+    assert {one.keyword for one in keywords(dict.fromkeys(CONSTRAINTS, True))} == CONSTRAINTS
