@@ -118,7 +118,9 @@ def _check_toml(block: Block) -> None:
         for feature in tomllib.loads(completed).get("features", {}).values():
             examples = feature.get("examples")
             shown = examples.get("file") if isinstance(examples, dict) else examples
-            for name in (feature.get("prompt"), feature.get("last_resort", {}).get("file"), shown):
+            contract = feature.get("contract", "")
+            contract = contract if contract.endswith((".json", ".toml", ".lark")) else None
+            for name in (feature.get("prompt"), feature.get("last_resort", {}).get("file"), shown, contract):
                 if name is not None:
                     named = Path(directory, name)
                     named.parent.mkdir(parents=True, exist_ok=True)

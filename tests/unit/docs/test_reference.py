@@ -73,6 +73,11 @@ def test_every_provider_has_an_example():
     assert [name for name in PROVIDERS if f'provider = "{name}"' not in page] == []
 
 
+def test_what_every_provider_enforces_is_told():
+    rows = re.findall(r"^\| `([a-z]+)` \|", _page("reference/constraints.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(PROVIDERS)
+
+
 def test_every_dependency_has_a_reason():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     groups = [
