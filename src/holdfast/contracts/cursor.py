@@ -19,6 +19,9 @@ _GAP_OF_NO_STRING = re.compile(
 KEY = re.compile(rf'"((?:[^"\\\n]|\\.){{0,{MAX_KEY}}}+)"\s*+:')
 OTHER_KEY = re.compile(rf"(?:'[^'\n]{{0,{MAX_KEY}}}+'|“[^”\n]{{0,{MAX_KEY}}}+”|[A-Za-z_$][\w$-]{{0,199}}+)\s*+:")
 
+_CUT_KEY = re.compile(rf"""(?:"(?:[^"\\\n]|\\.){{0,{MAX_KEY}}}+(?:\\|"\s*+)?|'[^'\n]{{0,{MAX_KEY}}}+'?\s*+)\Z""")
+"""A key with nothing after it: the text was cut there."""
+
 
 class Frame:
     """An open bracket."""
@@ -93,5 +96,5 @@ class Cursor:
         return (
             self._ends(next)
             or self.text[next] == "}"
-            or bool(KEY.match(self.text, next) or OTHER_KEY.match(self.text, next))
+            or any(key.match(self.text, next) for key in (KEY, OTHER_KEY, _CUT_KEY))
         )

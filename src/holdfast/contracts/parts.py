@@ -112,6 +112,8 @@ def _below(schema: dict[str, Any], step: str, is_list: bool) -> Iterator[Schema]
         properties = schema.get("properties")
         if isinstance(properties, dict) and step in properties:
             yield properties[step]
+        elif "additionalProperties" in schema and "patternProperties" not in schema:
+            yield schema["additionalProperties"]
         return
     tuple_of = _list(schema.get("prefixItems")) or _list(schema.get("items"))
     rest = schema.get("additionalItems" if isinstance(schema.get("items"), list) else "items")

@@ -40,9 +40,8 @@ def place_of(text: str) -> Place:
     root: Place | None = None
     stack: list[Place] = []
     key: tuple[str, int] | None = None
-    for count, match in enumerate(_TOKEN.finditer(text)):
-        if count > 4 * MAX_STEPS:
-            raise ValueError(f"it has more than {MAX_STEPS:,} values")
+    count = 0
+    for match in _TOKEN.finditer(text):
         start, end = match.span(1)
         char = text[start]
         if char in ",:":
@@ -52,6 +51,8 @@ def place_of(text: str) -> Place:
         elif stack and stack[-1].is_object and key is None:
             key = msgspec.json.decode(match[1]), start
         else:
+            if (count := count + 1) > MAX_STEPS:
+                raise ValueError(f"it has more than {MAX_STEPS:,} values")
             place = Place(key[1] if key else start, start, end, char)
             if root is None:
                 root = place

@@ -29,8 +29,6 @@ _WHOLE_ESCAPES = re.compile(
     re.DOTALL,
 )
 """All but what may be left, at the end of a text, of an escape, or of the two that make one character."""
-_CUT_MEMBER = re.compile(r'\s*+,\s*+(?:"[^"\\\n]*+(?:"\s*+)?)?')
-"""What may be left of the next key where a text was cut."""
 _BARE_STOP = re.compile(r"[()\[\]{},\n]|\s//|```")
 
 
@@ -61,12 +59,11 @@ class Reader(StringReader):
 
     def complete(self) -> bool:
         """End a value that was cut: its string where it stops, else after the last value that is whole."""
-        if self._twice or self.text.rstrip().endswith("```"):
+        in_doubt = self._string_under_way is not None and self._odd
+        if self._twice or in_doubt or self.text.rstrip().endswith("```"):
             return False
         closing = "".join(frame.close for frame in reversed(self._frames))
         if self._string_under_way and (end := self._string_end(*self._string_under_way)) is not None:
-            if end < 0:
-                return False
             self._cut_off(end, f'"{closing}')
             return True
         end, repairs = self._whole
@@ -82,14 +79,10 @@ class Reader(StringReader):
         self._mend("complete", end, len(self.text), after)
 
     def _string_end(self, start: int, before: int, shape: Shape) -> int | None:
-        """Return where a string that was cut ends, None where it isn't what is wanted, -1 where that can't be told."""
+        """Return where a string that was cut ends, None where it isn't what is wanted."""
         if self.text.startswith('"""', start):
             return None
         end = _WHOLE_ESCAPES.match(self.text, start + 1).end()  # type: ignore[union-attr]
-        if self._odd_at:
-            if self.text[start] != '"' or not _CUT_MEMBER.fullmatch(self.text, self._odd_at + 1):
-                return -1
-            end = self._odd_at
         made = [entry for entry in self.repairs[before:] if entry.offset + len(entry.before) <= end]
         content = content_of(replay_part(self.text, made, start, end) + '"')
         return None if content is None or is_other(content, shape) else end

@@ -29,8 +29,8 @@ class StringReader(Cursor):
     """Reads strings, as a part of reading the values that they stand in."""
 
     _strict_quotes = False
-    _odd_at = 0
-    """Where, in the last string, the first quote is that could have closed it and didn't; 0 where there is none."""
+    _odd = False
+    """Whether the last string had quotes that could have closed it and didn't."""
 
     def _string(self, start: int, role: Role) -> int:
         """Read a string; return where it ends."""
@@ -42,7 +42,7 @@ class StringReader(Cursor):
         if opened != '"':
             self._mend("quotes", start, start + 1, '"')
         plain, at = _PLAIN[close], start + 1
-        self._odd_at = 0
+        self._odd = False
         while (at := plain.match(text, at).end()) < len(text):  # type: ignore[union-attr]
             char = text[at]
             self.source.step(at)
@@ -50,7 +50,7 @@ class StringReader(Cursor):
                 at = self._escape(at, close)
             elif char < " ":
                 at = self._control(at)
-            elif char == close and self._closes(at, role, odd=bool(self._odd_at)):
+            elif char == close and self._closes(at, role, odd=self._odd):
                 if close != '"':
                     self._mend("quotes", at, at + 1, '"')
                 return at + 1
@@ -66,7 +66,7 @@ class StringReader(Cursor):
             else:
                 if char == '"':
                     self._mend("inner_quote", at, at + 1, '\\"')
-                self._odd_at = self._odd_at or (at if char == close else 0)
+                self._odd = self._odd or char == close
                 at += 1
         raise Broken("cut", len(text), f"the text ends inside the string that begins at {start}")
 

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from holdfast.contracts.candidates import MAX_STARTS
 from holdfast.contracts.ledger import Refused, Repaired, replay
 from holdfast.contracts.reader import MAX_DEPTH
-from holdfast.contracts.candidates import MAX_STARTS
 from holdfast.contracts.repair import MAX_LENGTH, repair
 from holdfast.contracts.shape import ANY, Shape
 from holdfast.events import Repair
