@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Final, Self
 
 from holdfast.clock import Clock, SystemClock, UlidFactory
 from holdfast.config import Configuration
+from holdfast.config.contracts import contract_of
+from holdfast.contracts.base import Contract
 from holdfast.errors import ConfigError, Problem
 from holdfast.gateway import last_resort
-from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
+from holdfast.gateway.canonical import hash_of
+from holdfast.gateway.catalog import Catalog, Feature, Model, Replay, Rules
+from holdfast.gateway.embedding import embedder
+from holdfast.gateway.examples import Shots
+from holdfast.gateway.examples import ready as examples_ready
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.prompt import Prompt
 from holdfast.gateway.serving.asgi import CallRoute, Gateway
 from holdfast.gateway.serving.views import Views
-from holdfast.gateway.settings import FeatureSettings
+from holdfast.gateway.settings import Examples, FeatureSettings
 from holdfast.gateway.traffic.health import Register
 from holdfast.http.base import Transport
 from holdfast.http.pool import PooledTransport
@@ -74,6 +80,7 @@ class App:
             chance = random.Random()  # noqa: S311 - spreads load, guards nothing
             refusals = self._register.refusals()
             self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock, chance, refusals)
+            opened.callback(self._end_catalog)
             self._register.keep({name: model.health for name, model in catalog.models.items()})
             self.writer.append(self.configuration.snapshot())
             self._open = opened.pop_all()
@@ -83,6 +90,9 @@ class App:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._open.__aexit__(kind, error, trace)
+
+    def _end_catalog(self) -> None:
+        self.pipeline.catalog.close()
 
     def _open_log(self, opened: AsyncExitStack) -> None:
         """Open the log and all that is fed from it. Each is closed after what feeds it."""
@@ -100,10 +110,11 @@ class App:
 
     async def reload(self, configuration: Configuration) -> None:
         """Let calls from now on follow another configuration. Calls in flight stay on theirs."""
-        catalog = await self._catalog(configuration)
+        catalog, before = await self._catalog(configuration), self.pipeline.catalog
         self.configuration = configuration
         self.writer.append(configuration.snapshot())
         self.pipeline.catalog = catalog
+        before.close()
         self._register.keep({name: model.health for name, model in catalog.models.items()})
 
     def asgi(self) -> tuple[Gateway, Views]:
@@ -134,6 +145,7 @@ class App:
                 deadline=gateway.deadline,
                 max_answer=gateway.max_answer,
                 store=gateway.store,
+                stream="pass",  # whoever streams from a model expects to
             )
             for name, model in models.items()
         }
@@ -206,6 +218,7 @@ def _feature(
     name: str, settings: FeatureSettings, configuration: Configuration, models: Mapping[str, Model]
 ) -> Feature:
     gateway = configuration.config.gateway
+    contract = None if settings.contract is None else contract_of(settings.contract, configuration)
     balanced = any(len(group) > 1 for group in settings.groups)
     hedge = settings.hedge if isinstance(settings.hedge, bool) else float(settings.hedge)
     return Feature(
@@ -221,7 +234,35 @@ def _feature(
         enabled=settings.enabled,
         store=settings.store,
         timeouts=settings.timeouts,
+        contract=contract,
+        examples=_examples(settings, configuration, contract, models),
+        vote=settings.vote,
+        replay=_replay(name, settings, configuration),
+        reask_tokens=settings.reask_tokens,
+        stream=settings.stream,
     )
+
+
+def _examples(
+    settings: FeatureSettings, configuration: Configuration, contract: Contract | None, models: Mapping[str, Model]
+) -> Shots | None:
+    examples = settings.examples
+    if examples is None:
+        return None
+    near = examples.embeddings if isinstance(examples, Examples) else None
+    embed = None if near is None else embedder(models[near], configuration.config.gateway.max_answer)
+    return examples_ready(examples, configuration.text, contract, embed)
+
+
+def _replay(name: str, settings: FeatureSettings, configuration: Configuration) -> Replay | None:
+    """Return how answers are given again: they depend on all that the feature and its models are, and say."""
+    if not settings.reproducible:
+        return None
+    models = configuration.config.models
+    parts = {"feature": f"{name} {settings!r}"} | {f"models.{model}": repr(models[model]) for model in settings.names}
+    said = {file: text for file, text in configuration.files.items() if file != configuration.path.name}
+    kept = 0.0 if settings.store == "none" else float(settings.replay_ttl)
+    return Replay(hash=hash_of(parts | said), ttl=kept)
 
 
 def _last_resort(name: str, settings: FeatureSettings, configuration: Configuration) -> last_resort.Resort | None:

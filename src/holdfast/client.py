@@ -1,11 +1,12 @@
 """The gateway inside an application's own process: the same pipeline, without HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -13,6 +14,9 @@ from holdfast.app import App
 from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
 from holdfast.clock import NewId
 from holdfast.config import load
+from holdfast.contracts.base import Contract
+from holdfast.contracts.load import make_contract
+from holdfast.contracts.watch import Partial
 from holdfast.errors import CallError, InvalidRequest
 from holdfast.events import Outcome
 from holdfast.gateway.hints import to_hints
@@ -20,6 +24,8 @@ from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind, Summary
 from holdfast.providers.base import Source
 from holdfast.providers.openai import OpenAISurface
+
+T = TypeVar("T")
 
 IN_PROCESS = "openai"
 """The wire whose vocabulary the arguments of a call use."""
@@ -67,23 +73,52 @@ class Holdfast:
         self._new_id = new_id
         self._surface = OpenAISurface()
 
+    @overload
+    async def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        returns: type[T],
+        hints: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> T: ...
+
+    @overload
     async def chat(
         self, model: str, messages: Messages, *, hints: Mapping[str, Any] | None = None, **parameters: Any
-    ) -> Answer:
-        """Return the answer of a feature or a model.
+    ) -> Answer: ...
 
-        `hints` are those of `gateway.hints.Hints`: `session`, `subject`, `deadline_ms`, `tags`, `variables`,
-        `priority`, `on_break`.
+    async def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        returns: type[T] | None = None,
+        hints: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Answer | T:
+        """Return the answer of a feature or a model; with `returns` an instance of that type, which it must be.
+
+        `returns` is a Pydantic model, or any other type that Pydantic knows. `hints` are those of
+        `gateway.hints.Hints`: `session`, `subject`, `deadline_ms`, `tags`, `variables`, `priority`, `on_break` and
+        `stream`.
 
         Raises:
-            CallError: the call ended without an answer.
+            CallError: the call ended without an answer; ContractViolated where none was what it must be.
+            ConfigError: `returns` can't be a contract.
         """
         request, source = self._request(model, messages, parameters | {"stream": False})
+        contract = None if returns is None else _contract(returns)
         writer = _Whole()
-        await self._pipeline.run(self._arrival("chat", request, source, hints), writer)
+        arrival = self._arrival("chat", request, source, hints, contract)
+        await self._pipeline.run(arrival, writer)
         if writer.error is not None:
             raise writer.error
         assert isinstance(writer.answer, Reply)
+        if contract is not None:
+            value: T = contract.check(writer.answer.text).value
+            return value
         summary = writer.summary
         assert summary is not None
         assert summary.outcome is not None
@@ -107,14 +142,44 @@ class Holdfast:
             CallError: the call ended without a whole answer, also after a part of it.
         """
         request, source = self._request(model, messages, parameters | {"stream": True})
+        async with aclosing(self._pieces(self._arrival("chat", request, source, hints))) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Chunk):
+                    yield piece
+
+    async def objects(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        returns: type[Any] | None = None,
+        hints: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> AsyncIterator[Partial]:
+        """Iterate over what is known of a JSON answer as it comes, each time all of it; the last is the whole.
+
+        The answer has a contract: the feature's, the request's `response_format`, or `returns`.
+
+        Raises:
+            CallError: the call ended without an answer that meets it.
+        """
+        request, source = self._request(model, messages, parameters | {"stream": True})
+        contract = None if returns is None else _contract(returns)
+        arrival = self._arrival("chat", request, source, {**(hints or {}), "stream": "object"}, contract)
+        async with aclosing(self._pieces(arrival)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Partial):
+                    yield piece
+
+    async def _pieces(self, arrival: Arrival) -> AsyncGenerator[Chunk | Partial, None]:
+        """Make a call, and iterate over what comes of it."""
         writer = _Streamed()
-        arrival = self._arrival("chat", request, source, hints)
         call = asyncio.create_task(self._pipeline.run(arrival, writer))
         call.add_done_callback(lambda _: writer.queue.put_nowait(None))
         try:
-            while (chunk := await writer.queue.get()) is not None:
+            while (piece := await writer.queue.get()) is not None:
                 writer.room.release()
-                yield chunk
+                yield piece
             await call
             if writer.error is not None:
                 raise writer.error
@@ -146,7 +211,12 @@ class Holdfast:
         return self._surface.decode(body, "/v1/chat/completions")
 
     def _arrival(
-        self, kind: Kind, request: Request | EmbeddingRequest, source: Source | None, hints: Mapping[str, Any] | None
+        self,
+        kind: Kind,
+        request: Request | EmbeddingRequest,
+        source: Source | None,
+        hints: Mapping[str, Any] | None,
+        returns: Contract | None = None,
     ) -> Arrival:
         clock = self._pipeline.clock
         return Arrival(
@@ -158,7 +228,25 @@ class Holdfast:
             request=request,
             source=source,
             hints=to_hints(hints or {}),
+            returns=returns,
         )
+
+
+def _contract(returns: Any) -> Contract:
+    """Return the contract of a type. Raises ConfigError."""
+    try:
+        return _known(returns)
+    except TypeError:  # it can't be hashed
+        return make_contract(returns, name=_name(returns))
+
+
+@lru_cache(maxsize=256)
+def _known(returns: Any) -> Contract:
+    return make_contract(returns, name=_name(returns))
+
+
+def _name(returns: Any) -> str:
+    return str(getattr(returns, "__name__", returns))
 
 
 def _json(body: Mapping[str, Any]) -> bytes:
@@ -182,6 +270,9 @@ class _Whole:
     async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
         raise AssertionError("an answer that was not asked for as a stream came as one")
 
+    async def object(self, value: Any, complete: Sequence[str]) -> None:
+        raise AssertionError("only of a stream something is known before its end")
+
     async def reset(self) -> None:
         raise AssertionError("only a stream can be taken back")
 
@@ -193,10 +284,10 @@ class _Whole:
 
 
 class _Streamed:
-    """Hands chunks to the one who iterates, waiting while it is slower than the model. None is the end."""
+    """Hands what comes to the one who iterates, waiting while it is slower than the model. None is the end."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Chunk | None] = asyncio.Queue()
+        self.queue: asyncio.Queue[Chunk | Partial | None] = asyncio.Queue()
         self.room = asyncio.Semaphore(64)
         self.error: CallError | None = None
 
@@ -207,6 +298,10 @@ class _Streamed:
         for chunk in chunks:
             await self.room.acquire()
             self.queue.put_nowait(chunk)
+
+    async def object(self, value: Any, complete: Sequence[str]) -> None:
+        await self.room.acquire()
+        self.queue.put_nowait(Partial(value, tuple(complete)))
 
     async def reset(self) -> None:
         await self.room.acquire()

@@ -6,11 +6,14 @@ from typing import Final
 
 import msgspec
 
+from holdfast.contracts.base import Contract
 from holdfast.errors import UnknownModel
 from holdfast.events import Store
+from holdfast.gateway.examples import Shots
+from holdfast.gateway.hints import Streaming
 from holdfast.gateway.last_resort import Resort
 from holdfast.gateway.prompt import Prompt
-from holdfast.gateway.settings import GatewaySettings
+from holdfast.gateway.settings import GatewaySettings, Vote
 from holdfast.gateway.traffic.health import Health
 from holdfast.http.base import Timeouts, Transport
 from holdfast.providers.base import Upstream
@@ -51,6 +54,13 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     route_around_refusals: bool = False
 
 
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """How long answers are given again, in seconds, and the hash of all in the feature that they depend on."""
+
+    ttl: float
+    hash: bytes
+
+
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """A feature, or a model called by its own name, which is a feature without a name of its own. Times in seconds."""
 
@@ -68,6 +78,14 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
     store: Store = "all"
     timeouts: Timeouts | None = None
+    contract: Contract | None = None
+    reask_tokens: int = 8192
+    """The most output tokens that mending answers may take in one call."""
+    stream: Streaming = "hold"
+    examples: Shots | None = None
+    vote: Vote | None = None
+    replay: Replay | None = None
+    """Set where the same question gets the same answer."""
 
     def serves(self, session: str) -> bool:
         """Whether models serve this session. The same session always gets the same answer while `rollout` stays."""
@@ -97,3 +115,9 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
             known = ", ".join(sorted(self.features)) or "none"
             raise UnknownModel(f"There is no feature or model {name!r}. Known: {known}.", param="model")
         return feature
+
+    def close(self) -> None:
+        """Begin nothing more in the background: there is another catalog, or none."""
+        for feature in self.features.values():
+            if feature.examples is not None:
+                feature.examples.close()

@@ -20,7 +20,7 @@ from holdfast.errors import (
     ProviderError,
 )
 from holdfast.gateway.catalog import Model
-from holdfast.gateway.exchange import Exchange, Writer
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.likelihood import Choices, Estimate, from_counts, from_logprobs
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
@@ -29,6 +29,7 @@ from holdfast.providers.base import Source, Surface
 from holdfast.providers.decoding import Malformed, read
 
 Method = Literal["logprobs", "samples"]
+Answer = Annotated[str, Meta(max_length=200, pattern=r"^\S([\s\S]*\S)?$")]
 
 FIELD: Final = "distribution"
 """Where a request, and in the log its reply, carries what belongs to the distribution."""
@@ -42,11 +43,13 @@ TEMPERATURE: Final = 1.0
 """Of samples where the caller sets none: what the model itself finds likely."""
 
 _OWN: Final = ("choices", "samples", "method")
-_DECIDED: Final = (
+DECIDED: Final = (
     *("stream", "stream_options", "n", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice"),
     *("functions", "function_call", "parallel_tool_calls", "stop"),
 )
 """Fields of a chat that a distribution decides by itself."""
+SWITCHES: Final = ("stream", "logprobs", "parallel_tool_calls")
+"""Those of them that may be off."""
 _NEVER: Final = re.compile(r"(?:not|n't) (?:\w+ )?(?:support|allow|permit|available)|unsupported|unavailable|tells no")
 
 
@@ -56,9 +59,8 @@ _NEVER: Final = re.compile(r"(?:not|n't) (?:\w+ )?(?:support|allow|permit|availa
 class Asked(msgspec.Struct, frozen=True):
     """What a distribution asks for beyond a chat."""
 
-    choices: Annotated[
-        tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(min_length=2, max_length=64)
-    ]
+    choices: Annotated[tuple[Answer, ...], Meta(min_length=2, max_length=64)]
+    """What may be answered: each once, without white space around it."""
     samples: Annotated[int, Meta(ge=1, le=100)] = 20
     """How many answers are counted where log-probabilities don't tell enough."""
     method: Method | None = None
@@ -80,13 +82,12 @@ def decode(body: bytes, path: str, surface: Surface) -> tuple[Request, Source]:
         fields: dict[str, Raw] = read(_FIELDS, body)
     except Malformed as error:
         raise _fault(error.path, error.message) from None
-    spelt = [plain(choice) for choice in asked.choices]
-    if not all(spelt) or len(set(spelt)) < len(spelt):
-        raise _fault("choices", "Expected texts that are not blank, and none of them twice")
-    for name in _DECIDED:
-        if name in fields and bytes(fields[name]) not in (b"null", b"false"):
+    if len({plain(choice) for choice in asked.choices}) < len(asked.choices):
+        raise _fault("choices", "Expected each of them once")
+    for name in DECIDED:
+        if name in fields and bytes(fields[name]) not in ((b"null", b"false") if name in SWITCHES else (b"null",)):
             raise _fault(name, "A distribution decides this by itself")
-    chat = {name: raw for name, raw in fields.items() if name not in _OWN}
+    chat = {name: raw for name, raw in fields.items() if name not in _OWN and name not in DECIDED}
     request, source = surface.decode(msgspec.json.encode(chat), path)
     extra = {FIELD: {"samples": asked.samples, "method": asked.method}}
     format = ResponseFormat(type="choice", choices=asked.choices)
@@ -203,7 +204,7 @@ class Distribution(Exchange):
 
     # --- ends ---
 
-    async def use_last_resort(self, text: str) -> None:
+    async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
         raise AssertionError("a text is no distribution")
 
     async def finish(self, summary: Summary) -> None:
@@ -227,6 +228,11 @@ def encode(estimate: Estimate, reply: Reply, summary: Summary) -> bytes:
         "holdfast": msgspec.to_builtins(summary),
     }
     return msgspec.json.encode({name: value for name, value in body.items() if value is not None})
+
+
+def estimate_of(reply: Reply) -> Estimate:
+    """Return the distribution that a reply holds."""
+    return msgspec.convert(reply.extra[FIELD], Estimate)
 
 
 def _usage(usage: Usage) -> dict[str, int]:

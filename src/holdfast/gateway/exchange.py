@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from holdfast.chat import Choice, Chunk, EmbeddingReply, Reply, Text, Usage
-from holdfast.errors import CallError
+from holdfast.errors import CallError, ContentRefused
 from holdfast.gateway.fallback import Resume
 from holdfast.gateway.fetch import Limits
+from holdfast.gateway.judge import Judge
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary
 
 LAST_RESORT = "last_resort"
@@ -23,6 +24,10 @@ class Writer(Protocol):
 
     async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
         """Give the next pieces of a streamed answer. Waits while the caller is slower than the model."""
+        ...
+
+    async def object(self, value: Any, complete: Sequence[str]) -> None:
+        """Tell of a streamed answer what is known of it so far. `complete` are JSON pointers of what is final."""
         ...
 
     async def reset(self) -> None:
@@ -54,6 +59,14 @@ class Exchange(ABC):
     """The attempt whose answer this is; of several at once, the first to speak."""
     on_speak: Callable[[AttemptRecord], None] | None = None
     """Called when an attempt begins to speak."""
+    raw: bytes | None = None
+    """How a model said all of `reply` in `wire`, None if it was streamed, or made or changed here."""
+    wire: str = LAST_RESORT
+    samples: int | None = None
+    """How many answers voted, if they did, and the share of them that agrees with `reply`."""
+    agreement: float | None = None
+    judge: Judge | None = None
+    """What the answer must be, None where anything will do."""
 
     @abstractmethod
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
@@ -64,8 +77,8 @@ class Exchange(ABC):
         return "no"
 
     @abstractmethod
-    async def use_last_resort(self, text: str) -> None:
-        """Answer with a text instead, where the exchange takes one."""
+    async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
+        """Answer with what no model says now: a last resort, or an answer given again. `raw` is how `wire` says it."""
 
     @abstractmethod
     async def finish(self, summary: Summary) -> None:
@@ -80,8 +93,23 @@ class Exchange(ABC):
         elif self.speaker is not attempt:
             raise Outrun
 
+    def _hear(self, attempt: AttemptRecord) -> None:
+        """Note the first words of a streamed answer. Raises Outrun."""
+        self._speak(attempt)
+        if attempt.first_token is None:
+            attempt.first_token = attempt.clock.monotonic()
+        if attempt.probe:  # the model is back, however long its answer takes
+            attempt.probe = False
+            attempt.model.health.breaker.succeeded(True)
 
-def last_resort(text: str, arrival: Arrival) -> Reply:
+
+def check_not_refused(reply: Reply) -> None:
+    """Raise ContentRefused if an answer is nothing but a refusal."""
+    if any(choice.finish == "refused" and not choice.parts for choice in reply.choices):
+        raise ContentRefused(next((choice.refusal_reason for choice in reply.choices if choice.refusal_reason), ""))
+
+
+def fixed_reply(text: str, arrival: Arrival) -> Reply:
     """Return the reply that a last resort is."""
     choice = Choice(parts=(Text(text=text),), finish="stop")
     return Reply(id=arrival.id, model=LAST_RESORT, choices=(choice,), usage=Usage(), created=int(arrival.at))

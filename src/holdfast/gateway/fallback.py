@@ -16,6 +16,7 @@ from holdfast.errors import (
     ConnectionFailed,
     ContentRefused,
     ContextTooLong,
+    ContractViolated,
     ModelDown,
     Overloaded,
     PhaseTimeout,
@@ -119,6 +120,7 @@ class Fallback:
     - The same model is tried again only after what may pass by itself: at the provider's own time or after a pause,
       within the deadline, `rules.retries` and the model's retry budget, and only if no other model would be sooner.
       Never after silence.
+    - A model whose answer fails its contract is told so, and asked again, at most `rules.retries` times.
     - What another model would repeat, such as a refusal, ends the call.
     - Once the caller has a part of an answer, another model may only take it up.
     - A last resort never hides what the caller could mend.
@@ -197,6 +199,10 @@ class Fallback:
             if outcome.spoke:
                 self._take_up(error, outcome.model or model)
                 return None
+            if not hedged and self._asks_again(error, model, tries):
+                reason, tries = "reask", tries + 1
+                probe = probe and model.health.breaker.ask() == "probe"  # its token was given back
+                continue
             if isinstance(error, ContextTooLong):
                 self._only_larger_than(outcome.model or model)
             pause = None if hedged or probe else self._pause(error, model, tries)
@@ -209,6 +215,14 @@ class Fallback:
                 return None
             probe, tries = state == "probe", tries + 1
             reason = reason if self._began else "retry"
+
+    def _asks_again(self, error: ProviderError, model: Model, tries: int) -> bool:
+        """Whether a model is told what is wrong with its answer."""
+        if not isinstance(error, ContractViolated) or not error.reask:
+            return False
+        if self._began or tries >= self._rules.retries:
+            return False
+        return self._expected(model) < self._remaining()
 
     # --- which model --------------------------------------------------------------------------------------------------
 
@@ -315,10 +329,11 @@ class Fallback:
                     return final
             self._failures.append(outcome.error)
             outcome = yield WAIT
-        if isinstance(outcome, Failed) and outcome.spoke:
-            self._spare([model for model in running if model is not (outcome.model or late)], late)
-            return outcome
-        return final if final is not None and isinstance(outcome, Failed) else outcome
+        if isinstance(outcome, Failed):
+            ended = outcome.model or running[-1]
+            self._spare([model for model in running if model is not ended], late)
+            return outcome if outcome.spoke or final is None else final
+        return outcome
 
     def _spare(self, outrun: Sequence[Model], late: Model) -> None:
         """Let models that were outrun take up the answer, the late one last."""

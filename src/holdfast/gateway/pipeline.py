@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 
 import msgspec
 
-from holdfast.chat import EmbeddingRequest, Request
+from holdfast.chat import EmbeddingRequest, Message, Reply, Request
 from holdfast.clock import Clock
 from holdfast.errors import (
     CallError,
@@ -19,13 +20,19 @@ from holdfast.errors import (
 )
 from holdfast.gateway.alarm import Alarms
 from holdfast.gateway.attempts import Attempts, reserve
-from holdfast.gateway.catalog import Catalog, Feature
-from holdfast.gateway.exchange import Exchange, Writer
+from holdfast.gateway.canonical import canonical_source, key_of, reproduce
+from holdfast.gateway.catalog import Catalog, Feature, Replay
+from holdfast.gateway.exchange import Exchange, Writer, fixed_reply
 from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
+from holdfast.gateway.fingerprints import Fingerprints
+from holdfast.gateway.held import HeldChat
+from holdfast.gateway.judge import Judge, judge_of
 from holdfast.gateway.record import Arrival, CallRecord
+from holdfast.gateway.replay import Kept, Replays
 from holdfast.gateway.stream import StreamedChat
 from holdfast.gateway.traffic.admission import Gate, Refusals
 from holdfast.gateway.traffic.balance import order
+from holdfast.gateway.vote import VotedChat, equality_of
 from holdfast.gateway.whole import Embeddings, WholeChat
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher
@@ -58,6 +65,8 @@ class Pipeline:
         """Of the calls that are turned away."""
         self._gate = Gate(catalog.settings.concurrency, catalog.settings.queue, clock, refusals=self.refusals)
         self._alarms = Alarms()
+        self._replays = Replays(catalog.settings.replay_size, clock)
+        self._fingerprints = Fingerprints(clock)
         self._catalog = catalog
 
     @property
@@ -69,6 +78,7 @@ class Pipeline:
     def catalog(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._gate.resize(catalog.settings.concurrency, catalog.settings.queue)
+        self._replays.resize(catalog.settings.replay_size)
 
     async def run(self, arrival: Arrival, writer: Writer) -> None:
         """Serve one call. Raises only CancelledError, when its task is cancelled because the caller hung up."""
@@ -85,8 +95,8 @@ class Pipeline:
             if not gate.try_enter():
                 await gate.enter(arrival.hints.priority, record.deadline)
             inside = True
-            exchange = _open(arrival, feature, writer)
-            verdict = await self._attempt(record, feature, exchange)
+            exchange = await self._open(record, feature, writer)
+            verdict = await self._reply(record, feature, exchange)
             await self._answer(record, verdict, feature, exchange)
         except CallError as error:
             await self._fail(record, error, writer)
@@ -133,13 +143,55 @@ class Pipeline:
             record.subject = self._subjects.hash(hints.subject)
         return feature
 
-    async def _attempt(self, record: CallRecord, feature: Feature, exchange: Exchange) -> Verdict:
-        """Let models answer, as the fallback policy says, in the time that the deadline leaves them."""
+    async def _open(self, record: CallRecord, feature: Feature, writer: Writer) -> Exchange:
+        """Return the exchange that this call is: what models are asked, and what their answers must be.
+
+        Raises:
+            InvalidRequest: the prompt needs variables that the call does not bring, or a schema in it can't be used.
+        """
+        arrival = record.arrival
+        request = arrival.request
+        if isinstance(request, EmbeddingRequest):
+            return Embeddings(request, writer)
+        assert isinstance(request, Request)
+        judge = judge_of(feature.contract, arrival, feature.reask_tokens)
+        if judge is not None:
+            record.contract = judge.name
+        if feature.prompt is not None:
+            prompt = feature.prompt.render(arrival.hints.variables)
+            request = msgspec.structs.replace(request, messages=(prompt, *request.messages))
+        if feature.replay is not None:
+            request, arrival = _reproducible(record, feature.replay, request)
+        if feature.examples is not None:
+            left = record.deadline - self.clock.monotonic()
+            shown = await feature.examples.messages(request, arrival.hints.tags, seconds=left)
+            request = _with_examples(request, shown)
+        return _exchange(record, arrival, request, writer, feature, judge)
+
+    async def _reply(self, record: CallRecord, feature: Feature, exchange: Exchange) -> Verdict | Kept:
+        """Answer as the same question was answered before, else let models do it."""
         arrival = record.arrival
         resort = feature.last_resort is not None and exchange.takes_last_resort
         if not feature.serves(arrival.hints.session or arrival.id):
             off = FeatureDisabled(f"The feature {feature.name} is not served to this session.")
             return UseLastResort(off) if resort else Fail(off)
+        if feature.replay is None or record.question is None:
+            return await self._attempt(record, feature, exchange, resort=resort)
+        until = record.deadline - reserve(record.deadline - self.clock.monotonic())
+        key, ttl = record.question, feature.replay.ttl
+        async with self._replays.turn(key, ttl=ttl, until=until, subject=record.subject) as turn:
+            if turn.kept is not None:
+                return turn.kept
+            if turn.late is not None:
+                return UseLastResort(turn.late) if resort else Fail(turn.late)
+            verdict = await self._attempt(record, feature, exchange, resort=resort)
+            if isinstance(verdict, Answered):
+                turn.keep(_kept(record, exchange))
+            return verdict
+
+    async def _attempt(self, record: CallRecord, feature: Feature, exchange: Exchange, *, resort: bool) -> Verdict:
+        """Let models answer, as the fallback policy says, in the time that the deadline leaves them."""
+        arrival = record.arrival
         loop, rest = asyncio.get_running_loop(), record.deadline - self.clock.monotonic()
         ends = loop.time() + rest
         attempts = Attempts(record, exchange, self.clock, ends)
@@ -159,8 +211,11 @@ class Pipeline:
             record.close_attempts(error)
             return UseLastResort(error) if resort and not record.spoke else Fail(error)
 
-    async def _answer(self, record: CallRecord, verdict: Verdict, feature: Feature, exchange: Exchange) -> None:
+    async def _answer(self, record: CallRecord, verdict: Verdict | Kept, feature: Feature, exchange: Exchange) -> None:
         match verdict:
+            case Kept():
+                record.outcome, record.replayed = "answered", verdict
+                await exchange.use(verdict.reply, verdict.raw, verdict.wire)
             case Fail(error):
                 record.reply = exchange.reply
                 raise error
@@ -168,10 +223,23 @@ class Pipeline:
                 await self._use_last_resort(record, error, feature, exchange)
                 record.outcome, record.error = "last_resort", error
             case Answered():
-                record.outcome, record.answered_by = "answered", exchange.speaker
+                self._answered(record, exchange)
         record.reply = exchange.reply
         await self._record(record)
         await exchange.finish(record.summary())
+
+    def _answered(self, record: CallRecord, exchange: Exchange) -> None:
+        """Take note of who answered, and how."""
+        speaker = exchange.speaker
+        record.outcome, record.answered_by = "answered", speaker
+        record.samples, record.agreement = exchange.samples, exchange.agreement
+        if exchange.judge is not None:
+            record.ledger = exchange.judge.ledger
+        if speaker is not None:
+            model = speaker.model
+            changed = self._fingerprints.seen(model.name, model.provider, speaker.served_model, speaker.fingerprint)
+            if changed is not None:
+                self.log.append(changed)
 
     async def _use_last_resort(
         self, record: CallRecord, error: CallError, feature: Feature, exchange: Exchange
@@ -182,7 +250,11 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         try:
             with self._alarms.at(loop.time() + record.deadline - self.clock.monotonic()):
-                await exchange.use_last_resort(await resort.answer(request, error))
+                text = await resort.answer(request, error)
+                if exchange.judge is not None and not exchange.judge.accepts(text):
+                    logger.error("the last resort of %s does not meet the contract of the call", feature.name)
+                    raise InternalError("The last resort does not meet the contract.")
+                await exchange.use(fixed_reply(text, record.arrival))
         except (InternalError, TimeoutError):  # it has none for this call, or not in time
             record.reply = exchange.reply  # the caller may have a part of one, but took no more
             raise error from None
@@ -226,18 +298,64 @@ class Pipeline:
             raise Saturated(message, retry_after=SATURATED_RETRY_SECONDS) from error
 
 
-def _open(arrival: Arrival, feature: Feature, writer: Writer) -> Exchange:
-    """Return the exchange that this call is, with the feature's prompt before its messages.
+def _reproducible(record: CallRecord, replay: Replay, request: Request) -> tuple[Request, Arrival]:
+    """Return the request and its arrival in the one form of all that ask the same."""
+    arrival = record.arrival
+    source, variables = arrival.source, arrival.hints.variables
+    request = reproduce(request)
+    returns = "" if arrival.returns is None else repr(arrival.returns.schema)
+    record.question = key_of(
+        replay.hash + returns.encode(), request, source, subject=record.subject, variables=variables
+    )
+    if source is None:
+        return request, arrival
+    return request, msgspec.structs.replace(arrival, source=canonical_source(source))
 
-    Raises:
-        InvalidRequest: the prompt needs variables that the call does not bring.
-    """
-    request = arrival.request
-    if isinstance(request, EmbeddingRequest):
-        return Embeddings(request, writer)
-    assert isinstance(request, Request)
-    if feature.prompt is not None:
-        prompt = feature.prompt.render(arrival.hints.variables)
-        request = msgspec.structs.replace(request, messages=(prompt, *request.messages))
-    chat = StreamedChat if request.stream else WholeChat
-    return chat(arrival, request, writer, refuses=feature.rules.route_around_refusals)
+
+def _with_examples(request: Request, shown: Sequence[Message]) -> Request:
+    """Return a request with examples before what the caller says, but for system messages: they come first."""
+    said = request.messages
+    first = next((number for number, message in enumerate(said) if message.role != "system"), len(said))
+    return msgspec.structs.replace(request, messages=(*said[:first], *shown, *said[first:]))
+
+
+def _kept(record: CallRecord, exchange: Exchange) -> Kept:
+    """Return an answer so that it can be given again."""
+    assert isinstance(exchange.reply, Reply)
+    assert exchange.speaker is not None
+    speaker = exchange.speaker
+    return Kept(
+        call=record.arrival.id,
+        reply=exchange.reply,
+        raw=exchange.raw,
+        wire=exchange.wire,
+        model=speaker.model.name,
+        provider=speaker.model.provider,
+        served_model=speaker.served_model,
+        fingerprint=speaker.fingerprint,
+    )
+
+
+def _exchange(
+    record: CallRecord, arrival: Arrival, request: Request, writer: Writer, feature: Feature, judge: Judge | None
+) -> Exchange:
+    """Return how the caller gets the answer: voted on, whole, as it comes, or held until it is known to be right."""
+    refuses = feature.rules.route_around_refusals
+    if feature.vote is not None:
+        equality = equality_of(feature.vote, request, feature.contract)
+        return VotedChat(
+            arrival,
+            request,
+            writer,
+            vote=feature.vote,
+            equality=equality,
+            open_sample=record.open_sample,
+            refuses=refuses,
+            judge=judge,
+        )
+    if not request.stream:
+        return WholeChat(arrival, request, writer, judge, refuses=refuses)
+    how = arrival.hints.stream or feature.stream
+    if judge is None or how == "pass":
+        return StreamedChat(arrival, request, writer, judge, refuses=refuses)
+    return HeldChat(arrival, request, writer, judge, refuses=refuses, objects=how == "object")

@@ -8,6 +8,7 @@ import msgspec
 from holdfast import events
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
 from holdfast.clock import Clock
+from holdfast.contracts.base import Contract
 from holdfast.errors import (
     CallError,
     Cancelled,
@@ -19,12 +20,15 @@ from holdfast.errors import (
 )
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
+from holdfast.gateway.replay import Kept
 from holdfast.log.view import usd
 from holdfast.providers.base import Source
 
 Kind = Literal["chat", "embeddings"]
 MOST_TOKENS = 10**9
 """A count above it is a provider's mistake."""
+CHARACTERS_A_TOKEN = 4
+"""What a token is taken for where its provider never told the usage."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,6 +42,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     attempts: int | None = None
     cost: str | None = None
+    replayed: str | None = None
+    """The call whose answer this is, where it was given again."""
+    agreement: float | None = None
+    """The share of the answers that agree with this one, where they voted."""
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +64,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     hints: Hints = NO_HINTS
     size: int = 0
     """Bytes of the body."""
+    returns: Contract | None = None
+    """What the answer must be, where the call is made in process and says so."""
 
 
 class AttemptRecord(msgspec.Struct, kw_only=True):
@@ -78,6 +88,9 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     streamed: bool = False
     spoke: bool = False
     """Whether the caller has received a part of it."""
+    saved_tokens: int = 0
+    ignored: bool = False
+    """Whether the server broke a constraint that it had accepted."""
 
     def close(self, error: CallError | None) -> None:
         """End it, and settle what it cost: nothing if the provider refused or never spoke."""
@@ -91,6 +104,16 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
             self.cost_nanousd = None if self.model.price is None else self.model.price.cost_nanousd(usage)
         elif error is not None and self.first_token is None and not self._may_be_charged(error):
             self.cost_nanousd = 0
+
+    def estimate(self, asked: int, said: int) -> None:
+        """Tell its usage as well as can be, as its provider did not, or not all: from characters asked and said."""
+        told = self.usage or Usage()
+        self.estimated = True
+        self.usage = msgspec.structs.replace(
+            told,
+            input_tokens=told.input_tokens or tokens(asked),
+            output_tokens=max(told.output_tokens, tokens(said)),
+        )
 
     def _may_be_charged(self, error: CallError) -> bool:
         """Whether the provider had begun to answer, or may have: one that isn't streamed is not seen before its end."""
@@ -127,6 +150,8 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
             error=error.code,
             message=error.message,
             estimated=self.estimated,
+            saved_tokens=self.saved_tokens,
+            ignored=self.ignored,
         )
 
 
@@ -147,6 +172,15 @@ class CallRecord(msgspec.Struct, kw_only=True):
     reply: Reply | EmbeddingReply | None = None
     recorded: bool = False
     """Whether the log has been given an end of it."""
+    contract: str | None = None
+    """The name of what the answer must meet, and what it needed for that."""
+    ledger: tuple[events.Repair, ...] = ()
+    replayed: Kept | None = None
+    """The answer that was given again, where one was."""
+    question: bytes | None = None
+    """What stands for the question, where the same one gets the same answer."""
+    samples: int | None = None
+    agreement: float | None = None
 
     def open_attempt(self, model: Model, reason: events.Reason, *, probe: bool) -> AttemptRecord:
         """Begin an attempt."""
@@ -155,6 +189,10 @@ class CallRecord(msgspec.Struct, kw_only=True):
         )
         self.attempts.append(attempt)
         return attempt
+
+    def open_sample(self, model: Model) -> AttemptRecord:
+        """Begin an attempt beside another one at the same model: another answer to the same question."""
+        return self.open_attempt(model, "sample", probe=False)
 
     def close_attempts(self, error: CallError) -> None:
         """End the attempts that have not ended."""
@@ -190,13 +228,16 @@ class CallRecord(msgspec.Struct, kw_only=True):
 
     def summary(self) -> Summary:
         """Return what the caller is told."""
-        answer = self.answered_by
+        answer, again = self.answered_by, self.replayed
+        model = again.model if again is not None else None if answer is None else answer.model.name
         return Summary(
             call=self.arrival.id,
             outcome=self.outcome,
-            model=None if answer is None else answer.model.name,
+            model=model,
             attempts=len(self.attempts),
             cost=usd(self.cost_nanousd),
+            replayed=None if again is None else again.call,
+            agreement=self.agreement,
         )
 
     def event(self) -> events.Call:
@@ -208,6 +249,10 @@ class CallRecord(msgspec.Struct, kw_only=True):
             rare = {"session": hints.session, "subject": self.subject, "tags": hints.tags}
         if self.error is not None:
             rare["error"], rare["message"] = self.error.code, self.error.message
+        if self.samples is not None:
+            rare |= {"samples": self.samples, "agreement": self.agreement}
+        if self.contract is not None:
+            rare |= {"contract": self.contract, "repairs": len(self.ledger), "ledger": self.ledger}
         return events.Call(
             id=arrival.id,
             at_us=int(arrival.at * 1e6 + 0.5),
@@ -231,8 +276,11 @@ class CallRecord(msgspec.Struct, kw_only=True):
 
     def _answer(self, start: float) -> dict[str, Any]:
         """Return what the log keeps of the answer."""
-        answer, reply = self.answered_by, self.reply
+        answer, reply, again = self.answered_by, self.reply, self.replayed
         finish = reply.choices[0].finish if type(reply) is Reply and reply.choices else None
+        if again is not None:
+            told = {name: getattr(again, name) for name in ("model", "provider", "served_model", "fingerprint")}
+            return {"reply": reply, "finish": finish, "replayed": again.call, **told}
         if answer is None:
             return {"reply": reply, "finish": finish}
         first_token = answer.first_token
@@ -262,3 +310,8 @@ def total(one: Usage | None, other: Usage | None) -> Usage | None:
     if one is None or other is None:
         return one or other
     return Usage(**{field: getattr(one, field) + getattr(other, field) for field in Usage.__struct_fields__})
+
+
+def tokens(characters: int) -> int:
+    """Return about how many tokens a text of so many characters is."""
+    return -(-characters // CHARACTERS_A_TOKEN)

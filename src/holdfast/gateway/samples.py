@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -24,6 +24,8 @@ LANES: Final = 8
 
 LARGEST_SEED: Final = 2**63 - 1
 
+Check = Callable[[AttemptRecord, Reply], Awaitable[Reply]]
+"""Returns an answer that is good enough, changed where that is needed. Raises ProviderError."""
 OpenSample = Callable[[Model], AttemptRecord]
 """Begins the record of a further request, whose reason is "sample"."""
 
@@ -59,7 +61,7 @@ class Samples:
         open_sample: OpenSample,
         *,
         source: Source | None = None,
-        check: Callable[[Reply], Reply] = lambda reply: reply,
+        check: Check | None = None,
     ) -> None:
         self.last = attempt
         """The last request that was answered."""
@@ -183,7 +185,7 @@ class Samples:
         body = await fetch.whole(record.model, upstream.encode(request, self._source), limits)
         reply = upstream.decode(body)
         record.served_model, record.fingerprint, record.usage = reply.model, reply.fingerprint, reply.usage
-        return self._check(reply)
+        return reply if self._check is None else await self._check(record, reply)
 
     def _estimate(self, record: AttemptRecord) -> None:
         """Tell the usage of a request that was cancelled as well as can be: by those that were asked the same."""

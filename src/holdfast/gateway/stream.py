@@ -4,24 +4,24 @@ from collections.abc import Sequence
 
 import msgspec
 
-from holdfast.chat import Chunk, Logprob, Request, Usage
+from holdfast.chat import Chunk, Logprob, Reply, Request, Usage
+from holdfast.contracts.watch import Watch
 from holdfast.errors import BrokenStream, ContentRefused, ProviderError, Truncated
 from holdfast.gateway import fetch
 from holdfast.gateway.assembly import Assembly, chunks_of
-from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer
 from holdfast.gateway.fallback import Resume
 from holdfast.gateway.fetch import Limits
-from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
+from holdfast.gateway.judge import Judge
+from holdfast.gateway.record import Arrival, AttemptRecord, Summary, tokens, total
 from holdfast.gateway.seam import Seam
-
-CHARACTERS_A_TOKEN = 4
-"""What a token of a broken answer is taken for, as its provider never told its usage."""
 
 
 class StreamedChat(Exchange):
     """A chat answer that is passed on as it comes. The caller always has the beginning of what `reply` is in the end.
 
-    With `refuses` an answer that is nothing but a refusal is a failed attempt.
+    With `refuses` an answer that is nothing but a refusal is a failed attempt. With a `judge` nothing is passed on
+    after which the answer could not meet its contract any more.
 
     What a broken attempt said stays said. The next one goes on after it, or says it again, which is swallowed, or, for
     a caller who allows that, begins anew after a reset.
@@ -29,7 +29,12 @@ class StreamedChat(Exchange):
 
     streamed = True
 
-    def __init__(self, arrival: Arrival, request: Request, writer: Writer, *, refuses: bool) -> None:
+    def __init__(
+        self, arrival: Arrival, request: Request, writer: Writer, judge: Judge | None, *, refuses: bool
+    ) -> None:
+        self.judge = judge
+        self._watch: Watch | None = None
+        """What follows the text that the caller has, where it must meet a contract."""
         self._arrival = arrival
         self._request = request
         self._writer = writer
@@ -43,8 +48,11 @@ class StreamedChat(Exchange):
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         attempt.streamed = True
         run = self._take_up if self._assembly.began else self._begin
+        self._watch = self._watching(attempt)
         try:
             await run(attempt, limits)
+            if self.judge is not None:
+                self.judge.check(attempt, self._assembly.reply())
         except ProviderError:
             if self.speaker is attempt:
                 self.speaker = None
@@ -57,11 +65,11 @@ class StreamedChat(Exchange):
 
     async def _begin(self, attempt: AttemptRecord, limits: Limits) -> None:
         """Relay the answer of a model from its start."""
-        model, request, assembly = attempt.model, self._request, self._assembly
-        write, add, wire, unlimited = self._writer.chunks, assembly.add, model.upstream.wire, request.max_tokens is None
+        model, request, assembly, passable = attempt.model, self._request, self._assembly, self._passable
+        write, add, wire = self._writer.chunks, assembly.add, model.upstream.wire
 
         async def emit(chunks: Sequence[Chunk]) -> None:
-            whole = chunks if not unlimited else _before_limit(chunks)
+            whole, error = passable(attempt, chunks)
             if whole and not attempt.spoke:
                 if self._refuses:
                     _check_not_refused(whole)
@@ -72,10 +80,10 @@ class StreamedChat(Exchange):
                     attempt.usage = chunk.usage
             if whole:
                 await write(whole, wire)
-            if whole is not chunks:
-                raise Truncated
+            if error is not None:
+                raise error
 
-        encoded = model.upstream.encode(request, self._arrival.source)
+        encoded = model.upstream.encode(self._asked(attempt), self._arrival.source)
         try:
             await fetch.stream(model, encoded, request.n, limits, emit)
         finally:
@@ -94,13 +102,37 @@ class StreamedChat(Exchange):
             left = _less(request, seam.prefill)
             encoded = model.upstream.encode_continued(left, seam.prefill, self._arrival.source)
         else:
-            encoded = model.upstream.encode(request, self._arrival.source)
+            encoded = model.upstream.encode(self._asked(attempt), self._arrival.source)
         try:
             await fetch.stream(model, encoded, request.n, limits, joint.emit)
         except ProviderError:
             if joint.heard:
                 self._estimate(attempt, said=joint.said, given=len(seam.prefill) if continues else 0)
             raise
+
+    def _asked(self, attempt: AttemptRecord) -> Request:
+        return self._request if self.judge is None else self.judge.put(self._request, attempt)
+
+    def _watching(self, attempt: AttemptRecord) -> Watch | None:
+        """Return what follows the answer from where the caller has it, None where that is not asked for."""
+        if self.judge is None or self._request.n > 1:
+            return None
+        watch = self.judge.watch(attempt, strict=True)
+        if watch is not None:
+            watch.feed(self._assembly.text)
+        return watch
+
+    def _passable(
+        self, attempt: AttemptRecord, chunks: Sequence[Chunk]
+    ) -> tuple[Sequence[Chunk], ProviderError | None]:
+        """Return those of the next chunks that may be passed on, and what is wrong with what comes after them."""
+        whole = chunks if self._request.max_tokens is not None else _before_limit(chunks)
+        watch, judge = self._watch, self.judge
+        if watch is not None and judge is not None:
+            for index, chunk in enumerate(whole):
+                if chunk.text and (violation := watch.feed(chunk.text)) is not None:
+                    return whole[:index], judge.given_up(attempt, violation, self._assembly.text)
+        return whole, None if whole is chunks else Truncated()
 
     @property
     def _joinable(self) -> bool:
@@ -122,14 +154,15 @@ class StreamedChat(Exchange):
         """Whether the caller takes a new answer after a part of another."""
         return self._arrival.hints.on_break == "reset"
 
-    async def reset(self) -> None:
-        """Take back what the caller has."""
+    async def reset(self, attempt: AttemptRecord) -> None:
+        """Take back what the caller has: this attempt begins anew."""
         self._assembly = Assembly()
+        self._watch = self._watching(attempt)
         await self._writer.reset()
 
     async def pass_on(self, attempt: AttemptRecord, chunks: Sequence[Chunk]) -> None:
         """Give the caller pieces that were made or changed here."""
-        whole = chunks if self._request.max_tokens is not None else _before_limit(chunks)
+        whole, error = self._passable(attempt, chunks)
         if whole and not attempt.spoke:
             self._hear(attempt)
         assembly = self._assembly
@@ -143,13 +176,13 @@ class StreamedChat(Exchange):
             assembly.add(chunk)
         if whole:
             await self._writer.chunks(whole, LAST_RESORT)
-        if whole is not chunks:
-            raise Truncated
+        if error is not None:
+            raise error
 
     # --- ends ---
 
-    async def use_last_resort(self, text: str) -> None:
-        self.reply = reply = last_resort(text, self._arrival)
+    async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
+        self.reply = reply
         await self._writer.chunks(tuple(chunks_of(reply)), LAST_RESORT)
 
     async def finish(self, summary: Summary) -> None:
@@ -158,24 +191,12 @@ class StreamedChat(Exchange):
     # --- inside ---
 
     def _hear(self, attempt: AttemptRecord) -> None:
-        self._speak(attempt)
+        super()._hear(attempt)
         attempt.spoke = True
-        if attempt.first_token is None:
-            attempt.first_token = attempt.clock.monotonic()
-        if attempt.probe:  # the model is back, however long its answer takes
-            attempt.probe = False
-            attempt.model.health.breaker.succeeded(True)
 
     def _estimate(self, attempt: AttemptRecord, *, said: int, given: int = 0) -> None:
         """Tell the usage of a broken attempt as well as can be: it said so many characters after those it was given."""
-        told = attempt.usage or Usage()
-        asked = sum([len(message.text) for message in self._request.messages]) + given
-        attempt.estimated = True
-        attempt.usage = msgspec.structs.replace(
-            told,
-            input_tokens=told.input_tokens or _tokens(asked),
-            output_tokens=max(told.output_tokens, _tokens(said)),
-        )
+        attempt.estimate(sum([len(message.text) for message in self._request.messages]) + given, said)
         self._spent = total(self._spent, attempt.usage)
 
 
@@ -212,7 +233,7 @@ class _Joint:
             if joined:
                 await self._exchange.pass_on(attempt, joined)
         elif self._exchange.may_reset:
-            await self._exchange.reset()
+            await self._exchange.reset(attempt)
             own, self._own = self._own, None
             await self._exchange.pass_on(attempt, own)
         else:
@@ -269,8 +290,4 @@ def _less(request: Request, said: str) -> Request:
     """Return a request for the rest of an answer."""
     if request.max_tokens is None:
         return request
-    return msgspec.structs.replace(request, max_tokens=max(1, request.max_tokens - _tokens(len(said))))
-
-
-def _tokens(characters: int) -> int:
-    return -(-characters // CHARACTERS_A_TOKEN)
+    return msgspec.structs.replace(request, max_tokens=max(1, request.max_tokens - tokens(len(said))))

@@ -1,6 +1,6 @@
 """An answer that most of several answers to the same question agree on (see `contracts.agreement`)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -8,19 +8,14 @@ from holdfast.chat import Choice, Reply, Request, Text, ToolCall, Usage
 from holdfast.contracts.agreement import FAILED, Ballot, Equality, Result
 from holdfast.contracts.base import Contract
 from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest, NoAgreement, ProviderError, Truncated
+from holdfast.events import Repair
 from holdfast.gateway.assembly import chunks_of
-from holdfast.gateway.catalog import Model
-from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer
 from holdfast.gateway.fetch import Limits
+from holdfast.gateway.judge import Judge
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
 from holdfast.gateway.samples import OpenSample, Sample, Samples, most_telling, seed_of
 from holdfast.gateway.settings import Vote
-
-Check = Callable[[Reply], Reply]
-"""Returns an answer that meets the call's contract, repaired where that is possible. Raises ContractViolated."""
-
-Prepare = Callable[[Request, Model], Request]
-"""Returns the request as one model gets it: what its server can't enforce is left out, or said in words."""
 
 _JSON = msgspec.json.Encoder()
 
@@ -48,8 +43,7 @@ class VotedChat(Exchange):
         equality: Equality,
         open_sample: OpenSample,
         refuses: bool,
-        judge: Check | None = None,
-        prepare: Prepare | None = None,
+        judge: Judge | None = None,
     ) -> None:
         """Raise InvalidRequest for a request that asks for several answers, of which none could be the one."""
         if request.n != 1:
@@ -61,9 +55,9 @@ class VotedChat(Exchange):
         self._equality = equality
         self._open_sample = open_sample
         self._refuses = refuses
-        self._judge = judge
-        self._prepare = prepare
-        self._wire = LAST_RESORT
+        self.judge = judge
+        self._ledgers: dict[int, tuple[Repair, ...]] = {}
+        """What each sample needed to meet the contract, by the `id` of its record."""
         self._spent: Usage | None = None
         """What all answers used, those to no avail too."""
 
@@ -75,26 +69,28 @@ class VotedChat(Exchange):
         samples = Samples(attempt, limits, self._open_sample, source=self._arrival.source, check=self._check)
         ended: list[Sample] = []
         async with samples:
-            samples.ask(self._requests(attempt.model))
+            samples.ask(self._requests(attempt))
             while ballot.state == "open" and (sample := await samples.next()) is not None:
                 ended.append(sample)
                 ballot.add(FAILED if sample.reply is None else self._value(sample.reply))
         self._spent = total(self._spent, samples.usage)
         try:
-            reply, winner = self._elected(ballot, ended)
+            reply, winner = await self._elected(ballot, ended)
         except ProviderError as error:
             attempt.error = attempt.error or error
+            if isinstance(error, ContractViolated):
+                error.reask = False  # a single answer can't be mended where several are voted on
             raise
         self._speak(attempt)
         self.speaker = winner.record
         created = reply.created or int(self._arrival.at)
         self.reply = msgspec.structs.replace(reply, usage=self._spent, created=created)
-        self._wire = attempt.model.upstream.wire
+        self.wire = attempt.model.upstream.wire
 
-    def _requests(self, model: Model) -> Iterable[Request]:
+    def _requests(self, attempt: AttemptRecord) -> Iterable[Request]:
         request, vote = self._request, self._vote
-        if self._prepare is not None:
-            request = self._prepare(request, model)
+        if self.judge is not None:
+            request = self.judge.put(request, attempt)
         if request.stream:
             request = msgspec.structs.replace(request, stream=False, stream_usage=False)
         if vote.temperature is not None:
@@ -103,13 +99,17 @@ class VotedChat(Exchange):
             return [request] * vote.samples
         return [msgspec.structs.replace(request, seed=seed_of(seed, number)) for number in range(vote.samples)]
 
-    def _check(self, reply: Reply) -> Reply:
+    async def _check(self, record: AttemptRecord, reply: Reply) -> Reply:
         choice = _only(reply)
         if self._request.max_tokens is None and choice.finish == "length":
             raise Truncated
         if self._refuses and choice.finish == "refused" and not choice.parts:
             raise ContentRefused(choice.refusal_reason or "")
-        return reply if self._judge is None else self._judge(reply)
+        if self.judge is None:
+            return reply
+        reply = await self.judge.judge(record, reply)
+        self._ledgers[id(record)] = self.judge.ledger
+        return reply
 
     def _value(self, reply: Reply) -> object:
         """Return what is voted on: what the text stands for, which tools are called, or that the answer is refused."""
@@ -124,33 +124,35 @@ class VotedChat(Exchange):
 
     # --- its outcome ---
 
-    def _elected(self, ballot: Ballot, samples: list[Sample]) -> tuple[Reply, Sample]:
+    async def _elected(self, ballot: Ballot, samples: list[Sample]) -> tuple[Reply, Sample]:
         """Return what most agree on, and the sample that said so. Raises ProviderError."""
         result, errors = ballot.result(), [sample.error for sample in samples if sample.error is not None]
         if result is None:
-            raise _of_no_use(errors)
+            raise most_telling(errors)
         if ballot.state != "decided":
             raise self._disagreed(result, errors)
         self.samples, self.agreement = result.samples, result.agreement
         if result.sample is not None:
             winner = samples[result.sample]
             assert winner.reply is not None
+            if self.judge is not None:
+                self.judge.ledger = self._ledgers.get(id(winner.record), ())
             return winner.reply, winner
-        return self._put_together(result, samples)
+        return await self._put_together(result, samples)
 
-    def _put_together(self, result: Result, samples: list[Sample]) -> tuple[Reply, Sample]:
+    async def _put_together(self, result: Result, samples: list[Sample]) -> tuple[Reply, Sample]:
         base = next(sample for sample in samples if sample.reply is not None and _only(sample.reply).text)
         assert base.reply is not None
         said = Text(text=_JSON.encode(result.value).decode())
         choice = msgspec.structs.replace(_only(base.reply), parts=(said,), logprobs=None)
         reply = msgspec.structs.replace(base.reply, choices=(choice,), extra={})
-        return (reply if self._judge is None else self._judge(reply)), base
+        return (reply if self.judge is None else await self.judge.judge(base.record, reply)), base
 
     def _disagreed(self, result: Result, errors: list[ProviderError]) -> ProviderError:
         """Say why there is no winner: those that answered may agree, only that too many did not."""
         votes, answered = round(result.agreement * result.samples), result.samples - len(errors)
         if errors and votes >= self._vote.agree * answered:
-            return _of_no_use(errors)
+            return most_telling(errors)
         failed = f", {len(errors)} failed" if errors else ""
         return NoAgreement(
             f"Of {result.samples} answers at most {votes} agree{failed};"
@@ -159,9 +161,9 @@ class VotedChat(Exchange):
 
     # --- ends ---
 
-    async def use_last_resort(self, text: str) -> None:
+    async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
         self.samples = self.agreement = None
-        self.reply, self._wire = last_resort(text, self._arrival), LAST_RESORT
+        self.reply, self.raw, self.wire = reply, raw, wire
 
     async def finish(self, summary: Summary) -> None:
         assert isinstance(self.reply, Reply)
@@ -169,7 +171,7 @@ class VotedChat(Exchange):
             await self._writer.chunks(tuple(chunks_of(self.reply)), LAST_RESORT)
             await self._writer.end(summary)
         else:
-            await self._writer.reply(self.reply, None, self._wire, summary)
+            await self._writer.reply(self.reply, self.raw, self.wire, summary)
 
 
 def equality_of(vote: Vote, request: Request, contract: Contract | None) -> Equality:
@@ -184,11 +186,3 @@ def equality_of(vote: Vote, request: Request, contract: Contract | None) -> Equa
 
 def _only(reply: Reply) -> Choice:
     return reply.choices[0] if reply.choices else Choice()
-
-
-def _of_no_use(errors: list[ProviderError]) -> ProviderError:
-    """Return the error that tells most. A single answer can't be mended where several are voted on."""
-    error = most_telling(errors)
-    if isinstance(error, ContractViolated):
-        error.reask = False
-    return error

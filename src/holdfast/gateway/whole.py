@@ -3,10 +3,11 @@
 import msgspec
 
 from holdfast.chat import EmbeddingRequest, Reply, Request, Usage
-from holdfast.errors import ContentRefused, Truncated
+from holdfast.errors import Truncated
 from holdfast.gateway import fetch
-from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, last_resort
+from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, check_not_refused
 from holdfast.gateway.fetch import Limits
+from holdfast.gateway.judge import Judge
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
 
 
@@ -16,19 +17,22 @@ class WholeChat(Exchange):
     With `refuses` an answer that is nothing but a refusal is a failed attempt.
     """
 
-    def __init__(self, arrival: Arrival, request: Request, writer: Writer, *, refuses: bool) -> None:
+    def __init__(
+        self, arrival: Arrival, request: Request, writer: Writer, judge: Judge | None, *, refuses: bool
+    ) -> None:
+        self.judge = judge
         self._refuses = refuses
         self._arrival = arrival
         self._request = request
         self._writer = writer
-        self._raw: bytes | None = None
-        self._wire = LAST_RESORT
         self._spent: Usage | None = None
         """What answers used that were not good enough."""
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
-        model, request = attempt.model, self._request
+        model, request, judge = attempt.model, self._request, self.judge
         upstream = model.upstream
+        if judge is not None:
+            request = judge.put(request, attempt)
         body = await fetch.whole(model, upstream.encode(request, self._arrival.source), limits)
         reply = upstream.decode(body)
         attempt.served_model, attempt.fingerprint, attempt.usage = reply.model, reply.fingerprint, reply.usage
@@ -36,26 +40,25 @@ class WholeChat(Exchange):
         if request.max_tokens is None and any(choice.finish == "length" for choice in reply.choices):
             raise Truncated
         if self._refuses:
-            _check_not_refused(reply)
-        self._speak(attempt)
+            check_not_refused(reply)
         raw: bytes | None = body
+        if judge is not None:
+            self.reply = reply  # for the log, should it fail
+            if (judged := await judge.judge(attempt, reply)) is not reply:
+                reply, raw = judged, None
+        self._speak(attempt)
         if spent is not None:
             reply, raw = msgspec.structs.replace(reply, usage=self._spent), None
         if not reply.created:  # not every wire dates its answers
             reply = msgspec.structs.replace(reply, created=int(self._arrival.at))
-        self.reply, self._raw, self._wire = reply, raw, upstream.wire
+        self.reply, self.raw, self.wire = reply, raw, upstream.wire
 
-    async def use_last_resort(self, text: str) -> None:
-        self.reply, self._raw, self._wire = last_resort(text, self._arrival), None, LAST_RESORT
+    async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
+        self.reply, self.raw, self.wire = reply, raw, wire
 
     async def finish(self, summary: Summary) -> None:
         assert self.reply is not None
-        await self._writer.reply(self.reply, self._raw, self._wire, summary)
-
-
-def _check_not_refused(reply: Reply) -> None:
-    if any(choice.finish == "refused" and not choice.parts for choice in reply.choices):
-        raise ContentRefused(next((choice.refusal_reason for choice in reply.choices if choice.refusal_reason), ""))
+        await self._writer.reply(self.reply, self.raw, self.wire, summary)
 
 
 class Embeddings(Exchange):
@@ -66,8 +69,6 @@ class Embeddings(Exchange):
     def __init__(self, request: EmbeddingRequest, writer: Writer) -> None:
         self._request = request
         self._writer = writer
-        self._raw: bytes | None = None
-        self._wire = LAST_RESORT
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         model = attempt.model
@@ -75,11 +76,11 @@ class Embeddings(Exchange):
         reply = model.upstream.decode_embeddings(raw)
         attempt.served_model, attempt.usage = reply.model, reply.usage
         self._speak(attempt)
-        self.reply, self._raw, self._wire = reply, raw, model.upstream.wire
+        self.reply, self.raw, self.wire = reply, raw, model.upstream.wire
 
-    async def use_last_resort(self, text: str) -> None:
+    async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
         raise AssertionError("a text is no vector")
 
     async def finish(self, summary: Summary) -> None:
         assert self.reply is not None
-        await self._writer.reply(self.reply, self._raw, self._wire, summary)
+        await self._writer.reply(self.reply, self.raw, self.wire, summary)

@@ -248,6 +248,10 @@ class StreamEncoder(Protocol):
         """Return the last events; the last JSON payload has `summary` as its `holdfast` object, unless it is empty."""
         ...
 
+    def object(self, value: Any, complete: Sequence[str]) -> bytes:
+        """Return an event with what is known of the answer, a JSON value, and the JSON pointers of what is final."""
+        ...
+
     def reset(self) -> bytes:
         """Return an event that takes back all that was sent. What follows is another answer, from its start."""
         ...

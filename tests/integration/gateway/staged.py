@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -172,6 +172,7 @@ class Caller:
 
     def __init__(self, on_chunks: Callable[[], object] = lambda: None) -> None:
         self.got: list[Chunk] = []
+        self.objects: list[tuple[Any, tuple[str, ...]]] = []
         self.whole: Reply | EmbeddingReply | None = None
         self.summary: Summary | None = None
         self.error: CallError | None = None
@@ -195,6 +196,9 @@ class Caller:
     async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
         self.got += chunks
         self.on_chunks()
+
+    async def object(self, value: Any, complete: Sequence[str]) -> None:
+        self.objects.append((value, tuple(complete)))
 
     async def reset(self) -> None:
         self.got.clear()
@@ -225,6 +229,9 @@ class Reader:
 
     async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
         self._body += b"".join([self._stream.chunk(chunk, wire) for chunk in chunks])
+
+    async def object(self, value: Any, complete: Sequence[str]) -> None:
+        self._body += self._stream.object(value, complete)
 
     async def reset(self) -> None:
         self._body += self._stream.reset()
@@ -291,11 +298,12 @@ class Gateway:
         last_resort: str | Resort | None = None,
         settings: GatewaySettings | None = None,
         timeouts: Timeouts | None = None,
+        feature: Mapping[str, Any] = {},
         **rules: Any,
     ) -> None:
         """Put the feature together."""
         settings = settings or GatewaySettings()
-        feature = Feature(
+        answer = Feature(
             name="answer",
             models=tuple(self.models.values()),
             deadline=deadline,
@@ -303,8 +311,9 @@ class Gateway:
             last_resort=Fixed(last_resort) if isinstance(last_resort, str) else last_resort,
             rules=Rules(**rules),
             timeouts=timeouts,
+            **feature,
         )
-        catalog = Catalog(config="", settings=settings, features={"answer": feature})
+        catalog = Catalog(config="", settings=settings, features={"answer": answer})
         self._pipeline = Pipeline(catalog, self._writer, SubjectHasher(bytes(32)), self.loop, Random(1))
 
     @property

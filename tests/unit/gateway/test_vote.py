@@ -4,11 +4,16 @@ import asyncio
 
 import pytest
 
-from holdfast.chat import Reply, ResponseFormat, Text
+from holdfast.chat import Reply, ResponseFormat
 from holdfast.contracts.agreement import Equality
+from holdfast.contracts.base import Contract
 from holdfast.contracts.load import parse_contract
+from holdfast.contracts.predicates import Predicate
+from holdfast.contracts.schema import compile_schema
+from holdfast.contracts.text import ChoiceForm
 from holdfast.errors import ContractViolated, DeadlineExceeded, InvalidRequest, NoAgreement, RateLimited
 from holdfast.gateway.fallback import Answered
+from holdfast.gateway.judge import Judge
 from holdfast.gateway.settings import Vote
 from holdfast.gateway.vote import VotedChat, equality_of
 from integration.gateway.staged import SILENT, Play, cut, fails
@@ -40,6 +45,12 @@ def voted(request=None, equality=TEXT, judge=None, *, refuses=False, retries=2, 
         )
 
     return call
+
+
+def keeping(schema, predicate):
+    """Return a judge that holds answers to a schema and a predicate."""
+    contract = Contract(compile_schema(schema), (Predicate(predicate),))
+    return Judge([contract], {}, name="answer", reask_tokens=100)
 
 
 def played(*models, settings=None, call=None):
@@ -139,24 +150,20 @@ def test_only_what_the_vote_is_about_has_to_agree():
 def test_the_fields_of_several_answers_are_put_together_and_checked_again():
     checked = []
 
-    def judge(reply: Reply) -> Reply:
-        checked.append(reply.text)
-        return reply
+    def note(answer: dict[str, int]) -> None:
+        checked.append(answer)
 
     plays = [says('{"x":1,"y":1,"z":0}'), says('{"x":1,"y":0,"z":1}'), says('{"x":0,"y":1,"z":1}')]
+    judge = keeping({"type": "object"}, note)
     scene = played(plays, call=voted(equality=JSON, judge=judge, samples=3, fields=True))
     assert scene.caller.said == '{"x":1,"y":1,"z":1}'
     assert len(checked) == 4
-    assert checked[-1] == scene.caller.said
+    assert checked[-1] == {"x": 1, "y": 1, "z": 1}
 
 
 def test_fields_that_do_not_go_together_are_a_failed_attempt():
-    def judge(reply: Reply) -> Reply:
-        if '"x":1,"y":1,"z":1' in reply.text:
-            raise ContractViolated("They don't add up.", reask=True)
-        return reply
-
     plays = [says('{"x":1,"y":1,"z":0}'), says('{"x":1,"y":0,"z":1}'), says('{"x":0,"y":1,"z":1}')]
+    judge = keeping({"type": "object"}, lambda answer: not all(answer.values()))
     scene = played(plays, call=voted(equality=JSON, judge=judge, samples=3, fields=True))
     assert isinstance(scene.error, ContractViolated)
 
@@ -243,21 +250,15 @@ def test_samples_that_fail_do_no_harm_while_enough_agree():
 
 
 def test_samples_that_break_their_contract_are_votes_for_nothing():
-    def judge(reply: Reply) -> Reply:
-        if reply.text == "bad":
-            raise ContractViolated("It is bad.")
-        part = Text(text=reply.text.upper())
-        return Reply(id="", model="m", choices=(type(reply.choices[0])(parts=(part,)),), usage=reply.usage)
-
+    judge = Judge([Contract(ChoiceForm(["A", "B"]))], {}, name="letters", reask_tokens=100)
     scene = played([says("bad"), says("a"), says("bad"), says("a"), says("a")], call=voted(judge=judge))
     assert scene.caller.said == "A"
     assert [error for _, _, error in scene.attempts] == ["contract_violated", None] * 2 + [None]
+    assert [repair.kind for repair in judge.ledger] == ["enum_case"]
 
 
 def test_where_all_break_their_contract_the_model_is_not_asked_to_mend_one():
-    def judge(reply: Reply) -> Reply:
-        raise ContractViolated("It is bad.", reask=True)
-
+    judge = Judge([Contract(ChoiceForm(["A", "B"]))], {}, name="letters", reask_tokens=100)
     scene = played([says("bad")], call=voted(judge=judge, samples=3))
     assert isinstance(scene.error, ContractViolated)
     assert not scene.error.reask

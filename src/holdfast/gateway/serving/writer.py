@@ -74,6 +74,11 @@ class HttpWriter:
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
+    async def object(self, value: Any, complete: Sequence[str]) -> None:
+        encoder = self._encoder or await self._start()
+        data = encoder.object(value, complete)
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
     async def reset(self) -> None:
         encoder = self._encoder or await self._start()
         await self._send({"type": "http.response.body", "body": encoder.reset(), "more_body": True})
@@ -110,4 +115,8 @@ def _summary_head(summary: Summary) -> bytes:
         head += f"x-holdfast-attempts: {summary.attempts}\r\n"
     if summary.cost is not None:
         head += f"x-holdfast-cost: {summary.cost}\r\n"
+    if summary.replayed is not None:
+        head += f"x-holdfast-replayed: {summary.replayed}\r\n"
+    if summary.agreement is not None:
+        head += f"x-holdfast-agreement: {summary.agreement:.3g}\r\n"
     return head.encode()

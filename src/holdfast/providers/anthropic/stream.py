@@ -255,6 +255,11 @@ class MessagesEncoder:
         out.append(event(payload | ({"holdfast": summary} if summary else {})))
         return b"".join(out)
 
+    def object(self, value: Any, complete: Sequence[str]) -> bytes:
+        """Tell what is known of the answer."""
+        known = {"event": "object", "object": value, "complete": list(complete)}
+        return event({"type": "holdfast.object", "holdfast": known})
+
     def reset(self) -> bytes:
         """Take back all that was sent; a second `message_start` begins the other answer."""
         self._begin_anew()

@@ -150,6 +150,10 @@ class GenerateEncoder:
         usage = {"usageMetadata": encode_usage(self._usage)} if self._usage is not None else {}
         return self._event({"candidates": candidates} | usage, summary)
 
+    def object(self, value: Any, complete: Sequence[str]) -> bytes:
+        known = {"event": "object", "object": value, "complete": list(complete)}
+        return b"event: holdfast.object\r\n" + self._event({}, known)
+
     def reset(self) -> bytes:
         self._usage = None
         self._endings.clear()

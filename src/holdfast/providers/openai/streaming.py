@@ -1,6 +1,6 @@
 """Streamed answers as callers of this wire read them: `Chunk` -> server-sent events."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -94,6 +94,11 @@ class OpenAIStreamEncoder:
                 payloads.append(self._base | {"choices": []})
             payloads[-1]["holdfast"] = dict(summary)
         return b"".join([_event(_ENCODER.encode(payload)) for payload in payloads]) + _DONE
+
+    def object(self, value: Any, complete: Sequence[str]) -> bytes:
+        """Return a `holdfast.object` event. See `StreamEncoder.object`."""
+        known = {"event": "object", "object": value, "complete": list(complete)}
+        return b"event: holdfast.object\n" + _event(_ENCODER.encode(self._base | {"choices": [], "holdfast": known}))
 
     def reset(self) -> bytes:
         """Return a `holdfast.reset` event. See `StreamEncoder.reset`."""

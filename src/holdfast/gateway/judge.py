@@ -1,0 +1,261 @@
+"""What the answers of one call must be: checked, repaired, and where that fails, what a model is asked to mend."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from holdfast.chat import Choice, Message, Part, Refusal, Reply, Request, Text, ToolCall, ToolResult
+from holdfast.contracts.answer import MISSING, Met, Unmet, heavy, meet
+from holdfast.contracts.base import Contract, Violation, shortened
+from holdfast.contracts.reask import Reask, reask
+from holdfast.contracts.requested import arguments_of, requested
+from holdfast.contracts.watch import Watch
+from holdfast.errors import ContractViolated
+from holdfast.events import Repair
+from holdfast.gateway.record import Arrival, AttemptRecord
+from holdfast.gateway.terms import terms_of, warn_of_ignored
+
+TOLD: Final = 3
+"""Violations that an error message names."""
+WITH_THE_CALL: Final = "request"
+"""The name of a contract that came with the call."""
+
+
+class _Mend(msgspec.Struct, frozen=True):
+    """What a model is told of its answer that fails, and what becomes of its next one."""
+
+    messages: tuple[Message, ...]
+    part: Reask | None = None
+    """None where the whole answer is asked for again."""
+
+
+class Judge:
+    """What the answers of one call must be. The first of the contracts is what models are asked to keep."""
+
+    def __init__(
+        self, contracts: Sequence[Contract], tools: Mapping[str, Contract], *, name: str, reask_tokens: int = 0
+    ) -> None:
+        self.name = name
+        """What the log calls the contract."""
+        self._contracts = contracts
+        self._terms = terms_of(contracts[0]) if contracts else None
+        self._tools = tools
+        self._tokens = reask_tokens
+        self._mends: dict[str, _Mend] = {}
+        self.ledger: tuple[Repair, ...] = ()
+        """What the answer needed to meet its contract."""
+
+    def put(self, request: Request, attempt: AttemptRecord) -> Request:
+        """Return what to ask the model of an attempt for."""
+        mend = self._mends.get(attempt.model.name) if attempt.reason == "reask" else None
+        if mend is not None:
+            request = msgspec.structs.replace(request, messages=(*request.messages, *mend.messages))
+            if mend.part is not None:
+                return terms_of(mend.part.contract).put(request, attempt.model)
+        return request if self._terms is None else self._terms.put(request, attempt.model)
+
+    def watch(self, attempt: AttemptRecord, *, strict: bool = False) -> Watch | None:
+        """Return what follows the text of an answer as it comes, None where there is nothing to follow."""
+        if not self._contracts or (attempt.reason == "reask" and attempt.model.name in self._mends):
+            return None
+        return Watch(self._contracts[0], strict=strict)
+
+    async def judge(self, attempt: AttemptRecord, reply: Reply) -> Reply:
+        """Return the answer as it meets its contract: the same object where nothing had to be repaired.
+
+        Raises:
+            ContractViolated: it does not, and can't be repaired.
+        """
+        if attempt.reason == "reask" and attempt.usage is not None:
+            self._tokens -= attempt.usage.output_tokens
+        repairs: list[Repair] = []
+        choices = [await self._choice(attempt, at, choice, repairs, reply) for at, choice in enumerate(reply.choices)]
+        self.ledger = tuple(repairs)
+        if all(judged is choice for judged, choice in zip(choices, reply.choices, strict=True)):
+            return reply
+        return msgspec.structs.replace(reply, choices=tuple(choices))
+
+    def check(self, attempt: AttemptRecord, reply: Reply) -> None:
+        """Check an answer that the caller has as it is. Raises ContractViolated."""
+        for choice in reply.choices:
+            if _is_refusal(choice):
+                continue
+            calls = [part for part in choice.parts if isinstance(part, ToolCall) and part.name in self._tools]
+            texts = [(self._tools[call.name], call.arguments) for call in calls]
+            if not any(isinstance(part, ToolCall) for part in choice.parts):
+                texts = [(contract, choice.text) for contract in self._contracts]
+            for contract, text in texts:
+                if (checked := contract.check(text)).violations:
+                    raise self.violated(attempt, checked.violations)
+
+    def accepts(self, text: str) -> bool:
+        """Whether a text that no model gave can stand for the answer."""
+        return not any(contract.check(text).violations for contract in self._contracts)
+
+    @property
+    def of_json(self) -> bool:
+        """Whether the answer is JSON."""
+        return bool(self._contracts) and self._contracts[0].is_json
+
+    def given_up(self, attempt: AttemptRecord, violation: Violation, said: str) -> ContractViolated:
+        """Return the error that an answer is which can't be right any more, after so much of it."""
+        if self._terms is not None:
+            attempt.saved_tokens = self._terms.left(said)
+        return self.violated(attempt, (violation,), self._mend(Unmet(said, (violation,), MISSING)))
+
+    def violated(
+        self, attempt: AttemptRecord, violations: Sequence[Violation], mend: _Mend | None = None
+    ) -> ContractViolated:
+        """Return the error that an answer is with these violations."""
+        told = "; ".join(shortened(str(violation)) for violation in violations[:TOLD])
+        more = f" (and {len(violations) - TOLD} more)" if len(violations) > TOLD else ""
+        if self._terms is not None and attempt.reason != "reask":
+            ignored = self._terms.ignored(attempt.model, violations)
+            if ignored is not None:
+                attempt.ignored = True
+                warn_of_ignored(attempt.model.name, ignored.keyword)
+        if mend is not None:
+            self._mends[attempt.model.name] = mend
+        again = mend is not None and self._tokens > 0
+        return ContractViolated(f"The answer does not meet its contract {self.name!r}: {told}{more}.", reask=again)
+
+    async def _choice(
+        self, attempt: AttemptRecord, index: int, choice: Choice, repairs: list[Repair], reply: Reply
+    ) -> Choice:
+        if _is_refusal(choice):
+            return choice
+        calls = [part for part in choice.parts if isinstance(part, ToolCall)]
+        if calls:
+            return await self._calls(attempt, index, choice, repairs, alone=len(reply.choices) == 1)
+        if not self._contracts:
+            return choice
+        met = await self._text(attempt, choice, alone=len(reply.choices) == 1)
+        if self._terms is not None:
+            self._terms.met(len(met.text))
+        repairs += [msgspec.structs.replace(repair, choice=index) for repair in met.ledger]
+        return choice if met.text == choice.text else _said(choice, met.text)
+
+    async def _text(self, attempt: AttemptRecord, choice: Choice, *, alone: bool) -> Met:
+        """Return the text of a choice as it meets the contracts, a mended part put into what it is of."""
+        cut = choice.finish == "length"
+        mend = self._mends.get(attempt.model.name) if attempt.reason == "reask" else None
+        text = choice.text
+        ledger: tuple[Repair, ...] = ()
+        if mend is not None and mend.part is not None:
+            part = await _meet(mend.part.contract, text, cut=cut)
+            if isinstance(part, Unmet):
+                raise self.violated(attempt, part.violations, None if cut else mend)
+            text, ledger = mend.part.join(part), part.ledger
+        met = await self._all(text, cut=cut)
+        if isinstance(met, Unmet):
+            raise self.violated(attempt, met.violations, self._mend(met) if alone and not cut else None)
+        return msgspec.structs.replace(met, ledger=ledger) if ledger else met
+
+    async def _all(self, text: str, *, cut: bool) -> Met | Unmet:
+        first, *others = self._contracts
+        met = await _meet(first, text, cut=cut)
+        for other in others:
+            if isinstance(met, Met) and (checked := other.check(met.text)).violations:
+                return Unmet(met.text, checked.violations, met.value)
+        return met
+
+    def _mend(self, unmet: Unmet) -> _Mend:
+        part = reask(self._contracts[0], unmet)
+        said = Message(role="assistant", parts=(Text(text=unmet.text or " "),))
+        return _Mend((said, Message(role="user", parts=(Text(text=part.message),))), part)
+
+    async def _calls(
+        self, attempt: AttemptRecord, index: int, choice: Choice, repairs: list[Repair], *, alone: bool
+    ) -> Choice:
+        """Return the choice with the arguments of its tool calls as they meet their contracts."""
+        parts: list[Part] = []
+        wrong: dict[str, tuple[Violation, ...]] = {}
+        calls = 0
+        for part in choice.parts:
+            met = await self._arguments(part, cut=choice.finish == "length") if isinstance(part, ToolCall) else None
+            if isinstance(part, ToolCall) and isinstance(met, Unmet):
+                wrong[part.id] = met.violations
+            elif isinstance(part, ToolCall) and isinstance(met, Met) and met.text != part.arguments:
+                repairs += [msgspec.structs.replace(repair, choice=index, tool=calls) for repair in met.ledger]
+                parts.append(msgspec.structs.replace(part, arguments=met.text))
+                calls += 1
+                continue
+            parts.append(part)
+            calls += isinstance(part, ToolCall)
+        if wrong:
+            violations = [violation for found in wrong.values() for violation in found]
+            raise self.violated(attempt, violations, _Mend(_results(choice, wrong)) if alone else None)
+        same = all(part is before for part, before in zip(parts, choice.parts, strict=True))
+        return choice if same else msgspec.structs.replace(choice, parts=tuple(parts))
+
+    async def _arguments(self, call: ToolCall, *, cut: bool) -> Met | Unmet | None:
+        contract = self._tools.get(call.name)
+        return None if contract is None else await _meet(contract, call.arguments, cut=cut)
+
+
+def judge_of(own: Contract | None, arrival: Arrival, reask_tokens: int) -> Judge | None:
+    """Return what judges the answers of a call, by the contract of its feature and those that came with it.
+
+    Raises:
+        InvalidRequest: a schema that came with the call can't be used.
+    """
+    request, source, returns = arrival.request, arrival.source, arrival.returns
+    assert isinstance(request, Request)
+    format = request.response_format
+    if own is None and returns is None and (format is None or format.type == "text") and not request.tools:
+        return None
+    came = None
+    if format is not None and format.type != "text":
+        raw = None if source is None else source.fields.get("response_format")
+        came = requested(format, None if raw is None else bytes(raw))
+    contracts = [contract for contract in (own, came, returns) if contract is not None]
+    strict = [tool for tool in request.tools if tool.strict]
+    tools = {tool.name: contract for tool in strict if (contract := arguments_of(tool)) is not None}
+    if not contracts and not tools:
+        return None
+    return Judge(contracts, tools, name=WITH_THE_CALL if own is None else own.name, reask_tokens=reask_tokens)
+
+
+async def _meet(contract: Contract, text: str, *, cut: bool) -> Met | Unmet:
+    """Do what `meet` does, in a thread where it could take long."""
+    if heavy(contract, text):
+        return await asyncio.to_thread(meet, contract, text, cut=cut)
+    return meet(contract, text, cut=cut)
+
+
+def _is_refusal(choice: Choice) -> bool:
+    """Whether there is no answer to be judged."""
+    declined = any(isinstance(part, Refusal) for part in choice.parts)
+    return choice.finish == "refused" or (declined and not choice.text)
+
+
+def _said(choice: Choice, text: str) -> Choice:
+    """Return a choice with its text replaced. Its log-probabilities are of another text, so they go."""
+    parts: list[Part] = []
+    put = False
+    for part in choice.parts:
+        if not isinstance(part, Text):
+            parts.append(part)
+        elif not put:
+            parts.append(Text(text=text))
+            put = True
+    return msgspec.structs.replace(choice, parts=tuple(parts), logprobs=None)
+
+
+def _results(choice: Choice, wrong: Mapping[str, Sequence[Violation]]) -> tuple[Message, ...]:
+    """Return the conversation's next messages, in which the tools refuse their arguments."""
+    calls = [part for part in choice.parts if isinstance(part, ToolCall)]
+    results = []
+    for call in calls:
+        violations = wrong.get(call.id)
+        told = "Not called, because the arguments of another call are wrong. Call it again."
+        if violations is not None:
+            listed = "\n".join(f"- {shortened(str(violation))}" for violation in violations)
+            told = f"The arguments do not meet the schema of the tool. Call it again with right ones.\n{listed}"
+        results.append(ToolResult(call_id=call.id, name=call.name, content=(Text(text=told),), is_error=True))
+    return (
+        Message(role="assistant", parts=choice.parts),
+        *(Message(role="tool", parts=(result,)) for result in results),
+    )
