@@ -44,8 +44,6 @@ class Judge:
         self._tools = tools
         self._tokens = reask_tokens
         self._mends: dict[str, _Mend] = {}
-        self.ledger: tuple[Repair, ...] = ()
-        """What the answer needed to meet its contract."""
 
     def put(self, request: Request, attempt: AttemptRecord) -> Request:
         """Return what to ask the model of an attempt for."""
@@ -65,6 +63,8 @@ class Judge:
     async def judge(self, attempt: AttemptRecord, reply: Reply) -> Reply:
         """Return the answer as it meets its contract: the same object where nothing had to be repaired.
 
+        What had to be is then the ledger of the attempt.
+
         Raises:
             ContractViolated: it does not, and can't be repaired.
         """
@@ -72,7 +72,7 @@ class Judge:
             self._tokens -= attempt.usage.output_tokens
         repairs: list[Repair] = []
         choices = [await self._choice(attempt, at, choice, repairs, reply) for at, choice in enumerate(reply.choices)]
-        self.ledger = tuple(repairs)
+        attempt.ledger = tuple(repairs)
         if all(judged is choice for judged, choice in zip(choices, reply.choices, strict=True)):
             return reply
         return msgspec.structs.replace(reply, choices=tuple(choices))

@@ -233,8 +233,6 @@ class Pipeline:
         speaker = exchange.speaker
         record.outcome, record.answered_by = "answered", speaker
         record.samples, record.agreement = exchange.samples, exchange.agreement
-        if exchange.judge is not None:
-            record.ledger = exchange.judge.ledger
         if speaker is not None:
             model = speaker.model
             changed = self._fingerprints.seen(model.name, model.provider, speaker.served_model, speaker.fingerprint)

@@ -91,6 +91,8 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     saved_tokens: int = 0
     ignored: bool = False
     """Whether the server broke a constraint that it had accepted."""
+    ledger: tuple[events.Repair, ...] = ()
+    """What its answer needed to meet the contract."""
 
     def close(self, error: CallError | None) -> None:
         """End it, and settle what it cost: nothing if the provider refused or never spoke."""
@@ -173,8 +175,7 @@ class CallRecord(msgspec.Struct, kw_only=True):
     recorded: bool = False
     """Whether the log has been given an end of it."""
     contract: str | None = None
-    """The name of what the answer must meet, and what it needed for that."""
-    ledger: tuple[events.Repair, ...] = ()
+    """The name of what the answer must meet."""
     replayed: Kept | None = None
     """The answer that was given again, where one was."""
     question: bytes | None = None
@@ -252,7 +253,8 @@ class CallRecord(msgspec.Struct, kw_only=True):
         if self.samples is not None:
             rare |= {"samples": self.samples, "agreement": self.agreement}
         if self.contract is not None:
-            rare |= {"contract": self.contract, "repairs": len(self.ledger), "ledger": self.ledger}
+            ledger = () if self.answered_by is None else self.answered_by.ledger
+            rare |= {"contract": self.contract, "repairs": len(ledger), "ledger": ledger}
         return events.Call(
             id=arrival.id,
             at_us=int(arrival.at * 1e6 + 0.5),

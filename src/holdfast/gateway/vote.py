@@ -8,7 +8,6 @@ from holdfast.chat import Choice, Reply, Request, Text, ToolCall, Usage
 from holdfast.contracts.agreement import FAILED, Ballot, Equality, Result
 from holdfast.contracts.base import Contract
 from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest, NoAgreement, ProviderError, Truncated
-from holdfast.events import Repair
 from holdfast.gateway.assembly import chunks_of
 from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer
 from holdfast.gateway.fetch import Limits
@@ -56,8 +55,6 @@ class VotedChat(Exchange):
         self._open_sample = open_sample
         self._refuses = refuses
         self.judge = judge
-        self._ledgers: dict[int, tuple[Repair, ...]] = {}
-        """What each sample needed to meet the contract, by the `id` of its record."""
         self._spent: Usage | None = None
         """What all answers used, those to no avail too."""
 
@@ -105,11 +102,7 @@ class VotedChat(Exchange):
             raise Truncated
         if self._refuses and choice.finish == "refused" and not choice.parts:
             raise ContentRefused(choice.refusal_reason or "")
-        if self.judge is None:
-            return reply
-        reply = await self.judge.judge(record, reply)
-        self._ledgers[id(record)] = self.judge.ledger
-        return reply
+        return reply if self.judge is None else await self.judge.judge(record, reply)
 
     def _value(self, reply: Reply) -> object:
         """Return what is voted on: what the text stands for, which tools are called, or that the answer is refused."""
@@ -135,8 +128,6 @@ class VotedChat(Exchange):
         if result.sample is not None:
             winner = samples[result.sample]
             assert winner.reply is not None
-            if self.judge is not None:
-                self.judge.ledger = self._ledgers.get(id(winner.record), ())
             return winner.reply, winner
         return await self._put_together(result, samples)
 

@@ -254,7 +254,8 @@ def test_samples_that_break_their_contract_are_votes_for_nothing():
     scene = played([says("bad"), says("a"), says("bad"), says("a"), says("a")], call=voted(judge=judge))
     assert scene.caller.said == "A"
     assert [error for _, _, error in scene.attempts] == ["contract_violated", None] * 2 + [None]
-    assert [repair.kind for repair in judge.ledger] == ["enum_case"]
+    assert scene.record.answered_by is not None
+    assert [repair.kind for repair in scene.record.answered_by.ledger] == ["enum_case"]
 
 
 def test_where_all_break_their_contract_the_model_is_not_asked_to_mend_one():
