@@ -76,7 +76,7 @@ class Recorder:
         numbers = [self._profiles.number(db, storable(rows.profile_row(call))) for _, call in calls]
         blocks = [db.execute(_ADD_BLOCK, (CODEC, block)).lastrowid for block in packed.blocks]
         homes = [_HOMELESS if place is None else (blocks[place[0]], place[1]) for place in packed.places]
-        common = [
+        call_rows = [
             rows.common_row(seq, number, home, call, is_told)
             for (seq, call), number, home, is_told in zip(calls, numbers, homes, told, strict=True)
         ]
@@ -86,12 +86,10 @@ class Recorder:
             if not is_told
             for n, attempt in enumerate(call.attempts)
         ]
-        recorded = [call for _, call in calls]
-        if rows.is_common(recorded):
-            call_rows, columns = common, rows.COMMON
-        else:
-            call_rows, columns = list(map(add, common, map(rows.rare_row, recorded))), rows.COMMON + rows.RARE
-        insert(db, "call_rows", columns, map(storable, call_rows))
+        columns, values = rows.optional_rows([call for _, call in calls])
+        if columns:
+            call_rows = list(map(add, call_rows, values))
+        insert(db, "call_rows", rows.COMMON + columns, map(storable, call_rows))
         insert(db, "other_attempts", rows.OTHERS, map(storable, others))
 
     def correct(self, db: sqlite3.Connection, correction: Correction, storable: Storable) -> None:
@@ -105,10 +103,11 @@ class Recorder:
 
 def _update(db: sqlite3.Connection, seq: int, profile: int, call: Call, storable: Storable) -> None:
     told = rows.is_told(call)
-    row = storable(rows.common_row(seq, profile, _HOMELESS, call, told) + rows.rare_row(call))
-    columns = {name: value for name, value in zip(rows.COMMON + rows.RARE, row, strict=True) if name not in _HOME}
-    named = ", ".join([f"{name} = ?" for name in columns])
-    db.execute(f"UPDATE call_rows SET {named} WHERE seq = ?", (*columns.values(), seq))  # noqa: S608 names
+    row = storable(rows.common_row(seq, profile, _HOMELESS, call, told) + rows.optional_row(call))
+    named = zip(rows.COMMON + rows.RARE + rows.CHECKED, row, strict=True)
+    columns = {name: value for name, value in named if name not in _HOME}
+    changes = ", ".join([f"{name} = ?" for name in columns])
+    db.execute(f"UPDATE call_rows SET {changes} WHERE seq = ?", (*columns.values(), seq))  # noqa: S608 names
     db.execute("DELETE FROM other_attempts WHERE call = ?", (seq,))
     others = () if told else call.attempts
     insert(db, "other_attempts", rows.OTHERS, [storable(rows.attempt_row(seq, n, a)) for n, a in enumerate(others)])

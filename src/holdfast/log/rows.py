@@ -35,8 +35,10 @@ PROFILE = (
 )
 """What many calls have in common: it is stored once, and a call holds its number."""
 _COMMON = ("id", "at_us", "duration_us", "first_token_us", "cost_nanousd")
-_RARE = ("error", "message", "session", "subject", "repairs", "replayed", "samples", "agreement")
-CALL = (*PROFILE, *_COMMON, *_RARE)
+_RARE = ("error", "message", "session", "subject")
+CHECKED = ("repairs", "replayed", "samples", "agreement")
+"""What contracts and consistency make of a call."""
+CALL = (*PROFILE, *_COMMON, *_RARE, *CHECKED)
 ATTEMPT = (
     "model",
     "provider",
@@ -66,9 +68,12 @@ FINGERPRINTS = FingerprintChanged.__struct_fields__
 _NO_USAGE = (None,) * len(USAGE)
 _NO_ONLY = (None,) * len(_ONLY)
 _INT64 = range(-(2**63), 2**63)
-_NO_RARE: Row = (*[0 if name == "repairs" else None for name in _RARE], {})
-_profile, _common, _rare, _attempt, _usage, _only = [
-    attrgetter(*names) for names in (PROFILE, _COMMON, RARE, ATTEMPT, USAGE, _ONLY)
+_TAGS, _CHECKED = len(_RARE), len(RARE)
+"""Where in the optional columns they are."""
+_NO_CHECKED = (0, None, None, None)
+_NO_OPTIONAL: Row = (*(None,) * len(_RARE), {}, *_NO_CHECKED)
+_profile, _common, _optional, _attempt, _usage, _only = [
+    attrgetter(*names) for names in (PROFILE, _COMMON, RARE + CHECKED, ATTEMPT, USAGE, _ONLY)
 ]
 _shared = attrgetter(*_SHARED, "usage")
 _fingerprint = attrgetter(*FINGERPRINTS)
@@ -95,15 +100,27 @@ def common_row(seq: int, profile: int, home: tuple[int | None, int | None], call
     return (seq, profile, *home, *_common(call), *usage, *only)
 
 
-def is_common(calls: Sequence[Call]) -> bool:
-    """Whether all of these calls leave the columns empty that most calls leave empty."""
-    return list(map(_rare, calls)).count(_NO_RARE) == len(calls)
+def optional_rows(calls: Sequence[Call]) -> tuple[tuple[str, ...], Sequence[Row]]:
+    """Return those columns that calls may leave empty and some of these fill, and their values.
+
+    A statement costs by the column, and most calls fill none of them.
+    """
+    fields = list(map(_optional, calls))
+    if fields.count(_NO_OPTIONAL) == len(fields):
+        return (), ()
+    if [row[_CHECKED:] for row in fields].count(_NO_CHECKED) == len(fields):
+        return RARE, [(*row[:_TAGS], _tags_text(row[_TAGS])) for row in fields]
+    return RARE + CHECKED, [(*row[:_TAGS], _tags_text(row[_TAGS]), *row[_CHECKED:]) for row in fields]
 
 
-def rare_row(call: Call) -> Row:
-    """Return the columns that most calls leave empty."""
-    *row, tags = _rare(call)
-    return (*row, json_text(tags) if tags else None)
+def optional_row(call: Call) -> Row:
+    """Return the columns `RARE` and `CHECKED`."""
+    row = _optional(call)
+    return (*row[:_TAGS], _tags_text(row[_TAGS]), *row[_CHECKED:])
+
+
+def _tags_text(tags: object) -> str | None:
+    return json_text(tags) if tags else None
 
 
 def is_told(call: Call) -> bool:
