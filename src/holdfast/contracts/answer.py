@@ -15,6 +15,7 @@ from holdfast.contracts.ledger import Refused, Repaired
 from holdfast.contracts.lossy import DROPS
 from holdfast.contracts.repair import repair, value_at_head
 from holdfast.contracts.schema import decode
+from holdfast.contracts.watch import Watch
 from holdfast.events import Repair
 
 MISSING: Final = msgspec.UNSET
@@ -106,14 +107,19 @@ def _closes(entry: Repair) -> bool:
 
 
 def _first(contract: Contract, text: str, chosen: Repaired) -> Unmet | None:
-    """Return the value with which an answer begins, where another was chosen and it does not meet the contract."""
+    """Return why the value with which an answer begins is to be met, where another was chosen.
+
+    Where it is complete it has to meet the contract; where it is broken, another stands for it only if a stream would
+    not have been given up for what can be read of it.
+    """
     if not chosen.ledger or chosen.ledger[0].kind not in ("passed_over", "prose") or "merge" in contract.allow:
         return None
     head = value_at_head(text, contract.shape, contract.allow)
-    if not isinstance(head, Repaired):
-        return None
-    checked = contract.check(head.text)
-    return None if checked.ok else Unmet(head.text, checked.violations, _data(head.text))
+    if isinstance(head, Refused):
+        objection = Watch(contract).feed(text)
+        return Unmet(text, (objection,)) if objection else None
+    checked = contract.check(head.text) if head else None
+    return Unmet(head.text, checked.violations, _data(head.text)) if head and checked and not checked.ok else None
 
 
 def _refusal(refused: Refused) -> Violation:

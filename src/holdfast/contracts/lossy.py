@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from holdfast.contracts.candidates import Candidate
 from holdfast.contracts.ledger import Lossy, Repaired, replay_part
 from holdfast.contracts.places import Place, place_of
+from holdfast.contracts.schema import decode
 from holdfast.contracts.shape import Shape, fits
 from holdfast.events import Repair
 
@@ -16,6 +17,8 @@ def dropped(original: str, repaired: Repaired, shape: Shape, allow: Collection[L
     if not DROPS.intersection(allow):
         return repaired
     try:
+        if "duplicate_keys" not in allow:
+            decode(repaired.text)  # a key that stands twice is refused, also where both would be dropped
         drops = list(_drops(repaired.text, place_of(repaired.text), shape, allow))
     except ValueError:
         return repaired

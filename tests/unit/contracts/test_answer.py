@@ -115,6 +115,14 @@ def test_a_list_at_the_head_is_no_prose_where_lists_are_wanted() -> None:
     assert met(several, "See [1]:\n[1, 2]").value == [1, 2]
 
 
+@pytest.mark.parametrize(("score", "stands"), [("8", True), ("11", False)])
+def test_a_value_stands_for_a_broken_one_unless_a_stream_would_have_been_given_up_for_that(
+    score: str, stands: bool
+) -> None:
+    text = f'{{"score": {score}, "why": @}}\nOnce more:\n{{"score": 9}}'
+    assert isinstance(meet(SCORE, text), Met) is stands
+
+
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 

@@ -160,6 +160,12 @@ def test_objects_are_merged_only_where_nothing_is_said_twice_or_left_out(text: s
     assert isinstance(result, Unmet) or "merge" not in [entry.kind for entry in result.ledger] or text.endswith('"x"')
 
 
+@pytest.mark.parametrize("twice", ['"zz": 1, "zz": 2', '"zz": {"a": 1, "a": 2}', '"zz": 1, "name": "y"'])
+def test_a_key_that_stands_twice_is_refused_also_where_it_would_be_dropped(twice: str) -> None:
+    assert isinstance(meet(under("drop_unknown"), f'{{"name": "x", {twice}}}'), Unmet)
+    assert "zz" not in met(under("drop_unknown", "duplicate_keys"), f'{{"name": "x", {twice}}}').value
+
+
 def test_keys_that_may_be_there_stay() -> None:
     for schema in (
         {"type": "object", "properties": {"a": {"type": "integer"}}},
