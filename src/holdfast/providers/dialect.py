@@ -137,7 +137,11 @@ def keywords(schema: Any) -> tuple[Keyword, ...]:
 
     A schema that is just `false` has the keyword "false", where nothing else tells of it.
     """
-    return tuple(sorted(_keywords(schema)))
+    return tuple(sorted(_keywords(schema), key=_place))
+
+
+def _place(one: Keyword) -> tuple[str, str]:
+    return one.path, one.keyword
 
 
 def _keywords(schema: Any) -> Iterator[Keyword]:
@@ -154,13 +158,14 @@ def _keywords(schema: Any) -> Iterator[Keyword]:
 def below(node: Json, path: str = "") -> Iterator[tuple[Any, str]]:
     """Yield the schemas in a schema, with their JSON pointers."""
     for name, value in node.items():
-        inner = f"{path}/{step(name)}"
-        if name in MAPS and isinstance(value, dict):
-            yield from ((one, f"{inner}/{step(key)}") for key, one in value.items() if is_schema(one))
-        elif (name in LISTS or name == "items") and isinstance(value, list):
+        inner = f"{path}/{name}"  # none of these names needs escaping
+        if isinstance(value, dict):
+            if name in MAPS:
+                yield from ((one, f"{inner}/{step(key)}") for key, one in value.items() if is_schema(one))
+            elif name in SINGLES:  # of true and false, the keyword itself is told
+                yield value, inner
+        elif isinstance(value, list) and (name in LISTS or name == "items"):
             yield from ((one, f"{inner}/{i}") for i, one in enumerate(value) if is_schema(one))
-        elif name in SINGLES and isinstance(value, dict):  # of true and false, the keyword itself is told
-            yield value, inner
 
 
 def is_schema(value: Any) -> bool:

@@ -24,6 +24,7 @@ from holdfast.providers.dialect import (
 )
 from holdfast.providers.regular import is_anchored
 
+MAX_KEYWORDS: Final = 10_000
 _TYPES: Final = ("object", "array", "string", "integer", "number", "boolean", "null")
 _ABOUT: Final = ("title", "description")
 _TOLD: Final = 400
@@ -48,10 +49,13 @@ def narrowed(schema: Any, dialect: Dialect) -> Narrowed:
     """Return a schema as a dialect has it. Raises Unsuited."""
     if not isinstance(schema, dict):
         raise Unsuited("the schema is not an object")
+    every = keywords(schema)
+    if len(every) > MAX_KEYWORDS:
+        raise Unsuited(f"it has more than {MAX_KEYWORDS:,} keywords")
     wire, enforced = _Narrowing(schema, dialect).whole()
-    checked = tuple(one for one in keywords(schema) if one not in enforced)
+    checked = tuple(one for one in every if one not in enforced)
     same = dialect.sends_all or wire == schema
-    return Narrowed(schema if same else wire, tuple(sorted(enforced)), checked)
+    return Narrowed(schema if same else wire, tuple(one for one in every if one in enforced), checked)
 
 
 def is_object(schema: Any) -> bool:
@@ -99,7 +103,7 @@ class _Narrowing:
         self._stand_alone = any(old in str(schema.get("$schema", "")) for old in _OLD)
         twice = _home(schema, "definitions").keys() & _home(schema, "$defs").keys()
         self._plain_refs = not twice and not _renamed(schema)
-        self._reach = _reach(self._definitions, schema)
+        self._circles = {} if dialect.recursion else _circles(schema, self._definitions)
         self._open = _open(schema, self._stand_alone)
         self._enforced: set[Keyword] = set()
         self._wanted: list[str] = []
@@ -209,9 +213,8 @@ class _Narrowing:
             or (ref != "#" and name not in self._definitions)
         ):
             return False
-        target = "#" if name is None else name
-        if not self._dialect.recursion and self._at in self._reach[target]:
-            return False
+        if not self._dialect.recursion and self._circles[self._at] == self._circles[name or ""]:
+            return False  # it leads back to where it stands
         wire["$ref"] = "#" if name is None else f"#/$defs/{name}"
         if name is not None:
             self._wanted.append(name)
@@ -480,39 +483,58 @@ def _renamed(schema: Json) -> bool:
     return any(isinstance(node.get("$id"), str) or "$recursiveAnchor" in node for node in inner)
 
 
-def _reach(definitions: Json, schema: Json) -> Mapping[str, frozenset[str]]:
-    """Return which definitions each of them leads to, itself included. "#" and "" are the schema as a whole."""
-    steps = {name: _refers(inner) for name, inner in definitions.items()}
-    steps["#"] = _refers(schema) | {""}
-    steps[""] = steps["#"]
-    reach: dict[str, frozenset[str]] = {}
-    for name in steps:
-        found: set[str] = set()
-        waiting = [name]
-        while waiting:
-            one = waiting.pop()
-            if one not in found:
-                found.add(one)
-                waiting += steps.get(one, ())
-        reach[name] = frozenset(found)
-    return reach
+def _circles(schema: Json, definitions: Json) -> Mapping[str, int]:
+    """Return a number for each definition, the same for those that lead to each other. "" is the schema as a whole.
+
+    These are the strongly connected components of the graph of references, found by Kosaraju's algorithm.
+    """
+    steps = {name: _refers(inner) & (definitions.keys() | {""}) for name, inner in definitions.items()}
+    steps[""] = _refers(schema) & (definitions.keys() | {""})
+    back: dict[str, set[str]] = {name: set() for name in steps}
+    for name, targets in steps.items():
+        for target in targets:
+            back[target].add(name)
+    seen: set[str] = set()
+    finished = [name for start in steps for name in _finished(start, steps, seen)]
+    numbers: dict[str, int] = {}
+    seen = set()
+    for number, start in enumerate(reversed(finished)):
+        numbers |= dict.fromkeys(_finished(start, back, seen), number)
+    return numbers
+
+
+def _finished(start: str, steps: Mapping[str, set[str]], seen: set[str]) -> list[str]:
+    """Return what can be reached and was not seen before, each after all that it leads to."""
+    found: list[str] = []
+    waiting = [(start, False)]
+    while waiting:
+        name, done = waiting.pop()
+        if done:
+            found.append(name)
+        elif name not in seen:
+            seen.add(name)
+            waiting.append((name, True))
+            waiting += [(target, False) for target in steps[name]]
+    return found
 
 
 def _refers(schema: Any) -> set[str]:
+    """Return the definitions that a schema refers to, "" for the schema as a whole."""
     refs = (node.get("$ref") for node in _nodes(schema, definitions=False))
-    return {"#" if ref == "#" else str(_definition(ref)) for ref in refs if ref is not None}
+    return {"" if ref == "#" else str(_definition(ref)) for ref in refs if ref is not None}
 
 
 def _open(schema: Json, stand_alone: bool) -> frozenset[str]:
     """Return the definitions that are referred to where more is said of the properties of the same object."""
+    definitions = _definitions(schema)
     inner = {key: value for key, value in schema.items() if key not in _HOMES}
+    waiting = [name for one in (inner, *definitions.values()) for name in _opened(one, True, stand_alone)]
     found: set[str] = set()
-    before = -1
-    while len(found) > before:
-        before = len(found)
-        found |= _opened(inner, True, stand_alone)
-        for name, definition in _definitions(schema).items():
-            found |= _opened(definition, name not in found, stand_alone)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _opened(definitions.get(name), False, stand_alone)
     return frozenset(found)
 
 

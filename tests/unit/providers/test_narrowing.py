@@ -1,7 +1,9 @@
 """Schemas in the dialects of servers."""
 
 import json
+import time
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import jsonschema_rs
@@ -492,6 +494,21 @@ def test_beside_a_reference_nothing_counts_in_older_drafts():
         "definitions": {"a": {"type": "string"}},
     }
     assert wire(schema, DIALECTS["VLLM"])["items"] == {"$ref": "#/$defs/a"}
+    elsewhere = schema | {"items": {"$ref": "other.json", "type": "string"}}
+    assert "items" not in wire(elsewhere, DIALECTS["VLLM"])
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_hostile_schema_takes_no_long(name):
+    names = [f"d{i}" for i in range(1_500)]
+    chain = {one: {"allOf": [{"$ref": f"#/$defs/{next}"}, {}]} for one, next in pairwise(names)}
+    circle = {one: {"$ref": f"#/$defs/{next}"} for one, next in zip(names, [*names[1:], "d0"], strict=True)}
+    wide = {"anyOf": [{"type": "string", "pattern": "^a$"}] * 6_000}
+    started = time.process_time()
+    for schema in ({"$ref": "#/$defs/d0", "$defs": chain}, {"$ref": "#/$defs/d0", "$defs": circle}, wide):
+        with suppress(Unsuited):
+            narrowed(schema, DIALECTS[name])
+    assert time.process_time() - started < 2
 
 
 def test_what_depends_on_what_is_left_out_is_left_out_with_it():
