@@ -59,7 +59,9 @@ class Fields:
         self._held: Violation | None = None
         self._growing: Subschema | None = None
         self._length = 0
-        self._conditions = [one for one in contract.conditions if isinstance(one, AtField | Predicate) and one.field]
+        self._conditions = [
+            one for one in contract.conditions if isinstance(one, AtField | Predicate) and one.field and not self._drops
+        ]
         self.impure_at: int | None = None
         """After how many characters the text is known to be no JSON without a repair."""
         self.is_over = False
@@ -117,6 +119,7 @@ class Fields:
         frame.schema = frames[-2].wanted if len(frames) > 1 else self._root
         if len(frames) > MAX_DEPTH:
             self._object("json", f"not JSON: it is nested more than {MAX_DEPTH} deep", at)
+            raise Exhausted
 
     def named(self, frame: Frame, key: str, raw: int, at: int) -> None:
         if self._strict:
@@ -132,13 +135,12 @@ class Fields:
 
     def _judge_key(self, frame: Frame, key: str, at: int) -> None:
         schema: Subschema = frame.schema
-        shown = json.dumps(shortened(key), ensure_ascii=False)
         if key in frame.value:
-            self._object("json", f"the key {shown} stands twice in one object", at, inside=False)
+            self._object("json", f"the key {_shown(key)} stands twice in one object", at, inside=False)
         frame.wanted = schema.at(key)
         if schema.forbids(key):
             if not self._drops:
-                self._object("additionalProperties", f"the key {shown} is not expected", at, inside=False)
+                self._object("additionalProperties", f"the key {_shown(key)} is not expected", at, inside=False)
             frame.wanted, frame.unsure = ANY, True
         most = schema.max_properties
         if most is not None and len(frame.value) >= most and not self._drops:
@@ -198,8 +200,7 @@ class Fields:
         if isinstance(frame.value, dict):
             for key in schema.required:
                 if key not in frame.value:
-                    shown = json.dumps(shortened(key), ensure_ascii=False)
-                    self._object("required", f"the key {shown} is missing", at, inside=False)
+                    self._object("required", f"the key {_shown(key)} is missing", at, inside=False)
         if (schema.is_deep or self._conditions) and not frame.unsure and not self._drops:
             known = self._judge(schema if schema.is_deep else ANY, frame.value, at - frame.opened, at, outer=True)
             frame.unsure = known is _OPEN
@@ -214,7 +215,7 @@ class Fields:
 
     def _object(self, keyword: str, message: str, at: int, *, inside: bool = True) -> None:
         """Object to what is read, or to the bracket that it stands in."""
-        if self._judging:
+        if self._judging and self._held is None:
             frames = self._parser.frames
             steps = [frame.key for frame in (frames if inside else frames[:-1])]
             self._raise(Violation(pointer(steps), message, keyword), at)
@@ -280,6 +281,10 @@ class Fields:
             items = [self._repaired(item, shape.item()) for item in value]
             return _OPEN if _OPEN in items else items
         return value
+
+
+def _shown(key: str) -> str:
+    return json.dumps(shortened(key), ensure_ascii=False)
 
 
 def _is_at(steps: list[Any], field: tuple[str, ...]) -> bool:

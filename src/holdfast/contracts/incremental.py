@@ -11,8 +11,8 @@ from typing import Any, Final, NoReturn, Protocol
 
 import msgspec
 
-MAX_VALUES: Final = 100_000
-"""The most values that are read of one text: some hundred milliseconds."""
+MAX_VALUES: Final = 20_000
+"""The most values that are read of one text: less than two hundred milliseconds."""
 MAX_POINTERS: Final = 256 * 2**10
 """The most characters of pointers to complete values that are kept."""
 _MAX_POINTER: Final = 1_000
@@ -64,7 +64,7 @@ class Malformed(Exception):
 
 
 class Exhausted(Exception):
-    """The text holds more values than are read."""
+    """The text holds more values than are read, or deeper ones."""
 
 
 class Frame:
