@@ -29,7 +29,8 @@ from holdfast.providers.base import Source, Surface
 from holdfast.providers.decoding import Malformed, read
 
 Method = Literal["logprobs", "samples"]
-Answer = Annotated[str, Meta(max_length=200, pattern=r"^\S([\s\S]*\S)?$")]
+_VISIBLE: Final = r"[^\s\x00-\x1f\x7f-\xa0\ufeff]"
+Answer = Annotated[str, Meta(max_length=200, pattern=rf"^{_VISIBLE}([\s\S]*{_VISIBLE})?$")]
 
 FIELD: Final = "distribution"
 """Where a request, and in the log its reply, carries what belongs to the distribution."""
@@ -81,7 +82,8 @@ def decode(body: bytes, path: str, surface: Surface) -> tuple[Request, Source]:
         asked: Asked = read(_ASKED, body)
         fields: dict[str, Raw] = read(_FIELDS, body)
     except Malformed as error:
-        raise _fault(error.path, error.message) from None
+        around = "matching regex" in error.message
+        raise _fault(error.path, "Expected a text without white space around it" if around else error.message) from None
     if len({plain(choice) for choice in asked.choices}) < len(asked.choices):
         raise _fault("choices", "Expected each of them once")
     for name in DECIDED:
