@@ -13,8 +13,9 @@ import msgspec
 from holdfast.contracts.base import Checked, Contract, Violation
 from holdfast.contracts.ledger import Refused, Repaired
 from holdfast.contracts.lossy import DROPS
+from holdfast.contracts.model import ModelForm
 from holdfast.contracts.repair import repair, value_at_head
-from holdfast.contracts.schema import decode
+from holdfast.contracts.schema import JsonForm, decode
 from holdfast.contracts.watch import Watch
 from holdfast.events import Repair
 
@@ -23,6 +24,8 @@ MISSING: Final = msgspec.UNSET
 HEAVY: Final = 64 * 2**10
 """Characters of an answer from which on `meet` may take more than some milliseconds."""
 HEAVY_GRAMMAR: Final = 2 * 2**10
+HEAVY_WORK: Final = 2_000_000
+"""Evaluations of its schema from which on a check alone may take as long."""
 
 _FENCED = re.compile(r"\s*+(```|~~~)(?:[ \t]?[A-Za-z][\w+-]*+[ \t]*+(?=\n))?+\s*+(.*?)\s*+\1\s*+", re.DOTALL)
 _QUOTES: Final = {'"': '"', "'": "'", "`": "`", "“": "”", "„": "“", "‘": "’", "«": "»", "**": "**"}
@@ -72,8 +75,11 @@ def meet(contract: Contract, text: str, *, cut: bool = False) -> Met | Unmet:
 def heavy(contract: Contract, text: str) -> bool:
     """Return whether meeting the contract may take more than some milliseconds, so that a thread should do it."""
     constraint = contract.constraint
-    is_grammar = constraint is not None and constraint.kind == "grammar"
-    return len(text) > (HEAVY_GRAMMAR if is_grammar else HEAVY)
+    if constraint is not None and constraint.kind == "grammar":
+        return len(text) > HEAVY_GRAMMAR
+    form = contract.form.json if isinstance(contract.form, ModelForm) else contract.form
+    weight = form.weight if isinstance(form, JsonForm) else 1
+    return len(text) > HEAVY or weight * len(text) > HEAVY_WORK
 
 
 def _ends_by_itself(contract: Contract, value: Any) -> bool:

@@ -249,6 +249,8 @@ def test_long_answers_are_for_a_thread() -> None:
     assert heavy(SCORE, "x" * (HEAVY + 1))
     assert heavy(SUM, "x" * (HEAVY_GRAMMAR + 1))
     assert not heavy(DATE, "x" * (HEAVY_GRAMMAR + 1))
+    costly = Contract(compile_schema({"anyOf": [{"pattern": f"x{{1,{n}}}y"} for n in range(500, 600)]}))
+    assert heavy(costly, "x" * 1_000)
 
 
 def test_threads_may_share_a_contract() -> None:
