@@ -8,20 +8,10 @@ others, is taken to mean no others, where a server takes no other schema, or rea
 """
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from holdfast.providers.dialect import (
-    CONSTRAINTS,
-    KINDS,
-    MAX_DEPTH,
-    Dialect,
-    Json,
-    Keyword,
-    below,
-    keywords,
-    step,
-)
+from holdfast.providers.definitions import IN_PLACE, Definitions, definition_of, others, root_of
+from holdfast.providers.dialect import CONSTRAINTS, KINDS, MAX_DEPTH, Dialect, Json, Keyword, below, keywords, step
 from holdfast.providers.regular import is_anchored
 
 MAX_KEYWORDS: Final = 10_000
@@ -29,10 +19,6 @@ _TYPES: Final = ("object", "array", "string", "integer", "number", "boolean", "n
 _ABOUT: Final = ("title", "description")
 _TOLD: Final = 400
 """The most characters that a description gets of what was taken out."""
-_OLD: Final = ("draft-03", "draft-04", "draft-06", "draft-07")
-"""Drafts in which `$ref` stands alone, whatever is beside it."""
-_HOMES: Final = ("definitions", "$defs")
-_IN_PLACE: Final = ("allOf", "anyOf", "oneOf", "if", "then", "else", "not", "dependentSchemas", "dependencies")
 
 
 class Unsuited(Exception):
@@ -60,36 +46,8 @@ def narrowed(schema: Any, dialect: Dialect) -> Narrowed:
 
 def is_object(schema: Any) -> bool:
     """Whether every value that a schema accepts is an object."""
-    root = _root(schema) if isinstance(schema, dict) else schema
+    root = root_of(schema) if isinstance(schema, dict) else schema
     return isinstance(root, dict) and root.get("type") == "object"
-
-
-def _root(schema: Json) -> Json:
-    """Return the definition that a schema merely refers to, else the schema."""
-    name = _definition(schema.get("$ref"))
-    if name is None or any(key in CONSTRAINTS and key != "$ref" for key in schema):
-        return schema
-    found = _definitions(schema).get(name)
-    return found if isinstance(found, dict) else schema
-
-
-def _definitions(schema: Json) -> Json:
-    return {name: inner for home in _HOMES for name, inner in _home(schema, home).items()}
-
-
-def _home(schema: Json, home: str) -> Json:
-    found = schema.get(home)
-    return found if isinstance(found, dict) else {}
-
-
-def _definition(ref: Any) -> str | None:
-    """Return the name of the definition that a reference names."""
-    if isinstance(ref, str):
-        for prefix in ("#/$defs/", "#/definitions/"):
-            name = ref.removeprefix(prefix)
-            if name != ref and not any(sign in name for sign in "/~%"):
-                return name
-    return None
 
 
 class _Narrowing:
@@ -98,13 +56,7 @@ class _Narrowing:
     def __init__(self, schema: Json, dialect: Dialect) -> None:
         self._schema = schema
         self._dialect = dialect
-        self._definitions = _definitions(schema)
-        self._homes = {name: home for home in _HOMES for name in _home(schema, home)}
-        self._stand_alone = any(old in str(schema.get("$schema", "")) for old in _OLD)
-        twice = _home(schema, "definitions").keys() & _home(schema, "$defs").keys()
-        self._plain_refs = not twice and not _renamed(schema)
-        self._circles = {} if dialect.recursion else _circles(schema, self._definitions)
-        self._open = _open(schema, self._stand_alone)
+        self._definitions = Definitions(schema)
         self._enforced: set[Keyword] = set()
         self._wanted: list[str] = []
         self._at = ""
@@ -115,10 +67,10 @@ class _Narrowing:
         if self._dialect.object_root:
             if not is_object(root):
                 raise Unsuited("the answer need not be an object")
-            root = _root(root)
+            root = root_of(root)
         if root is not self._schema:
-            self._at = str(_definition(self._schema["$ref"]))
-            path = self._path(self._at)
+            self._at = str(definition_of(self._schema["$ref"]))
+            path = self._definitions.path(self._at)
             self._enforced.add(Keyword("", "$ref"))
         wire = self._node(root, path, alone=True, depth=0)
         made = self._made()
@@ -133,13 +85,9 @@ class _Narrowing:
             name = self._wanted.pop()
             if name not in made:
                 self._at = name
-                made[name] = self._node(
-                    self._definitions[name], self._path(name), alone=name not in self._open, depth=0
-                )
+                inner, alone = self._definitions.named[name], not self._definitions.is_open(name)
+                made[name] = self._node(inner, self._definitions.path(name), alone=alone, depth=0)
         return made
-
-    def _path(self, name: str) -> str:
-        return f"/{self._homes[name]}/{step(name)}"
 
     def _check(self, wire: Json) -> None:
         """Raise Unsuited for more than the server takes."""
@@ -170,7 +118,7 @@ class _Narrowing:
         return wire
 
     def _fill(self, wire: Json, node: Json, path: str, alone: bool, depth: int) -> None:
-        if "$ref" in node and (self._refer(wire, node, path) or self._stand_alone):
+        if "$ref" in node and (self._refer(wire, node, path) or self._definitions.stand_alone):
             return
         if self._values(wire, node, path):
             return
@@ -205,18 +153,11 @@ class _Narrowing:
         self._enforced = {one for one in self._enforced if not f"{one.path}/".startswith(f"{path}/")}
 
     def _refer(self, wire: Json, node: Json, path: str) -> bool:
-        ref = node["$ref"]
-        name = _definition(ref)
-        if (
-            "$ref" not in self._dialect.general
-            or not self._plain_refs
-            or (ref != "#" and name not in self._definitions)
-        ):
+        name = self._definitions.find(node["$ref"]) if "$ref" in self._dialect.general else None
+        if name is None or (not self._dialect.recursion and self._definitions.leads_back(self._at, name)):
             return False
-        if not self._dialect.recursion and self._circles[self._at] == self._circles[name or ""]:
-            return False  # it leads back to where it stands
-        wire["$ref"] = "#" if name is None else f"#/$defs/{name}"
-        if name is not None:
+        wire["$ref"] = f"#/$defs/{name}" if name else "#"
+        if name:
             self._wanted.append(name)
         self._enforced.add(Keyword(path, "$ref"))
         return True
@@ -248,7 +189,7 @@ class _Narrowing:
     def _one_of_all(self, wire: Json, node: Json, path: str, alone: bool, depth: int) -> bool:
         """Put the only member of an `allOf` in its place."""
         members = node.get("allOf")
-        if not isinstance(members, list) or len(members) != 1 or _others(node, "allOf"):
+        if not isinstance(members, list) or len(members) != 1 or others(node, "allOf"):
             return False
         inner = self._node(members[0], f"{path}/allOf/0", alone=alone, depth=depth + 1)
         wire.update(inner)
@@ -262,7 +203,7 @@ class _Narrowing:
         branches = node.get(name)
         if not isinstance(branches, list) or not branches or "anyOf" not in self._dialect.general:
             return False
-        lonely = alone and not _others(node, name, "type")
+        lonely = alone and not others(node, name, "type")
         optional, unions, wanted = self._optional, self._unions, len(self._wanted)
         inner = [
             self._node(branch, f"{path}/{name}/{i}", alone=lonely, depth=depth + 1) for i, branch in enumerate(branches)
@@ -427,11 +368,6 @@ def _is_a(value: Any, types: list[str]) -> bool:
     return mine in types or whole or (mine == "integer" and "number" in types)
 
 
-def _others(node: Json, *names: str) -> bool:
-    """Whether a schema constrains by other keywords than these."""
-    return any(key in CONSTRAINTS and key not in names for key in node)
-
-
 def _constrains(wire: Json) -> bool:
     return any(key in CONSTRAINTS for key in wire)
 
@@ -439,7 +375,7 @@ def _constrains(wire: Json) -> bool:
 def _closable(node: Json) -> bool:
     """Whether an object that says nothing of other properties names all that it may have."""
     properties = node.get("properties")
-    if not isinstance(properties, dict) or not properties or any(name in node for name in _IN_PLACE):
+    if not isinstance(properties, dict) or not properties or any(name in node for name in IN_PLACE):
         return False
     if node.keys() & {"$ref", "$dynamicRef", "$recursiveRef", "patternProperties"}:
         return False
@@ -461,98 +397,6 @@ def _split(wire: Json, types: list[str]) -> None:
             one["enum"] = [value for value in one["enum"] if _is_a(value, [type])]
         if one.get("enum") != []:
             wire["anyOf"].append(one)
-
-
-def _nodes(schema: Any, *, definitions: bool = True) -> Iterator[Json]:
-    """Yield all schemas in a schema, itself first."""
-    waiting = [schema]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-            inner = node if definitions else {k: v for k, v in node.items() if k not in ("$defs", "definitions")}
-            waiting += [one for one, _ in below(inner)]
-
-
-def _renamed(schema: Json) -> bool:
-    """Whether there are names of schemas that change what references refer to."""
-    inner = (
-        {k: v for k, v in node.items() if k != "$id" and k != "id"} if node is schema else node
-        for node in _nodes(schema)
-    )
-    return any(isinstance(node.get("$id"), str) or "$recursiveAnchor" in node for node in inner)
-
-
-def _circles(schema: Json, definitions: Json) -> Mapping[str, int]:
-    """Return a number for each definition, the same for those that lead to each other. "" is the schema as a whole.
-
-    These are the strongly connected components of the graph of references, found by Kosaraju's algorithm.
-    """
-    steps = {name: _refers(inner) & (definitions.keys() | {""}) for name, inner in definitions.items()}
-    steps[""] = _refers(schema) & (definitions.keys() | {""})
-    back: dict[str, set[str]] = {name: set() for name in steps}
-    for name, targets in steps.items():
-        for target in targets:
-            back[target].add(name)
-    seen: set[str] = set()
-    finished = [name for start in steps for name in _finished(start, steps, seen)]
-    numbers: dict[str, int] = {}
-    seen = set()
-    for number, start in enumerate(reversed(finished)):
-        numbers |= dict.fromkeys(_finished(start, back, seen), number)
-    return numbers
-
-
-def _finished(start: str, steps: Mapping[str, set[str]], seen: set[str]) -> list[str]:
-    """Return what can be reached and was not seen before, each after all that it leads to."""
-    found: list[str] = []
-    waiting = [(start, False)]
-    while waiting:
-        name, done = waiting.pop()
-        if done:
-            found.append(name)
-        elif name not in seen:
-            seen.add(name)
-            waiting.append((name, True))
-            waiting += [(target, False) for target in steps[name]]
-    return found
-
-
-def _refers(schema: Any) -> set[str]:
-    """Return the definitions that a schema refers to, "" for the schema as a whole."""
-    refs = (node.get("$ref") for node in _nodes(schema, definitions=False))
-    return {"" if ref == "#" else str(_definition(ref)) for ref in refs if ref is not None}
-
-
-def _open(schema: Json, stand_alone: bool) -> frozenset[str]:
-    """Return the definitions that are referred to where more is said of the properties of the same object."""
-    definitions = _definitions(schema)
-    inner = {key: value for key, value in schema.items() if key not in _HOMES}
-    waiting = [name for one in (inner, *definitions.values()) for name in _opened(one, True, stand_alone)]
-    found: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += _opened(definitions.get(name), False, stand_alone)
-    return frozenset(found)
-
-
-def _opened(schema: Any, alone: bool, stand_alone: bool) -> set[str]:
-    found: set[str] = set()
-    waiting: list[tuple[Any, bool]] = [(schema, alone)]
-    while waiting:
-        node, alone = waiting.pop()
-        if not isinstance(node, dict):
-            continue
-        if "$ref" in node and (not alone or (_others(node, "$ref") and not stand_alone)):
-            found.add(str(_definition(node["$ref"])))
-        for inner, path in below(node):
-            name = path.split("/")[1]
-            shared = name in _IN_PLACE and (name not in ("allOf", "anyOf", "oneOf") or _others(node, name, "type"))
-            several = name == "allOf" and len(node["allOf"]) > 1
-            waiting.append((inner, not shared and not several and (alone or name not in _IN_PLACE)))
-    return found
 
 
 def _measure(wire: Json) -> tuple[int, int, int]:
