@@ -56,8 +56,11 @@ class Judge:
 
     def watch(self, attempt: AttemptRecord, *, strict: bool = False) -> Watch | None:
         """Return what follows the text of an answer as it comes, None where there is nothing to follow."""
-        if not self._contracts or (attempt.reason == "reask" and attempt.model.name in self._mends):
+        if not self._contracts:
             return None
+        mend = self._mends.get(attempt.model.name) if attempt.reason == "reask" else None
+        if mend is not None and mend.part is not None and mend.part.contract is not self._contracts[0]:
+            return None  # what comes is no more than a part
         return Watch(self._contracts[0], strict=strict)
 
     async def judge(self, attempt: AttemptRecord, reply: Reply) -> Reply:
@@ -163,8 +166,10 @@ class Judge:
 
     def _mend(self, unmet: Unmet) -> _Mend:
         part = reask(self._contracts[0], unmet)
-        said = Message(role="assistant", parts=(Text(text=unmet.text or " "),))
-        return _Mend((said, Message(role="user", parts=(Text(text=part.message),))), part)
+        told = Message(role="user", parts=(Text(text=part.message),))
+        if not unmet.text.strip():  # not every wire takes a message that says nothing
+            return _Mend((told,), part)
+        return _Mend((Message(role="assistant", parts=(Text(text=unmet.text),)), told), part)
 
     async def _calls(
         self, attempt: AttemptRecord, index: int, choice: Choice, repairs: list[Repair], *, alone: bool

@@ -131,7 +131,8 @@ class StreamedChat(Exchange):
         if watch is not None and judge is not None:
             for index, chunk in enumerate(whole):
                 if chunk.text and (violation := watch.feed(chunk.text)) is not None:
-                    return whole[:index], judge.given_up(attempt, violation, self._assembly.text)
+                    said = self._assembly.text + "".join([one.text for one in whole[: index + 1]])
+                    return _spoken(whole[:index]), judge.given_up(attempt, violation, said)
         return whole, None if whole is chunks else Truncated()
 
     @property
@@ -272,9 +273,13 @@ def _before_limit(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
     """Return what was said before a limit that the caller did not set: all of it, the same object, if there is none."""
     for index, chunk in enumerate(chunks):
         if chunk.finish == "length":
-            before = chunks[:index]
-            return before if any(chunk.speaks for chunk in before) else ()
+            return _spoken(chunks[:index])
     return chunks
+
+
+def _spoken(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+    """Return chunks if anything is said in them."""
+    return chunks if any(chunk.speaks for chunk in chunks) else ()
 
 
 def _of_end(logprobs: Sequence[Logprob], text: str) -> tuple[Logprob, ...] | None:

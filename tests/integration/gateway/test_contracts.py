@@ -337,6 +337,35 @@ def test_no_byte_is_passed_on_after_which_the_answer_can_not_be_right():
     assert call.outcome == "error"
 
 
+def test_a_passed_answer_that_is_wrong_from_its_start_is_mended_and_watched_again():
+    caller = Caller()
+    transports = []
+
+    async def scene(gateway: Gateway) -> None:
+        plays = (answers("Sure! ", RIGHT, every=0.1), answers("Here it is: ", RIGHT, every=0.1))
+        transports.append(await serve(gateway, *plays, feature={"stream": "pass"}))
+        await gateway.call(caller)
+
+    (call,) = play(scene)
+    assert caller.text == ""
+    assert isinstance(caller.error, ContractViolated)
+    assert [attempt.reason for attempt in call.attempts] == ["first", "reask", "reask"]
+    assert [message["content"] for message in asked(transports[0], 1)][-2] == "Sure! "
+
+
+def test_an_opening_without_a_word_is_no_part_of_an_answer():
+    opening = Play((*[(0.0, piece) for piece in (delta(role="assistant", content="") + says("Sure!"),)],))
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, opening, answers(RIGHT), feature={"stream": "pass"})
+        await gateway.call(caller)
+
+    play(scene)
+    assert caller.text == RIGHT
+    assert caller.error is None
+
+
 def test_a_passed_answer_that_is_wrong_in_the_end_does_not_stop_as_if_it_were_right():
     caller = Caller()
 
