@@ -8,6 +8,7 @@ import openai
 import pytest
 import pytest_asyncio
 
+from acceptance.contracts import FILES, contracts
 from acceptance.gateways import CALLER_KEY, Gateway, configuration, running_gateway
 from acceptance.sdks import opened
 from holdfast.providers.simulated import RunningSimulator, running_simulator
@@ -43,6 +44,22 @@ def gateway(shared_gateway: Gateway, providers: RunningSimulator) -> Iterator[Ga
     before = len(shared_gateway.stderr)
     yield shared_gateway
     said = shared_gateway.stderr[before:]
+    print(said)  # noqa: T201 - pytest shows it
+    assert "Traceback" not in said
+
+
+@pytest.fixture(scope="session")
+def _keeping_gateway(simulator: RunningSimulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(tmp_path_factory.mktemp("contracts"), contracts(simulator), files=FILES) as running:
+        yield running
+
+
+@pytest.fixture
+def keeping(_keeping_gateway: Gateway, providers: RunningSimulator) -> Iterator[Gateway]:
+    """The gateway whose features have contracts, as `gateway` otherwise."""
+    before = len(_keeping_gateway.stderr)
+    yield _keeping_gateway
+    said = _keeping_gateway.stderr[before:]
     print(said)  # noqa: T201 - pytest shows it
     assert "Traceback" not in said
 
@@ -94,3 +111,33 @@ def gpt(_openai_client, gateway):
 def claude(_anthropic_client, gateway):
     """The client of the `anthropic` package, synchronous and not."""
     return _anthropic_client
+
+
+@pytest_asyncio.fixture(
+    scope="session", loop_scope="session", params=[openai.OpenAI, openai.AsyncOpenAI], ids=["sync", "async"]
+)
+async def _keeping_openai(request, _keeping_gateway):
+    url = f"{_keeping_gateway.url}/v1"
+    async with opened(request.param(base_url=url, api_key=CALLER_KEY, max_retries=0)) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(
+    scope="session", loop_scope="session", params=[anthropic.Anthropic, anthropic.AsyncAnthropic], ids=["sync", "async"]
+)
+async def _keeping_anthropic(request, _keeping_gateway):
+    url = _keeping_gateway.url
+    async with opened(request.param(base_url=url, api_key=CALLER_KEY, max_retries=0)) as client:
+        yield client
+
+
+@pytest.fixture
+def kept_gpt(_keeping_openai, keeping):
+    """The client of the `openai` package at the gateway with contracts."""
+    return _keeping_openai
+
+
+@pytest.fixture
+def kept_claude(_keeping_anthropic, keeping):
+    """The client of the `anthropic` package at the gateway with contracts."""
+    return _keeping_anthropic
