@@ -11,7 +11,8 @@ from holdfast.contracts.agreement import ABSENT, FAILED, MOST_VALUES, Ballot, Eq
 
 TEXT = Equality("text")
 JSON = Equality("json")
-SCALARS = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=5)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | FLOATS | st.text(max_size=5)
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
 )
