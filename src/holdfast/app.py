@@ -122,6 +122,7 @@ class App:
         openai, anthropic = OpenAISurface(), AnthropicSurface()
         calls = {
             "/v1/chat/completions": CallRoute("chat", openai),
+            "/v1/distribution": CallRoute("distribution", openai),
             "/v1/embeddings": CallRoute("embeddings", openai),
             "/v1/messages": CallRoute("chat", anthropic),
         }

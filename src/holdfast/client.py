@@ -19,7 +19,10 @@ from holdfast.contracts.load import make_contract
 from holdfast.contracts.watch import Partial
 from holdfast.errors import CallError, InvalidRequest
 from holdfast.events import Outcome
+from holdfast.gateway import distribution
+from holdfast.gateway.distribution import Method
 from holdfast.gateway.hints import to_hints
+from holdfast.gateway.likelihood import Estimate
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind, Summary
 from holdfast.providers.base import Source
@@ -187,6 +190,28 @@ class Holdfast:
             call.cancel()
             await asyncio.wait([call])  # which, unlike the call itself, lets whoever waits here be cancelled too
 
+    async def distribution(
+        self,
+        model: str,
+        messages: Messages,
+        choices: Sequence[str],
+        *,
+        samples: int = 20,
+        method: Method | None = None,
+        hints: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Estimate:
+        """Return how likely a model finds each of a closed set of answers. Raises CallError."""
+        asked = {"choices": choices, "samples": samples, "method": method}
+        body = _json(_spoken(model, messages) | parameters | asked)
+        request, source = distribution.decode(body, "/v1/distribution", self._surface)
+        writer = _Whole()
+        await self._pipeline.run(self._arrival("distribution", request, source, hints), writer)
+        if writer.error is not None:
+            raise writer.error
+        assert isinstance(writer.answer, Reply)
+        return distribution.estimate_of(writer.answer)
+
     async def embed(
         self,
         model: str,
@@ -206,8 +231,7 @@ class Holdfast:
         return writer.answer
 
     def _request(self, model: str, messages: Messages, parameters: Mapping[str, Any]) -> tuple[Request, Source]:
-        said = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-        body = _json({"model": model, "messages": said} | dict(parameters))
+        body = _json(_spoken(model, messages) | dict(parameters))
         return self._surface.decode(body, "/v1/chat/completions")
 
     def _arrival(
@@ -247,6 +271,11 @@ def _known(returns: Any) -> Contract:
 
 def _name(returns: Any) -> str:
     return str(getattr(returns, "__name__", returns))
+
+
+def _spoken(model: str, messages: Messages) -> dict[str, Any]:
+    said = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+    return {"model": model, "messages": said}
 
 
 def _json(body: Mapping[str, Any]) -> bytes:

@@ -72,7 +72,7 @@ class Call(Event, tag="call", frozen=True, kw_only=True):
 
     id: str
     at_us: int
-    kind: Literal["chat", "embeddings"]
+    kind: Literal["chat", "embeddings", "distribution"]
     wire: str
     name: str
     config: str

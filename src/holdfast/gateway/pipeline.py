@@ -22,6 +22,7 @@ from holdfast.gateway.alarm import Alarms
 from holdfast.gateway.attempts import Attempts, reserve
 from holdfast.gateway.canonical import canonical_source, key_of, reproduce
 from holdfast.gateway.catalog import Catalog, Feature, Replay
+from holdfast.gateway.distribution import Distribution
 from holdfast.gateway.exchange import Exchange, Writer, fixed_reply
 from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
 from holdfast.gateway.fingerprints import Fingerprints
@@ -154,13 +155,14 @@ class Pipeline:
         if isinstance(request, EmbeddingRequest):
             return Embeddings(request, writer)
         assert isinstance(request, Request)
-        judge = judge_of(feature.contract, arrival, feature.reask_tokens)
+        distribution = arrival.kind == "distribution"  # which has neither a contract nor the same answer again
+        judge = None if distribution else judge_of(feature.contract, arrival, feature.reask_tokens)
         if judge is not None:
             record.contract = judge.name
         if feature.prompt is not None:
             prompt = feature.prompt.render(arrival.hints.variables)
             request = msgspec.structs.replace(request, messages=(prompt, *request.messages))
-        if feature.replay is not None:
+        if feature.replay is not None and not distribution:
             request, arrival = _reproducible(record, feature.replay, request)
         if feature.examples is not None:
             left = record.deadline - self.clock.monotonic()
@@ -338,6 +340,8 @@ def _exchange(
     record: CallRecord, arrival: Arrival, request: Request, writer: Writer, feature: Feature, judge: Judge | None
 ) -> Exchange:
     """Return how the caller gets the answer: voted on, whole, as it comes, or held until it is known to be right."""
+    if arrival.kind == "distribution":
+        return Distribution(arrival, request, writer, open_sample=record.open_sample)
     refuses = feature.rules.route_around_refusals
     if feature.vote is not None:
         equality = equality_of(feature.vote, request, feature.contract)

@@ -24,7 +24,7 @@ from holdfast.gateway.replay import Kept
 from holdfast.log.view import usd
 from holdfast.providers.base import Source
 
-Kind = Literal["chat", "embeddings"]
+Kind = Literal["chat", "embeddings", "distribution"]
 MOST_TOKENS = 10**9
 """A count above it is a provider's mistake."""
 CHARACTERS_A_TOKEN = 4

@@ -123,8 +123,10 @@ def _embedding_request(raw: msgspec.Raw) -> EmbeddingRequest:
 _REQUESTS: Mapping[str, Callable[[msgspec.Raw], Request | EmbeddingRequest]] = {
     "chat": msgspec.msgpack.Decoder(Request).decode,
     "embeddings": _embedding_request,
+    "distribution": msgspec.msgpack.Decoder(Request).decode,
 }
 _REPLIES: Mapping[str, Callable[[msgspec.Raw], Reply | EmbeddingReply]] = {
     "chat": msgspec.msgpack.Decoder(Reply).decode,
     "embeddings": msgspec.msgpack.Decoder(EmbeddingReply).decode,
+    "distribution": msgspec.msgpack.Decoder(Reply).decode,
 }

@@ -24,6 +24,7 @@ from holdfast.errors import (
     NotAllowed,
     NotFound,
 )
+from holdfast.gateway import distribution
 from holdfast.gateway.hints import NO_HINTS, Hints, read_hints
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind
@@ -187,6 +188,8 @@ def _decode(
     source: Source | None = None
     if route.kind == "chat":
         request, source = route.surface.decode(body, path)
+    elif route.kind == "distribution":
+        request, source = distribution.decode(body, path, route.surface)
     else:
         request = route.surface.decode_embeddings(body, path)
     extra = request.extra

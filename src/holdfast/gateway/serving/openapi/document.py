@@ -80,7 +80,7 @@ def _pages(names: Sequence[str]) -> dict[str, Json]:
         id=STRING,
         at=STRING | {"format": "date-time"},
         at_us=INTEGER,
-        kind=enum(("chat", "embeddings")),
+        kind=enum(("chat", "embeddings", "distribution")),
         wire=STRING,
         name=STRING,
         config=STRING,
@@ -133,6 +133,7 @@ def _pages(names: Sequence[str]) -> dict[str, Json]:
 def _calls() -> dict[str, Json]:
     return {
         "/v1/chat/completions": _post("Chat, as OpenAI speaks it", "ChatRequest", "ChatCompletion", stream=True),
+        "/v1/distribution": _post("How likely each of a few answers is", "DistributionRequest", "Distribution"),
         "/v1/embeddings": _post("Vectors of texts", "EmbeddingRequest", "Embeddings"),
         "/v1/messages": _post(
             "Chat, as Anthropic speaks it", "MessagesRequest", "MessagesAnswer", "MessagesError", stream=True

@@ -1,5 +1,6 @@
 """What the OpenAI routes take and answer. Fields and their ranges come from the structs that decode them."""
 
+from holdfast.gateway.serving.openapi import distribution
 from holdfast.gateway.serving.openapi.shapes import (
     INTEGER,
     NUMBER,
@@ -36,45 +37,49 @@ def schemas() -> dict[str, Json]:
     call, tool = structs.pop("WireToolCall"), structs.pop("WireTool")
     choice_format = structs.pop("WireResponseFormat")
     schema = ref("WireJsonSchema")
-    return structs | {
-        "ChatRequest": refine(
-            chat,
-            model=ref("Model"),
-            messages=array(ref("Message"), 1),
-            tools=maybe(array(ref("Tool"))),
-            tool_choice=maybe(ref("ToolChoice")),
-            response_format=maybe(ref("ResponseFormat")),
-            holdfast=maybe(ref("Hints")),
-        )
-        | {"allOf": list(_CONDITIONS)},
-        "Message": either(*_messages(message, call)),
-        "Part": either(ref("SimplePart"), *_parts(part, _PARTS[3:]), refine(part, type=named(*_PARTS))),
-        "SimplePart": either(*_parts(part, _IN_RESULTS)),
-        "ToolCall": either(
-            refine(call, "function", type=const("function"), function=ref("WireFunctionCall")),
-            refine(call, "type", type=named("function")),
-        ),
-        "Tool": either(
-            refine(tool, "function", type=const("function"), function=ref("WireFunction")),
-            refine(tool, type=named("function")),
-        ),
-        "ToolChoice": either(
-            enum(("none", "auto", "required")),
-            record("type function", type=const("function"), function=record("name", name=STRING)),
-            record("type", type=named("function")),
-        ),
-        "ResponseFormat": either(
-            refine(choice_format, "json_schema", type=const("json_schema"), json_schema=schema),
-            refine(choice_format, type=named("json_schema")),
-        ),
-        "EmbeddingRequest": refine(
-            embedding,
-            model=ref("Model"),
-            input=either(STRING, array(STRING, 1), array(INTEGER, 1), array(array(INTEGER, 1), 1)),
-            holdfast=maybe(ref("Hints")),
-        ),
-        **_answers(),
-    }
+    return (
+        structs
+        | distribution.schemas(chat)
+        | {
+            "ChatRequest": refine(
+                chat,
+                model=ref("Model"),
+                messages=array(ref("Message"), 1),
+                tools=maybe(array(ref("Tool"))),
+                tool_choice=maybe(ref("ToolChoice")),
+                response_format=maybe(ref("ResponseFormat")),
+                holdfast=maybe(ref("Hints")),
+            )
+            | {"allOf": list(_CONDITIONS)},
+            "Message": either(*_messages(message, call)),
+            "Part": either(ref("SimplePart"), *_parts(part, _PARTS[3:]), refine(part, type=named(*_PARTS))),
+            "SimplePart": either(*_parts(part, _IN_RESULTS)),
+            "ToolCall": either(
+                refine(call, "function", type=const("function"), function=ref("WireFunctionCall")),
+                refine(call, "type", type=named("function")),
+            ),
+            "Tool": either(
+                refine(tool, "function", type=const("function"), function=ref("WireFunction")),
+                refine(tool, type=named("function")),
+            ),
+            "ToolChoice": either(
+                enum(("none", "auto", "required")),
+                record("type function", type=const("function"), function=record("name", name=STRING)),
+                record("type", type=named("function")),
+            ),
+            "ResponseFormat": either(
+                refine(choice_format, "json_schema", type=const("json_schema"), json_schema=schema),
+                refine(choice_format, type=named("json_schema")),
+            ),
+            "EmbeddingRequest": refine(
+                embedding,
+                model=ref("Model"),
+                input=either(STRING, array(STRING, 1), array(INTEGER, 1), array(array(INTEGER, 1), 1)),
+                holdfast=maybe(ref("Hints")),
+            ),
+            **_answers(),
+        }
+    )
 
 
 def _messages(message: Json, call: Json) -> list[Json]:
