@@ -12,10 +12,11 @@ from holdfast.contracts.base import Contract, Violation, shortened
 from holdfast.contracts.reask import Reask, reask
 from holdfast.contracts.requested import arguments_of, requested
 from holdfast.contracts.watch import Watch
-from holdfast.errors import ContractViolated
+from holdfast.errors import ContractViolated, InvalidRequest
 from holdfast.events import Repair
 from holdfast.gateway.record import Arrival, AttemptRecord
 from holdfast.gateway.terms import terms_of, warn_of_ignored
+from holdfast.providers.base import Source
 
 TOLD: Final = 3
 """Violations that an error message names."""
@@ -214,13 +215,24 @@ def judge_of(own: Contract | None, arrival: Arrival, reask_tokens: int) -> Judge
     came = None
     if format is not None and format.type != "text":
         raw = None if source is None else source.fields.get("response_format")
-        came = requested(format, None if raw is None else bytes(raw))
+        try:
+            came = requested(format, None if raw is None else bytes(raw))
+        except InvalidRequest as error:
+            raise _as_written(error, source) from error
     contracts = [contract for contract in (own, came, returns) if contract is not None]
     strict = [tool for tool in request.tools if tool.strict]
     tools = {tool.name: contract for tool in strict if (contract := arguments_of(tool)) is not None}
     if not contracts and not tools:
         return None
     return Judge(contracts, tools, name=WITH_THE_CALL if own is None else own.name, reask_tokens=reask_tokens)
+
+
+def _as_written(error: InvalidRequest, source: Source | None) -> InvalidRequest:
+    """Name the schema at fault as the caller's wire does."""
+    if source is None or source.wire != "anthropic" or error.param is None:
+        return error
+    name = "output_format.schema" if "output_format" in source.fields else "output_config.format.schema"
+    return InvalidRequest(error.message.replace(error.param, name, 1), param=name)
 
 
 async def _meet(contract: Contract, text: str, *, cut: bool) -> Met | Unmet:

@@ -258,7 +258,11 @@ class MessagesEncoder:
     def object(self, value: Any, complete: Sequence[str]) -> bytes:
         """Tell what is known of the answer."""
         known = {"event": "object", "object": value, "complete": list(complete)}
-        return event({"type": "holdfast.object", "holdfast": known})
+        told = event({"type": "holdfast.object", "holdfast": known})
+        if self._started:
+            return told
+        self._verbatim = False
+        return self._start() + told  # nothing comes before the beginning of a message
 
     def reset(self) -> bytes:
         """Take back all that was sent; a second `message_start` begins the other answer."""

@@ -431,6 +431,21 @@ def test_a_raw_event_can_not_smuggle_in_another() -> None:
     assert b"\n" not in encode_.chunk(Chunk(raw=b'{"type":"ping",\n"a":1}'), "anthropic").strip().split(b"\n", 1)[1]
 
 
+def test_what_is_known_of_an_answer_comes_after_the_beginning_of_its_message() -> None:
+    encode_ = encoder()
+    sent = encode_.object({"a": 1}, ["/a"]) + encode_.object({"a": 1}, [""])
+    sent += encode_.chunk(Chunk(text='{"a": 1}', id="m", model="m"), "last_resort")
+    sent += encode_.chunk(Chunk(finish="stop"), "last_resort") + encode_.end({})
+    names = [event.name for event in parse(sent)]
+    assert names[:3] == [b"message_start", b"holdfast.object", b"holdfast.object"]
+    assert names.count(b"message_start") == 1
+    told = json.loads(parse(sent)[1].data)
+    assert told == {
+        "type": "holdfast.object",
+        "holdfast": {"event": "object", "object": {"a": 1}, "complete": ["/a"]},
+    }
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
