@@ -46,6 +46,11 @@ RESORTS = {
 }
 
 
+def says(providers: RunningSimulator, model: str, *answers: str) -> None:
+    """Let a model give these answers, one after the other, and then the last of them again."""
+    providers.follow({"models": {model: {"text": answers[-1], "steps": [{"text": text} for text in answers[:-1]]}}})
+
+
 def contracts(simulator: RunningSimulator, more: str = "") -> str:
     """Return a configuration: features NAME-MODEL with a contract for each model, and some that are special."""
     return configuration(simulator, more="\n".join([*_features(), more]))
