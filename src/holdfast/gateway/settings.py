@@ -49,6 +49,7 @@ class Vote(Settings, frozen=True, kw_only=True):
     """Ask the same question several times, and take what most answers say."""
 
     samples: Annotated[int, Meta(ge=2, le=50)] = 5
+    """How many answers are asked for."""
     agree: Share = 0.6
     """The share of the answers that must agree, or the next model is asked, or the last resort."""
     tolerance: Annotated[float, Meta(ge=0)] = 1e-9
