@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from holdfast.chat import Choice, Message, Part, Refusal, Reply, Request, Text, ToolCall, ToolResult
+from holdfast.chat import Choice, Message, Part, Refusal, Reply, Request, ResponseFormat, Text, ToolCall, ToolResult
 from holdfast.contracts.answer import MISSING, Met, Unmet, heavy, meet
 from holdfast.contracts.base import Contract, Violation, shortened
 from holdfast.contracts.reask import Reask, reask
@@ -36,11 +36,19 @@ class Judge:
     """What the answers of one call must be. The first of the contracts is what models are asked to keep."""
 
     def __init__(
-        self, contracts: Sequence[Contract], tools: Mapping[str, Contract], *, name: str, reask_tokens: int = 0
+        self,
+        contracts: Sequence[Contract],
+        tools: Mapping[str, Contract],
+        *,
+        name: str,
+        said: ResponseFormat | None = None,
+        reask_tokens: int = 0,
     ) -> None:
         self.name = name
         """What the log calls the contract."""
         self._contracts = contracts
+        self._said = said
+        """How the caller said the first contract, if it came with the call."""
         self._terms = terms_of(contracts[0]) if contracts else None
         self._tools = tools
         self._tokens = reask_tokens
@@ -53,7 +61,7 @@ class Judge:
             request = msgspec.structs.replace(request, messages=(*request.messages, *mend.messages))
             if mend.part is not None:
                 return terms_of(mend.part.contract).put(request, attempt.model)
-        return request if self._terms is None else self._terms.put(request, attempt.model)
+        return request if self._terms is None else self._terms.put(request, attempt.model, self._said)
 
     def watch(self, attempt: AttemptRecord, *, strict: bool = False) -> Watch | None:
         """Return what follows the text of an answer as it comes, None where there is nothing to follow."""
@@ -116,7 +124,7 @@ class Judge:
         told = "; ".join(shortened(str(violation)) for violation in violations[:TOLD])
         more = f" (and {len(violations) - TOLD} more)" if len(violations) > TOLD else ""
         if self._terms is not None and attempt.reason != "reask":
-            ignored = self._terms.ignored(attempt.model, violations)
+            ignored = self._terms.ignored(attempt.model, violations, self._said)
             if ignored is not None:
                 attempt.ignored = True
                 warn_of_ignored(attempt.model.name, ignored.keyword)
@@ -224,7 +232,10 @@ def judge_of(own: Contract | None, arrival: Arrival, reask_tokens: int) -> Judge
     tools = {tool.name: contract for tool in strict if (contract := arguments_of(tool)) is not None}
     if not contracts and not tools:
         return None
-    return Judge(contracts, tools, name=WITH_THE_CALL if own is None else own.name, reask_tokens=reask_tokens)
+    if own is not None:
+        return Judge(contracts, tools, name=own.name, reask_tokens=reask_tokens)
+    said = None if came is None else format
+    return Judge(contracts, tools, name=WITH_THE_CALL, said=said, reask_tokens=reask_tokens)
 
 
 def _as_written(error: InvalidRequest, source: Source | None) -> InvalidRequest:

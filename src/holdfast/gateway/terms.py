@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Final
 from weakref import WeakKeyDictionary
 
-import msgspec
+from msgspec.structs import replace
 
-from holdfast.chat import Message, Request, Text
+from holdfast.chat import Message, Request, ResponseFormat, Text
 from holdfast.contracts.base import Contract, Violation
 from holdfast.contracts.reask import describe
 from holdfast.contracts.requested import format_of
@@ -32,19 +32,23 @@ class Terms:
         self._length: float | None = None
         """How many characters an answer usually has that meets it."""
 
-    def put(self, request: Request, model: Model) -> Request:
-        """Return the request with the contract in it: as its server enforces it, else in words."""
-        if self._format is None:
-            return _told(request, self.contract)
-        wanted = self.constrained(model).format
-        if wanted is None:
-            return _told(msgspec.structs.replace(request, response_format=None), self.contract)
-        if request.response_format is not None and wanted == request.response_format:
-            return request
-        return msgspec.structs.replace(request, response_format=wanted)
+    def put(self, request: Request, model: Model, said: ResponseFormat | None = None) -> Request:
+        """Return the request with the contract in it: as the model's server enforces it, else in words.
 
-    def constrained(self, model: Model) -> Constrained:
+        `said` is how the caller said it, if the contract came with the call: it goes on as it came where it can.
+        """
+        format = said or self._format
+        if format is None:
+            return _told(request, self.contract)
+        wanted = self.constrained(model, said).format
+        if wanted is None or (wanted.type == "json" and format.type == "schema"):  # which says nothing of the schema
+            request = _told(request, self.contract)
+        return request if wanted is request.response_format else replace(request, response_format=wanted)
+
+    def constrained(self, model: Model, said: ResponseFormat | None = None) -> Constrained:
         """Return what the model's server enforces of the contract, and what only the check does."""
+        if said is not None:
+            return model.upstream.constrain(said)
         found = self._constrained.get(model.upstream)
         if found is None:
             found = Constrained(format=None) if self._format is None else model.upstream.constrain(self._format)
@@ -59,9 +63,11 @@ class Terms:
         """Return about how many tokens an answer would have gone on for, after so much of it."""
         return 0 if self._length is None else tokens(max(0, int(self._length) - len(said)))
 
-    def ignored(self, model: Model, violations: Sequence[Violation]) -> Violation | None:
+    def ignored(
+        self, model: Model, violations: Sequence[Violation], said: ResponseFormat | None = None
+    ) -> Violation | None:
         """Return what the server has let pass although it had accepted to enforce it."""
-        constrained = self.constrained(model)
+        constrained = self.constrained(model, said)
         checked = {keyword.keyword for keyword in constrained.checked}
         enforced = {keyword.keyword for keyword in constrained.enforced} - checked
         if enforced and self.contract.is_json:
@@ -80,7 +86,7 @@ def _told(request: Request, contract: Contract) -> Request:
         return request
     first = next((at for at, message in enumerate(request.messages) if message.role != "system"), len(request.messages))
     message = Message(role="system", parts=(Text(text=words),))
-    return msgspec.structs.replace(request, messages=(*request.messages[:first], message, *request.messages[first:]))
+    return replace(request, messages=(*request.messages[:first], message, *request.messages[first:]))
 
 
 @lru_cache(maxsize=256)

@@ -409,6 +409,20 @@ def test_a_schema_in_the_request_is_kept_like_a_feature_s_own():
     assert call.contract == "request"
 
 
+def test_a_schema_in_the_request_goes_on_as_it_came_where_the_server_takes_all_of_it():
+    transports = []
+    format = ResponseFormat(type="schema", schema=SCHEMA, name="sums", description="A sum.", strict=True)
+
+    async def scene(gateway: Gateway) -> None:
+        transports.append(await serve(gateway, whole(RIGHT), feature={"contract": None}))
+        await gateway.call(Caller(), stream=False, response_format=format)
+
+    play(scene)
+    (request,) = transports[0].requests
+    sent = json.loads(request.body)["response_format"]["json_schema"]
+    assert sent == {"name": "sums", "description": "A sum.", "strict": True, "schema": SCHEMA}
+
+
 def test_a_request_for_any_json_gets_json():
     caller = Caller()
 
