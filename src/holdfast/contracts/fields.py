@@ -176,11 +176,10 @@ class Fields:
     def settled(self, frame: Frame | None, value: Any, at: int) -> None:
         if not self._judging:
             return
-        if frame is None:
-            self._judge(self._root, value, len(str(value)), at)
-            return
         size = len(value) if isinstance(value, str) else 1
-        if (frame.doubtful and not self._strict) or self._judge(frame.wanted, value, size, at) is _OPEN:
+        if frame is None:
+            self._judge(self._root, value, size, at)
+        elif (frame.doubtful and not self._strict) or self._judge(frame.wanted, value, size, at) is _OPEN:
             frame.unsure = True
 
     def closed(self, frame: Frame, at: int) -> None:

@@ -296,21 +296,23 @@ class _Attempt:
 
     def _take(self, text: str, before: int) -> int:
         """Return how many characters were taken."""
-        encoded, is_whole = _encoded(text, MAX_PARSED - self._bytes)
+        encoded, is_whole = _encoded(text)
+        room = MAX_PARSED - self._bytes
         self._bytes += len(encoded)
         until = time.perf_counter() + SECONDS
-        for start in range(0, len(encoded), STEP):
-            step = list(encoded[start : start + STEP])
+        for start in range(0, min(len(encoded), room), STEP):
+            step = list(encoded[start : min(start + STEP, room)])
             taken = self._matcher.try_consume_tokens(step)
             if self._matcher.is_error() or time.perf_counter() > until:
                 self._gave_up = True
                 return len(text)
             if taken < len(step):
                 return self._refuse(text, before, len(encoded[: start + taken].decode(errors="ignore")))
-        if is_whole:
-            return len(text)
-        self._gave_up = not self._strict or self._keyword != "grammar"
-        return self._refuse(text, before, len(encoded.decode(errors="ignore")))
+        if len(encoded) > room and not (self._strict and self._keyword == "grammar"):
+            self._gave_up = True  # only the check of a grammar has this limit too
+        elif len(encoded) > room or not is_whole:
+            return self._refuse(text, before, len(encoded[:room].decode(errors="ignore")))
+        return len(text)
 
     def _refuse(self, text: str, before: int, at: int) -> int:
         found = json.dumps(text[at])
@@ -319,13 +321,12 @@ class _Attempt:
         return at
 
 
-def _encoded(text: str, most: int) -> tuple[bytes, bool]:
-    """Return the bytes of a text up to what is none or too much, and whether that is all."""
+def _encoded(text: str) -> tuple[bytes, bool]:
+    """Return the bytes of a text up to half of a surrogate pair, and whether that is all."""
     try:
-        encoded = text.encode()
+        return text.encode(), True
     except UnicodeEncodeError as error:
-        return text[: error.start].encode()[:most], False
-    return encoded[:most], len(encoded) <= most
+        return text[: error.start].encode(), False
 
 
 @lru_cache(maxsize=256)

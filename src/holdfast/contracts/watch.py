@@ -6,17 +6,17 @@ way nothing is objected to that passes in the end, and how a text is split into 
 """
 
 import re
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from holdfast.contracts.base import MAX_TEXT, Contract, Violation, too_long
+from holdfast.contracts.candidates import FENCE
 from holdfast.contracts.fields import Fields, Objection
-from holdfast.contracts.prefixes import watchers_of_text
+from holdfast.contracts.prefixes import Watcher, watchers_of_text
 from holdfast.contracts.repair import MAX_LENGTH
 
 _MAX_FENCE: Final = 200
-_FENCE: Final = re.compile(r"\s*+(?:(?:```|~~~)(?:[ \t]?[A-Za-z][\w+-]*+(?=\s*\n))?+)?+\s*+")
 _BRACKET: Final = re.compile(r"[{\[]")
 _JSON: Final = frozenset('"[tfn-0123456789')
 """What JSON begins with that is no object."""
@@ -33,14 +33,6 @@ class Partial(msgspec.Struct, frozen=True):
     does, so it is to be encoded or copied at once."""
     complete: tuple[str, ...] = ()
     """JSON pointers of what is complete, in order: "" for the whole. Those beyond some thousands are not told."""
-
-
-class Watcher(Protocol):
-    """Judges one text for one reason."""
-
-    def feed(self, text: str) -> None:
-        """Take what comes next. Raises Objection, and is not fed again then."""
-        ...
 
 
 class Watch:
@@ -129,9 +121,7 @@ class _JsonAnswer:
         if bracket is None:
             self._head = begun
             self._is_prose = len(begun) >= _MAX_FENCE
-        elif _FENCE.fullmatch(begun, 0, bracket.start()) and (
-            bracket[0] == "{" or self._contract.shape.allows("array")
-        ):
+        elif FENCE.fullmatch(begun, 0, bracket.start()) and (bracket[0] == "{" or self._contract.shape.allows("array")):
             self._read(begun[bracket.start() :], first + bracket.start())
         else:
             self._is_prose = True
