@@ -30,7 +30,7 @@ _ESCAPE_BEGUN: Final = re.compile(
     rf"\\(?:u(?:[0-9a-ce-fA-CE-F]{_HEX}{{0,2}}|[dD](?:[0-7]{_HEX}?"
     rf"|[89abAB](?:{_HEX}(?:{_HEX}(?:\\(?:u(?:[dD](?:[c-fC-F]{_HEX}?)?)?)?)?)?)?)?)?)?"
 )
-_LAYOUT: Final = re.compile(r"\\[bfnrt]")
+_LAYOUT: Final = re.compile(r"(?:[^\\]++|\\[^bfnrt])*+\\[bfnrt]")
 _LITERALS: Final = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 _NUMBER: Final = {
     ("sign", "0"): "zero", ("sign", "9"): "whole",
@@ -203,7 +203,9 @@ class JsonParser:
 
     def _first_element(self, text: str, at: int) -> int:
         at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
-        if at < len(text) and text[at] == "]":
+        if at == len(text):
+            return at
+        if text[at] == "]":
             return self._close(at)
         self._state = self._value
         return at
@@ -325,7 +327,7 @@ class JsonParser:
     def _grow(self, raw: str, before: int) -> None:
         content = raw
         if "\\" in raw:
-            self._layout = self._layout or _LAYOUT.search(raw) is not None
+            self._layout = self._layout or _LAYOUT.match(raw) is not None
             content = _CONTENT(f'"{raw}"')
         self._pieces.append(content)
         self._raw += len(raw)

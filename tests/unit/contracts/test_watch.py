@@ -125,6 +125,7 @@ def test_a_string_with_escapes_that_may_be_no_escapes_is_judged_by_its_length_al
         compile_schema({"properties": {"a": {"pattern": "^x$"}, "b": {"type": "string", "maxLength": 3}}})
     )
     assert stopped(contract, '{"a": "\\times", "b": 1}')[2] == "nothing"
+    assert stopped(contract, '{"a": "\\\\times", "b": 1}')[::2] == ('{"a": "\\\\times", "b":', "pattern")
     assert stopped(contract, '{"b": "\\times')[::2] == ('{"b": "\\time', "maxLength")
 
 
@@ -440,3 +441,28 @@ def test_a_watch_tells_the_first_reason_and_keeps_to_it() -> None:
     assert first is not None
     assert watch.feed('{"title": "a"}') is first
     assert json.loads(json.dumps(watch.partial().value)) == {"language": "fr"}
+
+
+@pytest.mark.parametrize(
+    "text", ["[ ]", "{ }", ' [ \n[ ] , { } , "a" , -1.5e+3 , true ] ', '{ "a" : [ ] , "b" : { "c" : null } }', " null "]
+)
+def test_json_is_read_alike_wherever_it_is_cut(text: str) -> None:
+    anything = Contract(compile_schema(True))
+    for first in range(len(text) + 1):
+        for second in range(first, len(text) + 1):
+            watch = Watch(anything, strict=True)
+            for piece in (text[:first], text[first:second], text[second:]):
+                assert watch.feed(piece) is None
+            assert watch.partial().value == json.loads(text)
+            assert watch.partial().complete[-1] == ""
+
+
+def test_an_escape_is_the_same_wherever_its_text_is_cut() -> None:
+    contract = Contract(compile_schema({"properties": {"a": {"const": "x"}}}))
+    for text in ('{"a": "\\\\n"}', '{"a": "\\\\\\n"}', '{"a": "\\ud83d\\ude00\\n"}'):
+        for cut in range(len(text)):
+            whole, pieces = Watch(contract), Watch(contract)
+            whole.feed(text)
+            pieces.feed(text[:cut])
+            pieces.feed(text[cut:])
+            assert (pieces.feed(""), pieces.stopped) == (whole.feed(""), whole.stopped)

@@ -198,7 +198,7 @@ SPEECHES = [
 ]
 
 
-@settings(max_examples=250)
+@settings(max_examples=400)
 @given(st.sampled_from(SPEECHES), SPOKEN, SPOKEN, st.booleans(), st.data())
 def test_a_string_is_judged_only_when_no_quote_in_it_can_be_meant_to_stand_there(
     contract: Contract, first: str, second: str, listed: bool, data: st.DataObject
