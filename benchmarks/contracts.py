@@ -1,167 +1,74 @@
-"""What contracts cost: the check of an answer, beside what else could check it.
+"""What contracts are worth and what they cost: `contracts.py [outputs added checks hostile replay suite]`.
 
-    python benchmarks/contracts.py [--calls N]
+    outputs  what real models answered, through the gateway: what is recovered, refused, and which streams are given up
+    added    the time that a contract adds to a call: valid, repaired, streamed
+    checks   the time of one check, beside what else could check it
+    hostile  what schemas and answers that were made to take long do to the other calls
+    replay   ten thousand identical calls to a reproducible feature
+    suite    the verdicts of the JSON-Schema-Test-Suite
 
-Prints microseconds per call, p50 and p99, of a valid 1 KB answer under a 2 KB schema, and of the other forms; then the
-stream check: microseconds per chunk of four characters, on average over an answer, at p50 of all answers and at p99.
-Exits 1 where a bar is missed.
+Each prints its tables with their bars, and the whole ends with 1 unless all are met. `outputs` needs HOLDFAST_DATA, the
+folder that has outputs/, and for a comparison an interpreter that has json_repair (`--json-repair PYTHON`).
 """
 
 import argparse
-import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-import jsonschema_rs
-import msgspec
+import added
+import checks
+import hostile
+import outputs
+import replay
+import suite
+from report import Table, text, write_page
+from resilience import Finding
+from rounds import fresh
+from systems import BENCH, HERE
 
-from holdfast.contracts.base import Condition, Contract
-from holdfast.contracts.conditions import AtField, Length
-from holdfast.contracts.grammar import GrammarForm
-from holdfast.contracts.schema import compile_schema
-from holdfast.contracts.text import ChoiceForm, PatternForm
-from holdfast.contracts.watch import Watch
-
-BAR_US = 60.0
-CHUNK_BAR_US = 10.0
-CHUNK = 4
-"""Characters: about a token."""
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["title", "summary", "language", "steps", "sources"],
-    "properties": {
-        "title": {"type": "string", "maxLength": 120, "description": "A title, without a full stop. " * 4},
-        "summary": {"type": "string", "maxLength": 600, "description": "What happened, in the past tense. " * 8},
-        "language": {"enum": ["de", "en", "es", "fr", "it", "nl", "pt"]},
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1, "description": "How sure the answer is. " * 6},
-        "steps": {
-            "type": "array",
-            "maxItems": 20,
-            "items": {
-                "type": "object",
-                "required": ["do", "why"],
-                "properties": {
-                    "do": {"type": "string", "minLength": 1, "description": "One step, as an imperative. " * 8},
-                    "why": {"type": "string", "description": "Why it is needed, in a clause. " * 8},
-                    "minutes": {"type": "integer", "minimum": 0},
-                },
-            },
-        },
-        "sources": {"type": "array", "items": {"type": "string", "pattern": "^doc-[0-9]{1,6}$"}, "uniqueItems": True},
-        "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "Anything else. " * 20},
-    },
-}
-ANSWER: dict[str, Any] = {
-    "title": "Reset a forgotten password",
-    "summary": "The password was reset from the sign-in page, and the old one stopped working at once. " * 3,
-    "language": "en",
-    "confidence": 0.93,
-    "steps": [
-        {"do": "Open the sign-in page and choose “Forgotten”.", "why": "it starts the reset", "minutes": step}
-        for step in range(5)
-    ],
-    "sources": ["doc-17", "doc-4211", "doc-90"],
-    "note": None,
-}
+PAGE = HERE.parent / "docs" / "operations" / "contracts.md"
+Measured = tuple[list[Table], list[Finding]]
 
 
-def percentiles(call: Callable[[], object], calls: int) -> tuple[float, float]:
-    """Return p50 and p99 of a call, in microseconds."""
-    for _ in range(100):
-        call()
-    taken = []
-    for _ in range(calls):
-        started = time.perf_counter_ns()
-        call()
-        taken.append((time.perf_counter_ns() - started) / 1e3)
-    cuts = statistics.quantiles(taken, n=100)
-    return cuts[49], cuts[98]
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="default: all")
+    parser.add_argument("--calls", type=int, default=5_000, help="of each kind that is timed in process")
+    parser.add_argument("--seconds", type=float, default=8, help="of each turn under load")
+    parser.add_argument("--only", default="", help="the hostile calls with this in their name")
+    parser.add_argument("--json-repair", default=sys.executable, metavar="PYTHON")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    args = parser.parse_args()
+    if wrong := set(args.sections) - set(sections(args)):
+        parser.error(f"there is no section {', '.join(sorted(wrong))}")
+    return args
 
 
-def measured() -> dict[str, Callable[[], object]]:
-    text, wrong = json.dumps(ANSWER, ensure_ascii=False), json.dumps(ANSWER | {"language": "xx"}, ensure_ascii=False)
-    contract = Contract(compile_schema(SCHEMA))
-    lengths: list[Condition] = [Length("tokens", max=500), AtField("/summary", Length("words", max=99))]
-    conditioned = Contract(compile_schema(SCHEMA), lengths)
-    bare = jsonschema_rs.validator_for(SCHEMA)
-    choice, date = Contract(ChoiceForm(["yes", "no"])), Contract(PatternForm("[0-9]{4}-[0-9]{2}-[0-9]{2}"))
-    grammar = Contract(GrammarForm('start: NUMBER ("+" NUMBER)*\nNUMBER: /[0-9]+/\n'))
-    assert contract.check(text).ok
-    assert not contract.check(wrong).ok
-    print(f"schema {len(json.dumps(SCHEMA)):,} bytes, answer {len(text.encode()):,} bytes\n")
+def sections(args: argparse.Namespace) -> dict[str, Callable[[Path], Measured]]:
     return {
-        "schema, valid": lambda: contract.check(text),
-        "schema and lengths, valid": lambda: conditioned.check(text),
-        "schema, one violation": lambda: contract.check(wrong),
-        "reference: json.loads alone": lambda: json.loads(text),
-        "reference: msgspec and jsonschema-rs, keys twice not seen": lambda: bare.is_valid(msgspec.json.decode(text)),
-        "choice": lambda: choice.check("yes"),
-        "pattern": lambda: date.check("2026-11-21"),
-        "grammar, 100 bytes": lambda: grammar.check("12345678+" * 11 + "1"),
+        "outputs": lambda home: outputs.measure(home, args.json_repair),
+        "added": lambda _: added.measure(args.calls),
+        "checks": lambda _: checks.measure(args.calls),
+        "hostile": lambda home: hostile.measure(home, args.only),
+        "replay": lambda home: replay.measure(home, args.seconds),
+        "suite": lambda _: suite.measure(),
     }
-
-
-def streamed(text: str, contract: Contract, *, strict: bool = False, partial: bool = False) -> Callable[[], object]:
-    """Return what watches one answer come, a chunk at a time."""
-    chunks = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)]
-
-    def call() -> None:
-        watch = Watch(contract, strict=strict)
-        for chunk in chunks:
-            watch.feed(chunk)
-            if partial:
-                watch.partial()
-        assert watch.stopped is None
-
-    return call
-
-
-def stream_check(calls: int) -> bool:
-    """Print what the stream check costs. Return whether its bar is met."""
-    text = json.dumps(ANSWER, ensure_ascii=False)
-    pretty = f"```json\n{json.dumps(ANSWER, ensure_ascii=False, indent=2)}\n```"
-    contract = Contract(compile_schema(SCHEMA))
-    grammar = Contract(GrammarForm('start: NUMBER ("+" NUMBER)*\nNUMBER: /[0-9]+/\n'))
-    fields: list[Condition] = [
-        AtField("/summary", Length("words", max=99)),
-        AtField("/steps/*/do", Length("words", max=9)),
-    ]
-    watched = {
-        "stream check": (text, streamed(text, contract)),
-        "stream check, strict": (text, streamed(text, contract, strict=True)),
-        "stream check and what is known after each chunk": (text, streamed(text, contract, partial=True)),
-        "stream check, indented, in a code fence": (pretty, streamed(pretty, contract)),
-        "stream check, conditions on fields": (text, streamed(text, Contract(compile_schema(SCHEMA), fields))),
-        "stream check of a grammar": ("12345678+" * 11 + "1", streamed("12345678+" * 11 + "1", grammar)),
-        "stream check of a pattern": ("x" * 1000, streamed("x" * 1000, Contract(PatternForm("[a-z ]+")))),
-    }
-    print(f"\n{'':60} {'p50 us':>8} {'p99 us':>8} a chunk of {CHUNK} characters")
-    averages = {}
-    for name, (text, call) in watched.items():
-        chunks = -(-len(text) // CHUNK)
-        averages[name], worst = (taken / chunks for taken in percentiles(call, calls))
-        print(f"{name:60} {averages[name]:8.1f} {worst:8.1f}")
-    met = averages["stream check"] < CHUNK_BAR_US
-    print(f"\nbar: the stream check under {CHUNK_BAR_US:g} us a chunk: {'met' if met else 'MISSED'}")
-    return met
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=5_000)
-    calls = parser.parse_args().calls
-    print(f"{'':60} {'p50 us':>8} {'p99 us':>8}")
-    found = {}
-    for name, call in measured().items():
-        found[name] = percentiles(call, calls)
-        print(f"{name:60} {found[name][0]:8.1f} {found[name][1]:8.1f}")
-    met = found["schema, valid"][0] < BAR_US
-    print(f"\nbar: a valid answer under {BAR_US:g} us at p50: {'met' if met else 'MISSED'}")
-    return 0 if stream_check(max(calls // 20, 20)) and met else 1
+    args = arguments()
+    missed = 0
+    for name, measure in sections(args).items():
+        if args.sections and name not in args.sections:
+            continue
+        tables, findings = measure(fresh(BENCH / "contracts" / name))
+        bars = Table("Bars", ("", "measured", "bar", ""), tuple(finding.row() for finding in findings))
+        print(text([*tables, bars]), end="\n\n", flush=True)
+        missed += sum(not finding.met for finding in findings)
+        if args.write:
+            write_page([*tables, bars], PAGE, name)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

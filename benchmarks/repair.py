@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from verbatim import origin
+
 from holdfast.contracts.ledger import Refused, replay
 from holdfast.contracts.repair import repair
 from holdfast.contracts.shape import Shape, fits
@@ -75,14 +77,19 @@ def by_fence(text: str) -> Any:
 
 def outputs(folder: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield models with their outputs and the gold answers."""
-    gold = {row["id"]: row["gold"] for row in _rows(folder / "gsm-questions.jsonl.gz")}
+    gold = {row["id"]: row["gold"] for row in read_rows(folder / "gsm-questions.jsonl.gz")}
     for path in sorted(folder.glob("gsm-*.jsonl.gz")):
         model = path.name.removeprefix("gsm-").removesuffix(".jsonl.gz")
         if model != "questions":
-            yield model, [(row["output"], gold[row["id"]]) for row in _rows(path)]
+            yield model, [(row["output"], gold[row["id"]]) for row in read_rows(path)]
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def prompts(folder: Path) -> dict[str, str]:
+    """Return the questions by their ids."""
+    return {row["id"]: row["prompt"] for row in read_rows(folder / "gsm-questions.jsonl.gz")}
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
@@ -99,7 +106,7 @@ def score(rows: list[tuple[str, str]], values: list[Any]) -> Score:
         if fits(value, WANTED):
             result.recovered += asked
             result.invented += not asked
-            result.altered += not all(verbatim(value[key], text) for key in KEYS)
+            result.altered += not all(origin(value[key], key, text) for key in KEYS)
     return result
 
 
@@ -112,21 +119,6 @@ def right(answer: object, gold: str) -> bool:
 
 def _number(text: str) -> float:
     return float(text.replace(",", ""))
-
-
-def verbatim(value: str, text: str) -> bool:
-    """Whether a recovered string is what the model wrote: the text, unescaped in whole, has it as it is.
-
-    Both are compared without backslashes and with escapes of white space and Unicode read, so it doesn't matter which
-    backslashes were escapes. Where literals were joined by +, their seams are left out.
-    """
-    return _bare(value) in _bare(text) or _bare(value) in _bare(re.sub(r'"\s*\+\s*"', "", text))
-
-
-def _bare(text: str) -> str:
-    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
-    text = re.sub(r"\\n|\\t|\\r", " ", text).replace("\\", "")
-    return re.sub(r"\s", " ", text)
 
 
 def by_json_repair(python: str, folder: Path) -> dict[str, list[Any]]:
