@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from copy import deepcopy
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -11,17 +12,18 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from holdfast.app import App
-from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
+from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Refusal, Reply, Request
 from holdfast.clock import NewId
 from holdfast.config import load
 from holdfast.contracts.base import Contract
 from holdfast.contracts.load import make_contract
 from holdfast.contracts.watch import Partial
-from holdfast.errors import CallError, InvalidRequest
+from holdfast.errors import CallError, ContentRefused, ContractViolated, InvalidRequest
 from holdfast.events import Outcome
 from holdfast.gateway import distribution
 from holdfast.gateway.distribution import Method
 from holdfast.gateway.hints import to_hints
+from holdfast.gateway.judge import TOLD, check
 from holdfast.gateway.likelihood import Estimate
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind, Summary
@@ -89,26 +91,44 @@ class Holdfast:
 
     @overload
     async def chat(
-        self, model: str, messages: Messages, *, hints: Mapping[str, Any] | None = None, **parameters: Any
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        returns: None = None,
+        hints: Mapping[str, Any] | None = None,
+        **parameters: Any,
     ) -> Answer: ...
+
+    @overload
+    async def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        returns: Any,  # what is no class to a type checker, such as a `Literal` or a union
+        hints: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Any: ...
 
     async def chat(
         self,
         model: str,
         messages: Messages,
         *,
-        returns: type[T] | None = None,
+        returns: Any = None,
         hints: Mapping[str, Any] | None = None,
         **parameters: Any,
-    ) -> Answer | T:
+    ) -> Any:
         """Return the answer of a feature or a model; with `returns` an instance of that type, which it must be.
 
-        `returns` is a Pydantic model, or any other type that Pydantic knows. `hints` are those of
-        `gateway.hints.Hints`: `session`, `subject`, `deadline_ms`, `tags`, `variables`, `priority`, `on_break` and
-        `stream`.
+        `returns` is a Pydantic model, or any other type that Pydantic knows: a dataclass, `list[int]`, a `Literal`.
+        `hints` are those of `gateway.hints.Hints`: `session`, `subject`, `deadline_ms`, `tags`, `variables`,
+        `priority`, `on_break` and `stream`.
 
         Raises:
-            CallError: the call ended without an answer; ContractViolated where none was what it must be.
+            CallError: the call ended without an answer; ContractViolated where none was what it must be, and
+                with `returns` ContentRefused where the model refuses.
             ConfigError: `returns` can't be a contract.
         """
         request, source = self._request(model, messages, parameters | {"stream": False})
@@ -120,8 +140,7 @@ class Holdfast:
             raise writer.error
         assert isinstance(writer.answer, Reply)
         if contract is not None:
-            value: T = contract.check(writer.answer.text).value
-            return value
+            return await _value(contract, writer.answer)
         summary = writer.summary
         assert summary is not None
         assert summary.outcome is not None
@@ -155,7 +174,7 @@ class Holdfast:
         model: str,
         messages: Messages,
         *,
-        returns: type[Any] | None = None,
+        returns: Any = None,
         hints: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> AsyncIterator[Partial]:
@@ -164,15 +183,31 @@ class Holdfast:
         The answer has a contract: the feature's, the request's `response_format`, or `returns`.
 
         Raises:
-            CallError: the call ended without an answer that meets it.
+            CallError: the call ended without an answer that meets it; InvalidRequest where it has no such contract.
         """
         request, source = self._request(model, messages, parameters | {"stream": True})
         contract = None if returns is None else _contract(returns)
+        self._check_objects(model, request, contract)
         arrival = self._arrival("chat", request, source, {**(hints or {}), "stream": "object"}, contract)
         async with aclosing(self._pieces(arrival)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Partial):
                     yield piece
+
+    def _check_objects(self, model: str, request: Request, returns: Contract | None) -> None:
+        """Check that something can be known of an answer before its end. Raises InvalidRequest."""
+        feature = self._pipeline.catalog.features.get(model)
+        if feature is None:
+            return  # which the call itself tells
+        first, format = feature.contract, request.response_format
+        if first is None and format is not None and format.type != "text":
+            return
+        first = first or returns
+        if first is None or not first.is_json:
+            raise InvalidRequest(
+                f"Objects come of an answer that is JSON under a contract, and {model} has none: give the type that it"
+                " `returns`, or a `response_format`."
+            )
 
     async def _pieces(self, arrival: Arrival) -> AsyncGenerator[Chunk | Partial, None]:
         """Make a call, and iterate over what comes of it."""
@@ -256,6 +291,21 @@ class Holdfast:
         )
 
 
+async def _value(contract: Contract, reply: Reply) -> Any:
+    """Return what an answer is as an instance of a type. Raises CallError where it is none."""
+    checked = await check(contract, reply.text)
+    if checked.ok:
+        return checked.value
+    for choice in reply.choices[:1]:
+        said = next((part.text for part in choice.parts if isinstance(part, Refusal)), choice.refusal_reason)
+        if said is not None or choice.finish == "refused":
+            raise ContentRefused(said or "")
+        if choice.finish == "tool_calls":
+            raise ContractViolated(f"The model calls a tool, so its answer is no {contract.name}.")
+    told = "; ".join([str(violation) for violation in checked.violations[:TOLD]])
+    raise ContractViolated(f"The answer is no {contract.name}: {told}.")
+
+
 def _contract(returns: Any) -> Contract:
     """Return the contract of a type. Raises ConfigError."""
     try:
@@ -330,7 +380,7 @@ class _Streamed:
 
     async def object(self, value: Any, complete: Sequence[str]) -> None:
         await self.room.acquire()
-        self.queue.put_nowait(Partial(value, tuple(complete)))
+        self.queue.put_nowait(Partial(deepcopy(value), tuple(complete)))  # it goes on growing
 
     async def reset(self) -> None:
         await self.room.acquire()

@@ -45,8 +45,6 @@ class HeldChat(Exchange):
         except ProviderError as error:
             self._failed(attempt, assembly, error)
             raise
-        if self._objects and reply.text:
-            await self._writer.object(msgspec.json.decode(reply.text), ("",))
         self.reply = msgspec.structs.replace(reply, usage=total(self._spent, reply.usage))
 
     async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
@@ -54,6 +52,8 @@ class HeldChat(Exchange):
 
     async def finish(self, summary: Summary) -> None:
         assert isinstance(self.reply, Reply)
+        if self._objects and (value := self.judge.value(self.reply)) is not msgspec.UNSET:
+            await self._writer.object(value, ("",))
         await self._writer.chunks(tuple(chunks_of(self.reply)), LAST_RESORT)
         await self._writer.end(summary)
 

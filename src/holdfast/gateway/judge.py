@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from holdfast.chat import Choice, Message, Part, Refusal, Reply, Request, ResponseFormat, Text, ToolCall, ToolResult
 from holdfast.contracts.answer import MISSING, Met, Unmet, heavy, meet
-from holdfast.contracts.base import Contract, Violation, shortened
+from holdfast.contracts.base import Checked, Contract, Violation, shortened
 from holdfast.contracts.reask import Reask, reask
 from holdfast.contracts.requested import arguments_of, requested
+from holdfast.contracts.schema import decode
 from holdfast.contracts.watch import Watch
 from holdfast.errors import ContractViolated, InvalidRequest
 from holdfast.events import Repair
@@ -89,7 +90,7 @@ class Judge:
             return reply
         return msgspec.structs.replace(reply, choices=tuple(choices))
 
-    def check(self, attempt: AttemptRecord, reply: Reply) -> None:
+    async def check(self, attempt: AttemptRecord, reply: Reply) -> None:
         """Check an answer that the caller has as it is. Raises ContractViolated."""
         for choice in reply.choices:
             if _is_refusal(choice):
@@ -99,17 +100,26 @@ class Judge:
             if not any(isinstance(part, ToolCall) for part in choice.parts):
                 texts = [(contract, choice.text) for contract in self._contracts]
             for contract, text in texts:
-                if (checked := contract.check(text)).violations:
+                if (checked := await check(contract, text)).violations:
                     raise self.violated(attempt, checked.violations)
 
-    def accepts(self, text: str) -> bool:
+    async def accepts(self, text: str) -> bool:
         """Whether a text that no model gave can stand for the answer."""
-        return not any(contract.check(text).violations for contract in self._contracts)
+        return all([(await check(contract, text)).ok for contract in self._contracts])
 
     @property
     def of_json(self) -> bool:
         """Whether the answer is JSON."""
         return bool(self._contracts) and self._contracts[0].is_json
+
+    def value(self, reply: Reply) -> Any:
+        """Return the JSON that an answer which has been judged is, UNSET where it is none: a refusal, or a call."""
+        choice = reply.choices[0] if reply.choices else None
+        if choice is None or not self.of_json or _is_refusal(choice):
+            return msgspec.UNSET
+        if any(isinstance(part, ToolCall) for part in choice.parts):
+            return msgspec.UNSET
+        return decode(choice.text)
 
     def given_up(self, attempt: AttemptRecord, violation: Violation, said: str) -> ContractViolated:
         """Return the error that an answer is which can't be right any more, after so much of it."""
@@ -169,7 +179,7 @@ class Judge:
         first, *others = self._contracts
         met = await _meet(first, text, cut=cut)
         for other in others:
-            if isinstance(met, Met) and (checked := other.check(met.text)).violations:
+            if isinstance(met, Met) and (checked := await check(other, met.text)).violations:
                 return Unmet(met.text, checked.violations, met.value)
         return met
 
@@ -244,6 +254,11 @@ def _as_written(error: InvalidRequest, source: Source | None) -> InvalidRequest:
         return error
     name = "output_format.schema" if "output_format" in source.fields else "output_config.format.schema"
     return InvalidRequest(error.message.replace(error.param, name, 1), param=name)
+
+
+async def check(contract: Contract, text: str) -> Checked:
+    """Do what `contract.check` does, in a thread where it could take long."""
+    return await asyncio.to_thread(contract.check, text) if heavy(contract, text) else contract.check(text)
 
 
 async def _meet(contract: Contract, text: str, *, cut: bool) -> Met | Unmet:

@@ -251,7 +251,7 @@ class Pipeline:
         try:
             with self._alarms.at(loop.time() + record.deadline - self.clock.monotonic()):
                 text = await resort.answer(request, error)
-                if exchange.judge is not None and not exchange.judge.accepts(text):
+                if exchange.judge is not None and not await exchange.judge.accepts(text):
                     logger.error("the last resort of %s does not meet the contract of the call", feature.name)
                     raise InternalError("The last resort does not meet the contract.")
                 await exchange.use(fixed_reply(text, record.arrival))
@@ -343,6 +343,7 @@ def _exchange(
     if arrival.kind == "distribution":
         return Distribution(arrival, request, writer, open_sample=record.open_sample)
     refuses = feature.rules.route_around_refusals
+    how = arrival.hints.stream or feature.stream
     if feature.vote is not None:
         equality = equality_of(feature.vote, request, feature.contract)
         return VotedChat(
@@ -354,10 +355,10 @@ def _exchange(
             open_sample=record.open_sample,
             refuses=refuses,
             judge=judge,
+            objects=how == "object",
         )
     if not request.stream:
         return WholeChat(arrival, request, writer, judge, refuses=refuses)
-    how = arrival.hints.stream or feature.stream
     if judge is None or how == "pass":
         return StreamedChat(arrival, request, writer, judge, refuses=refuses)
     return HeldChat(arrival, request, writer, judge, refuses=refuses, objects=how == "object")

@@ -52,7 +52,7 @@ class StreamedChat(Exchange):
         try:
             await run(attempt, limits)
             if self.judge is not None:
-                self.judge.check(attempt, self._assembly.reply())
+                await self.judge.check(attempt, self._assembly.reply())
         except ProviderError:
             if self.speaker is attempt:
                 self.speaker = None

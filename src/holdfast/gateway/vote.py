@@ -43,6 +43,7 @@ class VotedChat(Exchange):
         open_sample: OpenSample,
         refuses: bool,
         judge: Judge | None = None,
+        objects: bool = False,
     ) -> None:
         """Raise InvalidRequest for a request that asks for several answers, of which none could be the one."""
         if request.n != 1:
@@ -55,6 +56,7 @@ class VotedChat(Exchange):
         self._open_sample = open_sample
         self._refuses = refuses
         self.judge = judge
+        self._objects = objects
         self._spent: Usage | None = None
         """What all answers used, those to no avail too."""
 
@@ -159,6 +161,9 @@ class VotedChat(Exchange):
     async def finish(self, summary: Summary) -> None:
         assert isinstance(self.reply, Reply)
         if self._request.stream:
+            value = self.judge.value(self.reply) if self._objects and self.judge is not None else msgspec.UNSET
+            if value is not msgspec.UNSET:
+                await self._writer.object(value, ("",))
             await self._writer.chunks(tuple(chunks_of(self.reply)), LAST_RESORT)
             await self._writer.end(summary)
         else:
