@@ -59,7 +59,9 @@ class Length:
             return
         try:
             length = self._count(data)
-        except Exception as error:  # noqa: BLE001 (a function of the application)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 (a function of the application, which must not end the process)
             yield Violation("", f"counting its {self.unit} failed: {_told(error)}", self.unit)
             return
         if length < self._min:

@@ -42,7 +42,9 @@ class ModelForm:
         except self._validation_error as error:
             told = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_VIOLATIONS]
             return None, None, tuple(_violation(one) for one in told)
-        except Exception as error:  # noqa: BLE001 (validators of the application)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 (validators of the application, which must not end the process)
             message = f"a validator of {_called(self._adapter)} failed: {type(error).__name__}: {error}"
             return None, None, (Violation("", shortened(message), "model"),)
 

@@ -54,7 +54,9 @@ class Predicate:
     def _told(self, value: Any) -> str | None:
         try:
             verdict = self._test(value)
-        except Exception as error:  # noqa: BLE001 (a function of the application)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 (a function of the application, which must not end the process)
             return f"{self.__name__} failed: {shortened(f'{type(error).__name__}: {error}')}"
         if verdict is None or verdict is True:
             return None
