@@ -41,7 +41,7 @@ class WholeChat(Exchange):
             raise Truncated
         if self._refuses:
             check_not_refused(reply)
-        raw: bytes | None = body
+        raw = upstream.forwardable(body)
         if judge is not None:
             self.reply = reply  # for the log, should it fail
             if (judged := await judge.judge(attempt, reply)) is not reply:

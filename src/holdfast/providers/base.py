@@ -217,6 +217,10 @@ class Upstream(ABC):
             ContentRefused: the provider withheld the answer, where its wire says so with a 200.
         """
 
+    def forwardable(self, body: bytes) -> bytes | None:
+        """Return the body of a whole answer for a caller of the same wire, None where `decode` makes another of it."""
+        return body
+
     @abstractmethod
     def stream(self) -> StreamDecoder:
         """Return a decoder for one streamed answer."""

@@ -181,6 +181,18 @@ _CLAUDE: Final = Dialect(  # platform.claude.com/docs/en/build-with-claude/struc
     max_optional=24,
     max_unions=16,
 )
+CLAUDE_TOOL: Final = Dialect(  # ditto/agents-and-tools/tool-use: an input_schema that is not strict, and so is a hint
+    general=_GENERAL,
+    object=frozenset({"properties", "required", "additionalProperties", "minProperties", "maxProperties"}),
+    array=frozenset({"items", "prefixItems", *_COUNTS}),
+    string=_LENGTHS | {"pattern", "format"},
+    integer=_NUMERIC | {"multipleOf"},
+    number=_NUMERIC | {"multipleOf"},
+    formats=_FORMATS | {"uri"},
+    object_root=True,
+    one_of_string=False,
+    schema_of_others=True,
+)
 _GEMINI: Final = Dialect(  # ai.google.dev/api/generate-content: responseJsonSchema
     array=frozenset({"items", "prefixItems", *_COUNTS}),
     string=frozenset({"format"}),

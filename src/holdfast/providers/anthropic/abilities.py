@@ -29,6 +29,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the model goes on with a last message that is the assistant's."""
     structured: bool = True
     """Whether the model can be held to a JSON Schema."""
+    tools: bool = True
 
     def effort(self, wanted: str) -> str | None:
         """Return the highest accepted effort that is not above `wanted`, else the lowest there is."""
@@ -63,6 +64,7 @@ def abilities(model: str) -> Abilities:
             thinking=frozenset({"enabled", "disabled"} if thinks else ()),
             efforts=_SCALE[:3] if (line, version) == ("opus", (4, 5)) else (),
             structured=version >= (4, 5),
+            tools=version >= (3, 0),
             system_turns=False,
             prefill=True,
         )

@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from holdfast.chat import Message, Reasoning, Request, ResponseFormat, Text, Tool
 from holdfast.errors import BadRequest
+from holdfast.providers.anthropic import answer_tool
 from holdfast.providers.anthropic.abilities import Abilities
 from holdfast.providers.anthropic.content import Json, blocks_of, encode_json, encode_parts, is_null
 from holdfast.providers.anthropic.thinking import Thinking, plan_thinking
@@ -35,8 +36,9 @@ class RequestEncoder:
 
     def body(self) -> bytes:
         """Return the body. Raises BadRequest."""
-        self._check()
         try:
+            self.request = answer_tool.asked(self.request, self.able, self.endpoint.body)
+            self._check()
             return encode_json(self._fields())
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise BadRequest(f"The request can't be written as JSON: {error}") from None
@@ -46,6 +48,9 @@ class RequestEncoder:
             raise BadRequest(f"{self.endpoint.model} gives one answer a request, not {self.request.n}.", param="n")
         if self.request.top_logprobs is not None:
             raise BadRequest(f"{self.endpoint.model} tells no log-probabilities.", param="logprobs")
+        reserved = any(tool.name == answer_tool.NAME for tool in self.request.tools)
+        if reserved and not answer_tool.forces(self.request):
+            raise BadRequest(f"No tool can be named {answer_tool.NAME}.", param="tools")
 
     def _fields(self) -> Json:
         request = self.request

@@ -9,6 +9,7 @@ from msgspec import Raw
 from holdfast.chat import Choice, Chunk, ToolCallDelta, Usage
 from holdfast.errors import CallError, MalformedResponse
 from holdfast.http.sse import ServerSentEvent
+from holdfast.providers.anthropic.answer_tool import NAME as ANSWER
 from holdfast.providers.anthropic.answers import StopDetails, WireUsage, encode_ending, encode_usage, finish_of
 from holdfast.providers.anthropic.content import Json, encode_json, tool_id
 from holdfast.providers.anthropic.errors import ErrorObject, encode_error, event_error
@@ -87,6 +88,8 @@ class MessagesDecoder:
         self._usage = WireUsage()
         self._calls: dict[int, int] = {}  # the number of the tool call that a block holds
         self._silent: set[int] = set()  # blocks of tool calls without arguments so far
+        self._answers: set[int] = set()  # blocks whose input is the answer
+        self._said = False  # whether any such input has come
 
     def feed(self, event: ServerSentEvent) -> Sequence[Chunk]:
         data = event.data
@@ -123,6 +126,9 @@ class MessagesDecoder:
             return Chunk(reasoning=delta.thinking, raw=data)
         if delta.type == "signature_delta":
             return Chunk(reasoning_signature=delta.signature, raw=data)
+        if index in self._answers:
+            self._said = self._said or bool(delta.partial_json)
+            return Chunk(text=delta.partial_json)
         if delta.type == "input_json_delta" and index in self._calls and delta.partial_json:
             self._silent.discard(index)
             piece = ToolCallDelta(index=self._calls[index], arguments=delta.partial_json)
@@ -156,10 +162,11 @@ class MessagesDecoder:
                 return Chunk(reasoning=text, reasoning_signature=block.signature or None, raw=data)
             case _Opening(type="redacted_thinking", data=str(sealed)):
                 return Chunk(reasoning_redacted=sealed, raw=data)
+            case _Opening(type="tool_use", id=str(), name=name) if name == ANSWER:
+                return self._answer(index, block)
             case _Opening(type="tool_use", id=str(id), name=str(name)):
                 number = self._calls[index] = len(self._calls)
-                whole = bytes(block.input)
-                arguments = "" if whole in (b"", b"{}", b"null") else whole.decode()
+                arguments = _arguments(block)
                 if not arguments:
                     self._silent.add(index)
                 call = ToolCallDelta(index=number, id=id, name=name, arguments=arguments)
@@ -168,9 +175,17 @@ class MessagesDecoder:
                 raise MalformedResponse(f"A block of the type {block.type} opens without its fields.")
         return Chunk(raw=data)
 
+    def _answer(self, index: int, block: _Opening) -> Chunk:
+        self._answers.add(index)
+        text = _arguments(block)
+        self._said = self._said or bool(text)
+        return Chunk(text=text)
+
     def _ending(self, delta: _Delta, data: bytes) -> Chunk:
         finish = finish_of(delta.stop_reason) if delta.stop_reason is not None else None
         self.complete = self.complete or finish is not None
+        if self._answers and not self._calls and finish == "tool_calls":
+            return Chunk(finish="stop", text="" if self._said else "{}")
         return Chunk(
             finish=finish,
             stop_sequence=delta.stop_sequence,
@@ -182,6 +197,12 @@ class MessagesDecoder:
         """Return the usage in all, if an event tells of the output: the message could not know it when it started."""
         self._usage = usage.over(self._usage)
         return self._usage.usage() if usage.output_tokens is not None else None
+
+
+def _arguments(block: _Opening) -> str:
+    """Return the input that a block opens with, "" where it is yet to come."""
+    whole = bytes(block.input)
+    return "" if whole in (b"", b"{}", b"null") else whole.decode()
 
 
 # --- to a caller ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ What this wire can't say, and what becomes of it:
 - `seed` and the penalties: dropped. They are hints, and a fallback must not fail for a hint. So are `temperature`,
   `top_p` and `top_k` where the model takes none or thinks within a budget; a temperature above 1 becomes 1.
 - "json" without a schema: asked for in the system prompt. The wire enforces only schemas.
+- A schema, where the model knows none: the input of a tool that it is forced to call, or told of in the system prompt;
+  see `answer_tool.py`. The caller sees nothing of the tool.
 - Reasoning that no signature vouches for, names of messages, `detail` of images: dropped.
 - Forced tools are always sent as such, even to models that refuse them: "required" is a promise, not a hint. Thinking
   gives way to them, and a budget for it also to a prefill and to calls of tools that were made without thinking.
@@ -28,6 +30,7 @@ from msgspec.structs import replace
 from holdfast.chat import Choice, Part, Reply, Request
 from holdfast.errors import MalformedResponse, ProviderError
 from holdfast.http.base import Headers, HttpRequest
+from holdfast.providers.anthropic import answer_tool
 from holdfast.providers.anthropic.abilities import abilities
 from holdfast.providers.anthropic.answers import StopDetails, WireUsage, encode_ending, encode_usage, finish_of
 from holdfast.providers.anthropic.content import Json, decode_content, encode_json, encode_parts
@@ -39,6 +42,7 @@ from holdfast.providers.decoding import Malformed, Unsayable, read
 from holdfast.providers.servers import Server
 
 _KNOWN = frozenset({"type", "role", "id", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"})
+_ANSWERS = f'"{answer_tool.NAME}"'.encode()
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _ANY = msgspec.json.Decoder()
 
@@ -74,9 +78,9 @@ class AnthropicUpstream(Upstream):
 
     @property
     def server(self) -> Server:
-        """What the model is held to. Those before 4.5 know no format, and are told in words."""
+        """What the model is held to. Those before 4.5 know no format, and a tool's schema is only a hint to them."""
         known = self.endpoint.server
-        return known if self._able.structured else replace(known, dialect=None, unsuited="nothing")
+        return known if self._able.structured else replace(known, dialect=None, unsuited="schema")
 
     @property
     def continues(self) -> bool:
@@ -92,6 +96,9 @@ class AnthropicUpstream(Upstream):
         except (Malformed, Unsayable) as error:
             raise MalformedResponse(f"The provider's answer is not a message of its own format: {error}") from None
 
+    def forwardable(self, body: bytes) -> bytes | None:
+        return None if _ANSWERS in body else body
+
     def stream(self) -> MessagesDecoder:
         return MessagesDecoder(self.endpoint.api_key)
 
@@ -105,6 +112,9 @@ class AnthropicUpstream(Upstream):
         answer: _Answer = read(_ANSWER, body)
         parts = decode_content(answer.content, "content")
         finish = finish_of(answer.stop_reason)
+        if (told := answer_tool.said(parts, finish)) is not None:
+            parts, finish = told
+            fields = {name: raw for name, raw in fields.items() if name not in ("content", "stop_reason")}
         choice = Choice(
             parts=parts,
             finish=finish,
@@ -133,7 +143,7 @@ def _only_here(fields: dict[str, Raw], choice: Choice, usage: Json | None) -> Js
     """Return what the neutral values don't carry, by its name on the wire."""
     said = {name: read(_ANY, raw, name) for name, raw in fields.items() if name not in _KNOWN}
     only = {name: value for name, value in said.items() if value is not None}
-    if not _says_all(choice.parts, fields["content"]):
+    if "content" in fields and not _says_all(choice.parts, fields["content"]):
         only["content"] = read(_ANY, fields["content"], "content")
     ending = encode_ending(choice)
     for name, value in (

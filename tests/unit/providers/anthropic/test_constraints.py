@@ -32,11 +32,13 @@ def test_a_schema_is_sent_in_its_dialect_with_what_is_left_in_words():
     assert body["output_config"] == {"format": {"type": "json_schema", "schema": WIRE}}
 
 
-def test_older_models_are_asked_for_nothing():
+def test_nothing_is_enforced_of_what_older_models_are_asked_for():
     old = upstream("claude-3-5-haiku-latest")
     found = old.constrain(ResponseFormat(type="schema", schema=SCHEMA))
-    assert (found.format, found.enforced) == (None, ())
-    assert "output_config" not in json.loads(old.encode(Request(model="m", messages=(HELLO,))).body)
+    assert found.enforced == ()
+    assert {keyword.keyword for keyword in found.checked} == {"type", "properties", "required", "minLength"}
+    request = Request(model="m", messages=(HELLO,), response_format=found.format)
+    assert "output_config" not in json.loads(old.encode(request).body)
 
 
 @pytest.mark.parametrize(
