@@ -1,8 +1,11 @@
 """What the answers of one call must be: checked, repaired, and where that fails, what a model is asked to mend."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -10,8 +13,8 @@ from holdfast.chat import Choice, Message, Part, Refusal, Reply, Request, Respon
 from holdfast.contracts.answer import MISSING, Met, Unmet, heavy, meet
 from holdfast.contracts.base import Checked, Contract, Violation, shortened
 from holdfast.contracts.reask import Reask, reask
-from holdfast.contracts.requested import arguments_of, requested
-from holdfast.contracts.schema import decode
+from holdfast.contracts.requested import arguments_of, at_hand, requested
+from holdfast.contracts.schema import JsonForm, decode
 from holdfast.contracts.watch import Watch
 from holdfast.errors import ContractViolated, InvalidRequest
 from holdfast.events import Repair
@@ -19,6 +22,12 @@ from holdfast.gateway.record import Arrival, AttemptRecord
 from holdfast.gateway.terms import terms_of, warn_of_ignored
 from holdfast.providers.base import Source
 
+T = TypeVar("T")
+
+LIGHT: Final = 4 * 2**10
+"""Characters of an answer up to which it is repaired within some milliseconds, however it is broken."""
+_ASIDE: Final = ThreadPoolExecutor(1, "contracts", sys.setswitchinterval, (0.0005,))
+"""Where what could take long is done: one at a time, and giving way every half millisecond, for the other calls."""
 TOLD: Final = 3
 """Violations that an error message names."""
 WITH_THE_CALL: Final = "request"
@@ -169,10 +178,13 @@ class Judge:
             part = await _meet(mend.part.contract, text, cut=cut)
             if isinstance(part, Unmet):
                 raise self.violated(attempt, part.violations, None if cut else mend)
-            text, ledger = mend.part.join(part), part.ledger
+            try:
+                text, ledger = mend.part.join(part), part.ledger
+            except ValueError as error:
+                raise self.violated(attempt, (Violation("", str(error), "limit"),)) from None
         met = await self._all(text, cut=cut)
         if isinstance(met, Unmet):
-            raise self.violated(attempt, met.violations, self._mend(met) if alone and not cut else None)
+            raise self.violated(attempt, met.violations, await self._mended(met) if alone and not cut else None)
         return msgspec.structs.replace(met, ledger=ledger) if ledger else met
 
     async def _all(self, text: str, *, cut: bool) -> Met | Unmet:
@@ -182,6 +194,9 @@ class Judge:
             if isinstance(met, Met) and (checked := await check(other, met.text)).violations:
                 return Unmet(met.text, checked.violations, met.value)
         return met
+
+    async def _mended(self, unmet: Unmet) -> _Mend:
+        return self._mend(unmet) if len(unmet.text) <= LIGHT else await aside(self._mend, unmet)
 
     def _mend(self, unmet: Unmet) -> _Mend:
         part = reask(self._contracts[0], unmet)
@@ -219,24 +234,35 @@ class Judge:
         return None if contract is None else await _meet(contract, call.arguments, cut=cut)
 
 
-def judge_of(own: Contract | None, arrival: Arrival, reask_tokens: int) -> Judge | None:
+async def judge_of(own: Contract | None, arrival: Arrival, reask_tokens: int) -> Judge | None:
     """Return what judges the answers of a call, by the contract of its feature and those that came with it.
 
     Raises:
         InvalidRequest: a schema that came with the call can't be used.
     """
-    request, source, returns = arrival.request, arrival.source, arrival.returns
+    request, source = arrival.request, arrival.source
     assert isinstance(request, Request)
     format = request.response_format
-    if own is None and returns is None and (format is None or format.type == "text") and not request.tools:
+    if format is not None and format.type == "text":
+        format = None
+    if own is None and arrival.returns is None and format is None and not request.tools:
         return None
+    if at_hand(format, _raw(source), request.tools):
+        return _judge(own, arrival, format, reask_tokens)
+    return await aside(_judge, own, arrival, format, reask_tokens)
+
+
+def _judge(own: Contract | None, arrival: Arrival, format: ResponseFormat | None, reask_tokens: int) -> Judge | None:
+    request, source, returns = arrival.request, arrival.source, arrival.returns
+    assert isinstance(request, Request)
     came = None
-    if format is not None and format.type != "text":
-        raw = None if source is None else source.fields.get("response_format")
+    if format is not None:
         try:
-            came = requested(format, None if raw is None else bytes(raw))
+            came = requested(format, _raw(source))
         except InvalidRequest as error:
             raise _as_written(error, source) from error
+        if request.stream and came is not None and isinstance(came.form, JsonForm):
+            came.form.subschemas.validators(())  # which compiles them all, and not when the answer begins
     contracts = [contract for contract in (own, came, returns) if contract is not None]
     strict = [tool for tool in request.tools if tool.strict]
     tools = {tool.name: contract for tool in strict if (contract := arguments_of(tool)) is not None}
@@ -248,6 +274,12 @@ def judge_of(own: Contract | None, arrival: Arrival, reask_tokens: int) -> Judge
     return Judge(contracts, tools, name=WITH_THE_CALL, said=said, reask_tokens=reask_tokens)
 
 
+def _raw(source: Source | None) -> bytes | None:
+    """Return the bytes that the format of the answer came in, None where they are not at hand."""
+    raw = None if source is None else source.fields.get("response_format")
+    return None if raw is None else bytes(raw)
+
+
 def _as_written(error: InvalidRequest, source: Source | None) -> InvalidRequest:
     """Name the schema at fault as the caller's wire does."""
     if source is None or source.wire != "anthropic" or error.param is None:
@@ -256,16 +288,21 @@ def _as_written(error: InvalidRequest, source: Source | None) -> InvalidRequest:
     return InvalidRequest(error.message.replace(error.param, name, 1), param=name)
 
 
+async def aside(do: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Do in a thread what could take long."""
+    return await asyncio.get_running_loop().run_in_executor(_ASIDE, partial(do, *args, **options))
+
+
 async def check(contract: Contract, text: str) -> Checked:
     """Do what `contract.check` does, in a thread where it could take long."""
-    return await asyncio.to_thread(contract.check, text) if heavy(contract, text) else contract.check(text)
+    return await aside(contract.check, text) if heavy(contract, text) else contract.check(text)
 
 
 async def _meet(contract: Contract, text: str, *, cut: bool) -> Met | Unmet:
-    """Do what `meet` does, in a thread where it could take long."""
-    if heavy(contract, text):
-        return await asyncio.to_thread(meet, contract, text, cut=cut)
-    return meet(contract, text, cut=cut)
+    """Do what `meet` does, in a thread where it could take long: most answers are valid, and that takes little."""
+    if not heavy(contract, text) and (len(text) <= LIGHT or contract.check(text).ok):
+        return meet(contract, text, cut=cut)
+    return await aside(meet, contract, text, cut=cut)
 
 
 def _is_refusal(choice: Choice) -> bool:

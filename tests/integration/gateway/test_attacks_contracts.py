@@ -83,3 +83,16 @@ def test_a_validator_that_raises_what_would_end_the_process_fails_the_answer_alo
     caller, _ = asked_one([whole('{"answer": 1}')], contract=make_contract(Answer, name="answer"), retries=0)
     assert isinstance(caller.error, ContractViolated)
     assert "SystemExit" in caller.error.message
+
+
+# --- answers that are mended ------------------------------------------------------------------------------------------
+
+
+def test_a_mended_part_that_is_too_large_to_be_put_in_leaves_the_next_model(monkeypatch):
+    monkeypatch.setattr("holdfast.gateway.judge.heavy", lambda *_: False)  # a thread takes no virtual time
+    schema = {"type": "object", "properties": {"xs": {"type": "array", "items": {"type": "integer"}}}}
+    large = whole('{"/xs": [' + ",".join(["1"] * 150_000) + "]}")
+    first, other = [whole('{"xs": "none"}'), large], [whole('{"xs": [1]}')]
+    caller, call = asked_one(first, other, contract=make_contract(schema, name="xs"))
+    assert caller.said == '{"xs": [1]}'
+    assert [attempt.error for attempt in call.attempts] == ["contract_violated", "contract_violated", None]
