@@ -1,6 +1,7 @@
 """A streamed chat answer that the caller gets only once it is known to meet its contract."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -12,6 +13,11 @@ from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, check_not_r
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.judge import Judge
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
+
+SMALL: Final = 4096
+"""Characters of an answer up to which every piece of it is told at once..."""
+NEWS: Final = 1 / 64
+"""...and how much it must have grown beyond that, as every event tells all of it."""
 
 
 class HeldChat(Exchange):
@@ -61,18 +67,21 @@ class HeldChat(Exchange):
         """Take in the answer to its end, or until it can't be right. Raises ProviderError."""
         judge, add = self.judge, assembly.add
         watch = judge.watch(attempt) if self._request.n == 1 else None
+        said = told = 0
 
         async def emit(chunks: Sequence[Chunk]) -> None:
+            nonlocal said, told
             if attempt.first_token is None:
                 self._hear(attempt)
             for chunk in chunks:
                 add(chunk)
+                said += len(chunk.text)
                 if chunk.usage is not None:
                     attempt.usage = chunk.usage
                 if watch is not None and chunk.text and (violation := watch.feed(chunk.text)) is not None:
                     raise judge.given_up(attempt, violation, assembly.text)
-            if self._objects and watch is not None:
-                partial = watch.partial()
+            if self._objects and watch is not None and said - told > (0 if said < SMALL else said * NEWS):
+                told, partial = said, watch.partial()
                 if partial.value is not None:
                     await self._writer.object(partial.value, partial.complete)
 

@@ -295,6 +295,20 @@ def test_objects_grow_until_they_are_whole():
     assert caller.text == RIGHT
 
 
+def test_objects_of_a_long_answer_are_told_less_often_so_that_they_stay_a_small_multiple_of_it():
+    text = json.dumps({"reasoning": "x" * 40_000, "answer": 1})
+    pieces = [text[at : at + 10] for at in range(0, len(text), 10)]
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, answers(*pieces), feature={"stream": "object"})
+        await gateway.call(caller)
+
+    play(scene)
+    assert len(caller.objects) < len(pieces) / 4
+    assert caller.objects[-1][0] == json.loads(text)
+
+
 def test_a_caller_may_ask_for_objects():
     caller = Caller()
 
