@@ -127,6 +127,15 @@ class Gateway:
             with error:
                 return error.code, json.load(error)
 
+    def events(self, path: str, body: object) -> list[Any]:
+        """Send JSON for a stream without an SDK, and return the decoded JSON of its events."""
+        headers = {"content-type": "application/json"}
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers, method="POST")
+        with urllib.request.urlopen(request, timeout=START_SECONDS) as response:
+            lines = response.read().splitlines()
+        payloads = [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: ")]
+        return [json.loads(payload) for payload in payloads if payload != b"[DONE]"]
+
     def call(self, id: str, seconds: float = 5.0) -> Any:
         """Return a call as the log shows it, as soon as the log has it."""
         return self._soon(lambda: self.get(f"/api/calls/{id}"), seconds)
