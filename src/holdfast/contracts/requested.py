@@ -7,6 +7,7 @@ import importlib.util
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -23,6 +24,8 @@ MAX_KEPT: Final = 256
 """Contracts that are kept."""
 MAX_KEPT_BYTES: Final = 4 * 2**20
 """Bytes that the kept contracts had as they came."""
+LIGHT: Final = 2 * 2**10
+"""Bytes of a schema up to which it is compiled within some milliseconds, whatever it says."""
 
 _OBJECT: Final[Schema] = {"type": "object"}
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
@@ -76,7 +79,7 @@ def requested(format: ResponseFormat, raw: bytes | None = None) -> Contract | No
     """
     if format.type == "text" or not available():
         return None
-    key = ("format", _ENCODER.encode(format) if raw is None else raw)
+    key = _format_key(format, raw)
     if (contract := _kept.get(key)) is None:
         try:
             contract = Contract(_form(format), name=format.name or "response_format")
@@ -95,7 +98,7 @@ def arguments_of(tool: Tool, raw: bytes | None = None) -> Contract | None:
     """
     if not tool.strict or tool.parameters is None or not available():
         return None
-    key = ("arguments", _ENCODER.encode((tool.name, tool.parameters)) if raw is None else raw)
+    key = _arguments_key(tool, raw)
     if (contract := _kept.get(key)) is None:
         try:
             contract = Contract(compile_schema(tool.parameters), name=tool.name)
@@ -103,6 +106,13 @@ def arguments_of(tool: Tool, raw: bytes | None = None) -> Contract | None:
             raise InvalidRequest(f"the parameters of the tool {tool.name!r}: {_told(error)}", param="tools") from error
         _kept.put(key, contract)
     return contract
+
+
+def at_hand(format: ResponseFormat | None, raw: bytes | None, tools: Sequence[Tool]) -> bool:
+    """Return whether nothing has to be compiled for a call with such a format and tools that could take long."""
+    keys = [] if format is None else [_format_key(format, raw)]
+    keys += [_arguments_key(tool) for tool in tools if tool.strict and tool.parameters is not None]
+    return not available() or all(len(key[1]) <= LIGHT or _kept.get(key) is not None for key in keys)
 
 
 def format_of(contract: Contract) -> ResponseFormat | None:
@@ -120,6 +130,14 @@ def format_of(contract: Contract) -> ResponseFormat | None:
         return ResponseFormat(type="json")
     schema = constraint.value if isinstance(constraint.value, dict) else {}
     return ResponseFormat(type="schema", schema=schema, name=_name(contract.name), strict=True)
+
+
+def _format_key(format: ResponseFormat, raw: bytes | None) -> tuple[str, bytes]:
+    return "format", _ENCODER.encode(format) if raw is None else raw
+
+
+def _arguments_key(tool: Tool, raw: bytes | None = None) -> tuple[str, bytes]:
+    return "arguments", _ENCODER.encode((tool.name, tool.parameters)) if raw is None else raw
 
 
 def _form(format: ResponseFormat) -> Form:

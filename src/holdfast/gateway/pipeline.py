@@ -156,7 +156,7 @@ class Pipeline:
             return Embeddings(request, writer)
         assert isinstance(request, Request)
         distribution = arrival.kind == "distribution"  # which has neither a contract nor the same answer again
-        judge = None if distribution else judge_of(feature.contract, arrival, feature.reask_tokens)
+        judge = None if distribution else await judge_of(feature.contract, arrival, feature.reask_tokens)
         if judge is not None:
             record.contract = judge.name
         if feature.prompt is not None:
