@@ -16,7 +16,7 @@ from holdfast.contracts.reask import Reask, reask
 from holdfast.contracts.requested import arguments_of, at_hand, requested
 from holdfast.contracts.schema import JsonForm, decode
 from holdfast.contracts.watch import Watch
-from holdfast.errors import ContractViolated, InvalidRequest
+from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest
 from holdfast.events import Repair
 from holdfast.gateway.record import Arrival, AttemptRecord
 from holdfast.gateway.terms import terms_of, warn_of_ignored
@@ -100,17 +100,19 @@ class Judge:
         return msgspec.structs.replace(reply, choices=tuple(choices))
 
     async def check(self, attempt: AttemptRecord, reply: Reply) -> None:
-        """Check an answer that the caller has as it is. Raises ContractViolated."""
+        """Check an answer that the caller has as it is. Raises ContractViolated, ContentRefused."""
         for choice in reply.choices:
-            if _is_refusal(choice):
-                continue
-            calls = [part for part in choice.parts if isinstance(part, ToolCall) and part.name in self._tools]
-            texts = [(self._tools[call.name], call.arguments) for call in calls]
-            if not any(isinstance(part, ToolCall) for part in choice.parts):
-                texts = [(contract, choice.text) for contract in self._contracts]
-            for contract, text in texts:
-                if (checked := await check(contract, text)).violations:
-                    raise self.violated(attempt, checked.violations)
+            if not _is_refusal(choice):
+                await self._check(attempt, choice)
+
+    async def _check(self, attempt: AttemptRecord, choice: Choice) -> None:
+        calls = [part for part in choice.parts if isinstance(part, ToolCall) and part.name in self._tools]
+        texts = [(self._tools[call.name], call.arguments) for call in calls]
+        if not any(isinstance(part, ToolCall) for part in choice.parts):
+            texts = [(contract, choice.text) for contract in self._contracts]
+        for contract, text in texts:
+            if (checked := await check(contract, text)).violations:
+                raise _refused(choice) or self.violated(attempt, checked.violations)
 
     async def accepts(self, text: str) -> bool:
         """Whether a text that no model gave can stand for the answer."""
@@ -157,12 +159,20 @@ class Judge:
     ) -> Choice:
         if _is_refusal(choice):
             return choice
+        try:
+            return await self._answer(attempt, index, choice, repairs, alone=len(reply.choices) == 1)
+        except ContractViolated as error:
+            raise _refused(choice) or error from None
+
+    async def _answer(
+        self, attempt: AttemptRecord, index: int, choice: Choice, repairs: list[Repair], *, alone: bool
+    ) -> Choice:
         calls = [part for part in choice.parts if isinstance(part, ToolCall)]
         if calls:
-            return await self._calls(attempt, index, choice, repairs, alone=len(reply.choices) == 1)
+            return await self._calls(attempt, index, choice, repairs, alone=alone)
         if not self._contracts:
             return choice
-        met = await self._text(attempt, choice, alone=len(reply.choices) == 1)
+        met = await self._text(attempt, choice, alone=alone)
         if self._terms is not None:
             self._terms.met(len(met.text))
         repairs += [msgspec.structs.replace(repair, choice=index) for repair in met.ledger]
@@ -306,9 +316,15 @@ async def _meet(contract: Contract, text: str, *, cut: bool) -> Met | Unmet:
 
 
 def _is_refusal(choice: Choice) -> bool:
-    """Whether there is no answer to be judged."""
-    declined = any(isinstance(part, Refusal) for part in choice.parts)
-    return choice.finish == "refused" or (declined and not choice.text)
+    """Whether there is nothing but a refusal, so no answer to be judged."""
+    if choice.text.strip() or any(isinstance(part, ToolCall) for part in choice.parts):
+        return False
+    return choice.finish == "refused" or any(isinstance(part, Refusal) for part in choice.parts)
+
+
+def _refused(choice: Choice) -> ContentRefused | None:
+    """Return the error that an answer is which was broken off by a refusal, None where it was not."""
+    return ContentRefused(choice.refusal_reason or "") if choice.finish == "refused" else None
 
 
 def _said(choice: Choice, text: str) -> Choice:

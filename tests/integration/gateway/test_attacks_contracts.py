@@ -1,15 +1,17 @@
 """Contracts under attack: whatever comes, a call ends in one way, in time, and with no byte that was not checked."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 import holdfast
+from holdfast.chat import Tool
 from holdfast.contracts.base import Contract
 from holdfast.contracts.load import make_contract
-from holdfast.errors import ContractViolated
-from integration.gateway.staged import Caller, Gateway, Play, Staged, answers, play, whole
+from holdfast.errors import ContentRefused, ContractViolated
+from integration.gateway.staged import DONE, Caller, Gateway, Play, Staged, Step, delta, ends, play, says, whole
 
 SCHEMA = {
     "type": "object",
@@ -48,8 +50,14 @@ def asked_one(
     return caller, call
 
 
-def says_it(how: str, *texts: str) -> Play:
-    return whole("".join(texts)) if how == "whole" else answers(*texts)
+def says_it(how: str, *texts: str, finish: str = "stop", message: dict[str, Any] | None = None) -> Play:
+    """Return an answer that says these pieces."""
+    if how == "whole":
+        said = {"role": "assistant", "content": "".join(texts)} | (message or {})
+        body = {"id": "c", "model": "m", "choices": [{"index": 0, "message": said, "finish_reason": finish}]}
+        return Play(((0.0, json.dumps(body).encode()),), headers=((b"content-type", b"application/json"),))
+    steps: list[Step] = [(0.0, says(text)) for text in texts]
+    return Play((*steps, *([(0.0, delta(**message))] if message else []), (0.0, ends(finish) + DONE)))
 
 
 # --- functions of the application -------------------------------------------------------------------------------------
@@ -96,3 +104,44 @@ def test_a_mended_part_that_is_too_large_to_be_put_in_leaves_the_next_model(monk
     caller, call = asked_one(first, other, contract=make_contract(schema, name="xs"))
     assert caller.said == '{"xs": [1]}'
     assert [attempt.error for attempt in call.attempts] == ["contract_violated", "contract_violated", None]
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_what_was_said_before_a_filter_broke_the_answer_off_is_no_answer(how):
+    caller, call = asked_one(
+        [says_it(how, '{"reasoning": "x', finish="content_filter")], [says_it(how, RIGHT)], how=how, last_resort=RIGHT
+    )
+    assert isinstance(caller.error, ContentRefused)
+    assert call.outcome == "error"
+    assert len(call.attempts) == 1
+    assert caller.said == ('{"reasoning": "x' if how == "pass" else "")
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_filter_that_breaks_an_answer_off_is_routed_around_where_that_is_wanted(how):
+    scripts = [says_it(how, '{"reasoning": "x', finish="content_filter")], [says_it(how, RIGHT)]
+    caller, call = asked_one(*scripts, how=how, route_around_refusals=True)
+    if how == "pass":  # of which the caller has a part
+        assert isinstance(caller.error, ContentRefused)
+    else:
+        assert (caller.error, caller.said, call.outcome) == (None, RIGHT, "answered")
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("finish", ["stop", "content_filter"])
+def test_a_refusal_without_an_answer_reaches_the_caller_as_it_is(finish, how):
+    message = {"refusal": "I won't.", "content": None} if how == "whole" else {"refusal": "I won't."}
+    caller, call = asked_one([says_it(how, finish=finish, message=message)], how=how)
+    assert (caller.error, caller.said, call.outcome, len(call.attempts)) == (None, "", "answered", 1)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_refusal_does_not_let_the_arguments_of_a_call_pass(how):
+    calls = [{"index": 0, "id": "1", "type": "function", "function": {"name": "save", "arguments": "{oops"}}]
+    said = says_it(how, finish="tool_calls", message={"refusal": "I won't.", "tool_calls": calls, "content": None})
+    tool = Tool(name="save", parameters=SCHEMA, strict=True)
+    caller, _ = asked_one([said], how=how, retries=0, request={"tools": (tool,)})
+    assert isinstance(caller.error, ContractViolated)
