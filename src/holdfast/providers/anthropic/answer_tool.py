@@ -7,8 +7,10 @@ the model can't be made to call it, it is told of the form in words.
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from holdfast.chat import Finish, Message, Part, Request, ResponseFormat, Text, Tool, ToolCall, ToolChoice
@@ -26,6 +28,10 @@ _VALID: Final = "It is valid under this JSON Schema:"
 _PROPERTY: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _FOREIGN: Final = frozenset({"tools", "tool_choice", "thinking", "stop_sequences"})
 """Fields that go with no forced tool, or cut its input, wherever they come from."""
+_MOST_LEARNED: Final = 64 * 2**10
+"""Bytes of the longest schema whose tool is remembered."""
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder()
 
 
 # --- to the model -----------------------------------------------------------------------------------------------------
@@ -63,17 +69,25 @@ def _can_be_forced(request: Request, able: Abilities, settings: Mapping[str, Any
 
 def _tool(format: ResponseFormat) -> Tool | None:
     """Return the tool whose input a schema describes, None where none can have such an input."""
-    schema = format.schema or {}
+    key = _ENCODER.encode((format.schema or {}, format.description))
+    return _learned(key) if len(key) <= _MOST_LEARNED else _made(key)
+
+
+def _made(key: bytes) -> Tool | None:
+    schema, description = _DECODER.decode(key)
     try:
         found = narrowed(schema, CLAUDE_TOOL)
     except (Unsuited, RecursionError):
         return None
     if not _is_input(found.schema):
         return None
-    said = [_PURPOSE, format.description or ""]
+    said = [_PURPOSE, description or ""]
     if found.checked:
         said.append(f"{_VALID}\n{_written(schema)}")
     return Tool(name=NAME, description="\n\n".join(filter(None, said)), parameters=found.schema)
+
+
+_learned = lru_cache(maxsize=64)(_made)
 
 
 def _is_input(schema: Json) -> bool:
