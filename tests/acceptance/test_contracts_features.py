@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import uuid
 
 import pytest
@@ -194,8 +195,10 @@ def test_an_answer_that_is_cut_is_no_answer(keeping, providers, streamed):
 def test_nothing_is_asked_again_beyond_the_deadline(keeping, providers):
     providers.follow({"models": {"gpt": {"text": "no", "ttft": "300ms"}}})
     body = {"model": "depth-gpt", "messages": USER, "holdfast": {"deadline_ms": 500}}
-    status, answer = keeping.post("/v1/chat/completions", body)
-    assert (status, answer["error"]["code"]) in [(502, "contract_violated"), (504, "deadline_exceeded")]
+    begin = time.monotonic()
+    status, _ = keeping.post("/v1/chat/completions", body)
+    assert status in (502, 504)
+    assert time.monotonic() - begin < 0.5 + 0.15
     assert len(providers.requests) <= 2
 
 
