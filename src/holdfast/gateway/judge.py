@@ -32,6 +32,7 @@ TOLD: Final = 3
 """Violations that an error message names."""
 WITH_THE_CALL: Final = "request"
 """The name of a contract that came with the call."""
+_NOT_OFFERED: Final = Violation("", "it calls a tool, and there is none", "tool")
 
 
 class _Mend(msgspec.Struct, frozen=True):
@@ -53,6 +54,7 @@ class Judge:
         name: str,
         said: ResponseFormat | None = None,
         reask_tokens: int = 0,
+        offers: bool = True,
     ) -> None:
         self.name = name
         """What the log calls the contract."""
@@ -61,6 +63,8 @@ class Judge:
         """How the caller said the first contract, if it came with the call."""
         self._terms = terms_of(contracts[0]) if contracts else None
         self._tools = tools
+        self._offers = offers
+        """Whether the model may call a tool instead of giving an answer."""
         self._tokens = reask_tokens
         self._mends: dict[str, _Mend] = {}
 
@@ -106,9 +110,11 @@ class Judge:
                 await self._check(attempt, choice)
 
     async def _check(self, attempt: AttemptRecord, choice: Choice) -> None:
-        calls = [part for part in choice.parts if isinstance(part, ToolCall) and part.name in self._tools]
-        texts = [(self._tools[call.name], call.arguments) for call in calls]
-        if not any(isinstance(part, ToolCall) for part in choice.parts):
+        calls = [part for part in choice.parts if isinstance(part, ToolCall)]
+        if calls and not self._offers:
+            raise self.violated(attempt, (_NOT_OFFERED,))
+        texts = [(self._tools[call.name], call.arguments) for call in calls if call.name in self._tools]
+        if not calls:
             texts = [(contract, choice.text) for contract in self._contracts]
         for contract, text in texts:
             if (checked := await check(contract, text)).violations:
@@ -168,6 +174,8 @@ class Judge:
         self, attempt: AttemptRecord, index: int, choice: Choice, repairs: list[Repair], *, alone: bool
     ) -> Choice:
         calls = [part for part in choice.parts if isinstance(part, ToolCall)]
+        if calls and not self._offers:
+            raise self.violated(attempt, (_NOT_OFFERED,), self._mend(Unmet("", (_NOT_OFFERED,))) if alone else None)
         if calls:
             return await self._calls(attempt, index, choice, repairs, alone=alone)
         if not self._contracts:
@@ -278,10 +286,10 @@ def _judge(own: Contract | None, arrival: Arrival, format: ResponseFormat | None
     tools = {tool.name: contract for tool in strict if (contract := arguments_of(tool)) is not None}
     if not contracts and not tools:
         return None
-    if own is not None:
-        return Judge(contracts, tools, name=own.name, reask_tokens=reask_tokens)
-    said = None if came is None else format
-    return Judge(contracts, tools, name=WITH_THE_CALL, said=said, reask_tokens=reask_tokens)
+    name = WITH_THE_CALL if own is None else own.name
+    said = None if own is not None or came is None else format
+    offers = bool(request.tools) or "functions" in request.extra
+    return Judge(contracts, tools, name=name, said=said, reask_tokens=reask_tokens, offers=offers)
 
 
 def _raw(source: Source | None) -> bytes | None:

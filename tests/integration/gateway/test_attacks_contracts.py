@@ -145,3 +145,30 @@ def test_a_refusal_does_not_let_the_arguments_of_a_call_pass(how):
     tool = Tool(name="save", parameters=SCHEMA, strict=True)
     caller, _ = asked_one([said], how=how, retries=0, request={"tools": (tool,)})
     assert isinstance(caller.error, ContractViolated)
+
+
+# --- calls of tools ---------------------------------------------------------------------------------------------------
+
+CALL = [{"index": 0, "id": "1", "type": "function", "function": {"name": "save", "arguments": "{}"}}]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("text", ["", RIGHT])
+def test_a_call_of_a_tool_that_was_not_offered_is_no_answer(text, how):
+    message = {"tool_calls": CALL} | ({"content": text or None} if how == "whole" else {})
+    said = says_it(how, *[text] if text else [], finish="tool_calls", message=message)
+    caller, call = asked_one([said, says_it(how, RIGHT)], how=how)
+    assert call.attempts[0].error == "contract_violated"
+    if how == "pass":  # the caller has the call
+        assert isinstance(caller.error, ContractViolated)
+    else:
+        assert (caller.error, caller.said, call.attempts[-1].reason) == (None, RIGHT, "reask")
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_call_of_a_tool_that_was_offered_may_stand_for_the_answer(how):
+    said = says_it(
+        how, finish="tool_calls", message={"tool_calls": CALL} | ({"content": None} if how == "whole" else {})
+    )
+    caller, call = asked_one([said], how=how, request={"tools": (Tool(name="save"),)})
+    assert (caller.error, call.outcome, len(call.attempts)) == (None, "answered", 1)
