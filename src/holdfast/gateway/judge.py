@@ -18,7 +18,7 @@ from holdfast.contracts.schema import JsonForm, decode
 from holdfast.contracts.watch import Watch
 from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest
 from holdfast.events import Repair
-from holdfast.gateway.record import Arrival, AttemptRecord
+from holdfast.gateway.record import Arrival, AttemptRecord, tokens
 from holdfast.gateway.terms import terms_of, warn_of_ignored
 from holdfast.providers.base import Source
 
@@ -94,8 +94,7 @@ class Judge:
         Raises:
             ContractViolated: it does not, and can't be repaired.
         """
-        if attempt.reason == "reask" and attempt.usage is not None:
-            self._tokens -= attempt.usage.output_tokens
+        self._spend(attempt, reply.text if attempt.usage is None else "")
         repairs: list[Repair] = []
         choices = [await self._choice(attempt, at, choice, repairs, reply) for at, choice in enumerate(reply.choices)]
         attempt.ledger = tuple(repairs)
@@ -117,8 +116,12 @@ class Judge:
         if not calls:
             texts = [(contract, choice.text) for contract in self._contracts]
         for contract, text in texts:
-            if (checked := await check(contract, text)).violations:
-                raise _refused(choice) or self.violated(attempt, checked.violations)
+            violations = (await check(contract, text)).violations
+            if not violations and choice.finish == "length":  # it may have been about to go on
+                met = await _meet(contract, text, cut=True)
+                violations = met.violations if isinstance(met, Unmet) else ()
+            if violations:
+                raise _refused(choice) or self.violated(attempt, violations)
 
     async def accepts(self, text: str) -> bool:
         """Whether a text that no model gave can stand for the answer."""
@@ -140,6 +143,7 @@ class Judge:
 
     def given_up(self, attempt: AttemptRecord, violation: Violation, said: str) -> ContractViolated:
         """Return the error that an answer is which can't be right any more, after so much of it."""
+        self._spend(attempt, said)
         if self._terms is not None:
             attempt.saved_tokens = self._terms.left(said)
         return self.violated(attempt, (violation,), self._mend(Unmet(said, (violation,), MISSING)))
@@ -159,6 +163,12 @@ class Judge:
             self._mends[attempt.model.name] = mend
         again = mend is not None and self._tokens > 0
         return ContractViolated(f"The answer does not meet its contract {self.name!r}: {told}{more}.", reask=again)
+
+    def _spend(self, attempt: AttemptRecord, said: str) -> None:
+        """Take what an attempt at mending said from the tokens for that. Its provider may not have told, or not yet."""
+        if attempt.reason == "reask":
+            told = 0 if attempt.usage is None else attempt.usage.output_tokens
+            self._tokens -= max(told, tokens(len(said)))
 
     async def _choice(
         self, attempt: AttemptRecord, index: int, choice: Choice, repairs: list[Repair], reply: Reply
@@ -195,6 +205,8 @@ class Judge:
         if mend is not None and mend.part is not None:
             part = await _meet(mend.part.contract, text, cut=cut)
             if isinstance(part, Unmet):
+                if isinstance(whole := await self._all(text, cut=cut), Met):
+                    return whole  # it gave all of the answer anew, though it was asked for a part
                 raise self.violated(attempt, part.violations, None if cut else mend)
             try:
                 text, ledger = mend.part.join(part), part.ledger

@@ -106,6 +106,30 @@ def test_a_mended_part_that_is_too_large_to_be_put_in_leaves_the_next_model(monk
     assert [attempt.error for attempt in call.attempts] == ["contract_violated", "contract_violated", None]
 
 
+@pytest.mark.parametrize("how", ["whole", "hold", "object", "pass"])
+def test_what_a_stream_says_of_a_mended_answer_counts_for_the_tokens_of_mending(how):
+    """No usage is told here, and an answer that is given up half-way would not have told any."""
+    first = "no" if how == "pass" else '{"reasoning": "", "answer": ['
+    wrong = "no" * 40 if how == "pass" else '{"reasoning": "' + "x" * 80 + '", "answer": ['
+    script = [says_it(how, first), says_it(how, wrong)]
+    _, call = asked_one(script, how=how, feature={"reask_tokens": 10}, retries=5)
+    assert [attempt.reason for attempt in call.attempts] == ["first", "reask"]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(
+    ("schema", "said", "right"),
+    [({"type": "integer"}, "12", False), ({"type": "object"}, "{}", True), ({"enum": ["no", "nobody"]}, '"no"', True)],
+)
+def test_a_value_that_may_have_been_cut_is_no_answer(schema, said, right, how):
+    contract = make_contract(schema, name="number")
+    played = [says_it(how, said, finish="length")]
+    caller, call = asked_one(played, how=how, contract=contract, request={"max_tokens": 1})
+    assert (caller.error is None) == right
+    if not right:
+        assert call.attempts[0].error == "contract_violated"
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
