@@ -51,7 +51,8 @@ def _tables(node: dict[str, Any], definitions: dict[str, Any], prefix: str) -> I
 
 
 def _name(node: dict[str, Any]) -> str | None:
-    return node["$ref"].rpartition("/")[2] if "$ref" in node else None
+    options = [node, *node.get("anyOf", ())]
+    return next((option["$ref"].rpartition("/")[2] for option in options if "$ref" in option), None)
 
 
 def _table(heading: str, definition: dict[str, Any], definitions: dict[str, Any]) -> str:
