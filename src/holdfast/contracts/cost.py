@@ -59,6 +59,9 @@ class _Node:
         """At most one of them looks at any one child."""
         self.others: list[_Node] = []
 
+    def targets(self) -> Iterator["_Node"]:
+        return chain(chain.from_iterable(self.inplace), self.exclusive, self.others)
+
 
 def work_by_depth(schema: Any, documents: Mapping[str, Any]) -> tuple[int, ...]:
     """Return how often, at most, a node at each depth of an answer is evaluated, weighted by what each costs.
@@ -93,12 +96,38 @@ def work_by_depth(schema: Any, documents: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(table)
 
 
+def work_of_parts(schema: Any, most: int) -> int:
+    """Return how many schemas are compiled if each one of a document is, with all that it holds and refers to.
+
+    It is not counted far beyond `most`. Raises Unbounded.
+    """
+    graph = _Graph()
+    graph.add(schema)
+    left = list(graph.nodes.values())
+    total = 0
+    for node in left:
+        graph.link(node)
+    for node in left:
+        reached, seen = [node], {id(node)}
+        for inner in reached:
+            for target in inner.targets():
+                if id(target) not in seen:
+                    seen.add(id(target))
+                    reached.append(target)
+        total += len(reached)
+        if total > most:
+            break
+    return total
+
+
 class _Graph:
     def __init__(self) -> None:
         self.nodes: dict[int, _Node] = {}
         """By the identity of their schemas, which they keep alive."""
         self._roots: dict[int, dict[str, Any]] = {}
-        self._resources: list[tuple[str, dict[str, Any]]] = []
+        self._documents: list[dict[str, Any]] = []
+        self._resources: dict[str, list[dict[str, Any]]] = {}
+        """By the last step of their URIs, wherever these are relative to."""
         self._anchors: dict[str, list[dict[str, Any]]] = {}
         self._meta = _Node({})
         self._meta.own = 300
@@ -108,7 +137,8 @@ class _Graph:
         """Take a document in, with every schema in it."""
         if not isinstance(schema, dict):
             return None
-        self._resources.append((uri.partition("#")[0], schema))
+        self._documents.append(schema)
+        self._resources.setdefault(_last_step(uri.partition("#")[0]), []).append(schema)
         left = [(schema, schema)]
         while left:
             here, root = left.pop()
@@ -134,7 +164,7 @@ class _Graph:
                 if name.startswith("#"):
                     self._anchors.setdefault(name[1:], []).append(schema)
                 else:
-                    self._resources.append((name.partition("#")[0], schema))
+                    self._resources.setdefault(_last_step(name.partition("#")[0]), []).append(schema)
                     root = schema
         return root
 
@@ -143,14 +173,14 @@ class _Graph:
         seen = {id(root)}
         reached = [root]
         for node in reached:
-            self._link(node)
-            for target in (*chain.from_iterable(node.inplace), *node.exclusive, *node.others):
+            self.link(node)
+            for target in node.targets():
                 if id(target) not in seen:
                     seen.add(id(target))
                     reached.append(target)
         return reached
 
-    def _link(self, node: _Node) -> None:
+    def link(self, node: _Node) -> None:
         for reference in node.references:
             node.inplace.append(self._targets(reference, node.schema))
         for inner in _inplace(node.schema):
@@ -169,11 +199,13 @@ class _Graph:
             found: list[Any] = list(self._anchors.get(fragment, ()))
         else:
             roots = (
-                [self._roots[id(schema)], *(root for _, root in self._resources[:1])] if not uri else self._named(uri)
+                [self._roots[id(schema)], *self._documents[:1]] if not uri else self._resources.get(_last_step(uri), [])
             )
             found = [place for root in roots if isinstance(place := _pointed(root, fragment), dict | bool)]
             if not fragment:
                 found += self._anchors.get("", ())
+        if len(found) > MAX_INPLACE:
+            raise Unbounded(f"$ref {reference!r} could mean any of {len(found):,} schemas whose $id ends so")
         if not found:
             raise Unbounded(f"$ref {reference!r} leads nowhere: only what the schema itself defines can be referred to")
         return [self._node(place) for place in found if isinstance(place, dict)]
@@ -183,10 +215,6 @@ class _Graph:
         if (node := self.nodes.get(id(schema)) or self.add(schema)) is None:
             raise AssertionError(schema)
         return node
-
-    def _named(self, uri: str) -> list[dict[str, Any]]:
-        last = uri.rstrip("/").rpartition("/")[2]
-        return [root for name, root in self._resources if name.rstrip("/").rpartition("/")[2] == last]
 
 
 def _inplace_order(nodes: list[_Node]) -> list[_Node]:
@@ -281,6 +309,10 @@ def _pointed(root: Any, fragment: str) -> Any:
         else:
             return None
     return place
+
+
+def _last_step(uri: str) -> str:
+    return uri.rstrip("/").rpartition("/")[2]
 
 
 def _unquoted(fragment: str) -> str:

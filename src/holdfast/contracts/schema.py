@@ -17,7 +17,7 @@ from holdfast.contracts.base import (
     refuse,
     shortened,
 )
-from holdfast.contracts.cost import MAX_DEPTH, Unbounded, work_by_depth
+from holdfast.contracts.cost import MAX_DEPTH, Unbounded, work_by_depth, work_of_parts
 from holdfast.contracts.patterns import MAX_WORK, library, options, reason
 from holdfast.contracts.subschemas import Dialect, Subschemas
 
@@ -28,6 +28,8 @@ MAX_SCHEMA: Final = 512 * 2**10
 MAX_TOLD: Final = 20_000
 """The most evaluations for which each single violation is told: telling one takes 30 us, and it tells all or none."""
 MAX_PATTERNS: Final = 1_000
+MAX_PARTS: Final = 10_000
+"""The most schemas, with all that they refer to, that are compiled so that parts of an answer can be checked alone."""
 _META: Final[dict[Draft, str]] = {
     "4": "http://json-schema.org/draft-04/schema#",
     "6": "http://json-schema.org/draft-06/schema#",
@@ -225,11 +227,13 @@ def _validator(
 
 def _parts(rust: Any, schema: Schema, given: dict[str, Any], draft: Draft | None) -> Any:
     """Return the validators of all subschemas, by pointers such as "#/properties/a"; of none where that fails."""
-    if isinstance(schema, dict) and draft is not None:
-        schema = {"$schema": _META[draft], **schema}
     try:
+        if work_of_parts(schema, MAX_PARTS) > MAX_PARTS:
+            return {}
+        if isinstance(schema, dict) and draft is not None:
+            schema = {"$schema": _META[draft], **schema}
         return rust.validator_map_for(schema, **given)
-    except (ValueError, rust.ValidationError, rust.ReferencingError):
+    except (Unbounded, ValueError, rust.ValidationError, rust.ReferencingError):
         return {}
 
 

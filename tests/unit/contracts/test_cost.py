@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.contracts.cost import MAX_DEPTH, Unbounded, work_by_depth
+from holdfast.contracts.cost import MAX_DEPTH, MAX_INPLACE, Unbounded, work_by_depth, work_of_parts
+from holdfast.contracts.schema import compile_schema
 
 NAMES = "abcd"
 
@@ -131,3 +132,30 @@ def test_what_is_never_used_may_be_wrong():
 def test_a_reference_into_an_unknown_keyword_is_followed():
     schema = {"x-own": {"deep": [{"type": "string"}]}, "$ref": "#/x-own/deep/0"}
     assert work_by_depth(schema, {})[0] > work_by_depth({"x-own": 1}, {})[0]
+
+
+def large_definition(references):
+    large = {"properties": {f"k{number}": {"type": "string"} for number in range(100)}}
+    named = {f"p{number}": {"$ref": "#/$defs/large"} for number in range(references)}
+    return {"$defs": {"large": large}, "properties": named}
+
+
+def test_the_parts_of_a_schema_are_counted_with_all_that_they_hold_and_refer_to():
+    one = {"properties": {"a": {"type": "string"}, "b": {"items": {"type": "string"}}}}
+    assert work_of_parts(one, 100) == 4 + 1 + 2 + 1
+    assert work_of_parts(large_definition(2), 1_000) == 1 + 2 + 101 + 2 * 102 + 101 + 100
+    assert work_of_parts(large_definition(1_000), 5_000) < 6_000
+
+
+def test_a_large_definition_is_not_compiled_again_for_each_of_many_references():
+    few, many = compile_schema(large_definition(2)), compile_schema(large_definition(1_000))
+    assert few.subschemas.validators(("#/properties/p0",))
+    assert not many.subschemas.validators(("#/properties/p0",))
+    assert not many.violations("", {"p0": {"k0": "x"}})
+    assert many.violations("", {"p0": {"k0": 1}})
+
+
+def test_a_reference_that_could_mean_very_many_schemas_is_refused():
+    named = {f"a{number}": {"$id": f"http://x/{number}/z"} for number in range(MAX_INPLACE + 1)}
+    with pytest.raises(Unbounded, match="could mean any of"):
+        work_by_depth({"$defs": named, "$ref": "http://x/0/z"}, {})
