@@ -108,6 +108,6 @@ class HeldChat(Exchange):
         self.reply = assembly.reply()
         if self.speaker is attempt:
             self.speaker = None
-        if attempt.usage is None:
+        if attempt.usage is None or any(choice.finish == "cut" for choice in self.reply.choices):
             attempt.estimate(sum([len(message.text) for message in self._request.messages]), len(assembly.text))
         self._spent = total(self._spent, attempt.usage)

@@ -42,22 +42,25 @@ class StreamedChat(Exchange):
         self._assembly = Assembly()
         self._spent: Usage | None = None
         """What broken attempts used, as far as can be told."""
+        self._unsaid = 0
+        """How many characters an attempt has said that were not passed on."""
 
     # --- attempts ---
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         attempt.streamed = True
         run = self._take_up if self._assembly.began else self._begin
-        self._watch = self._watching(attempt)
+        self._watch, self._unsaid = self._watching(attempt), 0
+        whole = False
         try:
             await run(attempt, limits)
+            whole = True
             if self.judge is not None:
                 await self.judge.check(attempt, self._assembly.reply())
         except ProviderError:
             if self.speaker is attempt:
                 self.speaker = None
-                if not attempt.estimated:
-                    self._estimate(attempt, said=len(self._assembly.text))
+            self._settle(attempt, whole=whole)
             raise
         finally:
             if attempt.spoke:
@@ -131,6 +134,7 @@ class StreamedChat(Exchange):
         if watch is not None and judge is not None:
             for index, chunk in enumerate(whole):
                 if chunk.text and (violation := watch.feed(chunk.text)) is not None:
+                    self._unsaid = sum([len(one.text) for one in whole[index:]])
                     said = self._assembly.text + "".join([one.text for one in whole[: index + 1]])
                     return _spoken(whole[:index]), judge.given_up(attempt, violation, said)
         return whole, None if whole is chunks else Truncated()
@@ -194,6 +198,13 @@ class StreamedChat(Exchange):
     def _hear(self, attempt: AttemptRecord) -> None:
         super()._hear(attempt)
         attempt.spoke = True
+
+    def _settle(self, attempt: AttemptRecord, *, whole: bool) -> None:
+        """Settle what an attempt used that was to no avail, although its answer may be `whole`."""
+        if whole and attempt.usage is not None:
+            self._spent = total(self._spent, attempt.usage)
+        elif (attempt.spoke or self._unsaid) and not attempt.estimated:
+            self._estimate(attempt, said=len(self._assembly.text) + self._unsaid)
 
     def _estimate(self, attempt: AttemptRecord, *, said: int, given: int = 0) -> None:
         """Tell the usage of a broken attempt as well as can be: it said so many characters after those it was given."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 import holdfast
@@ -11,7 +12,21 @@ from holdfast.chat import Tool
 from holdfast.contracts.base import Contract
 from holdfast.contracts.load import make_contract
 from holdfast.errors import ContentRefused, ContractViolated
-from integration.gateway.staged import DONE, Caller, Gateway, Play, Staged, Step, delta, ends, play, says, whole
+from holdfast.providers.prices import Price, Rates
+from integration.gateway.staged import (
+    DONE,
+    Caller,
+    Gateway,
+    Play,
+    Staged,
+    Step,
+    answers,
+    delta,
+    ends,
+    play,
+    says,
+    whole,
+)
 
 SCHEMA = {
     "type": "object",
@@ -196,3 +211,46 @@ def test_a_call_of_a_tool_that_was_offered_may_stand_for_the_answer(how):
     )
     caller, call = asked_one([said], how=how, request={"tools": (Tool(name="save"),)})
     assert (caller.error, call.outcome, len(call.attempts)) == (None, "answered", 1)
+
+
+# --- what it costs ----------------------------------------------------------------------------------------------------
+
+USAGE = b'data: {"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":30,"completion_tokens":7}}\n\n'
+
+
+def told_at_the_end(*texts: str) -> Play:
+    return Play((*[(0.0, says(text)) for text in texts], (0.0, ends() + USAGE + DONE)))
+
+
+@pytest.mark.parametrize("how", ["hold", "object", "pass"])
+def test_what_a_wrong_answer_used_is_told_by_its_provider_and_not_estimated(how):
+    wrong = '{"reasoning": "' + "x" * 400 + '"'
+    caller, call = asked_one([told_at_the_end(wrong)], [told_at_the_end(RIGHT)], how=how, retries=0)
+    first = call.attempts[0]
+    assert (first.error, first.estimated) == ("contract_violated", False)
+    assert (first.usage.input_tokens, first.usage.output_tokens) == (30, 7)
+    if caller.error is None:  # which it is where the caller has a part of the wrong one
+        used = [chunk.usage for chunk in caller.got if chunk.usage]
+        assert [usage.output_tokens for usage in used] == [call.usage.output_tokens] == [14]
+
+
+@pytest.mark.parametrize("how", ["hold", "object", "pass"])
+def test_what_was_said_before_an_answer_was_given_up_was_paid_for(how):
+    opening = b'data: {"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":30,"completion_tokens":1}}\n\n'
+    wrong = '{"reasoning": "' + "x" * 400 + '", "answer": ["'
+    price = Price(rates=Rates(input=10**6, output=10**6))
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        script = Play(((0.0, opening + says(wrong)), (0.0, says("1")))), answers(RIGHT)
+        model = gateway.model("first", Staged(*script))
+        gateway.models["first"] = msgspec.structs.replace(model, price=price)
+        gateway.serve(feature={"contract": CONTRACT, "stream": how})
+        await gateway.call(caller)
+
+    (call,) = play(scene)
+    first, second = call.attempts
+    assert caller.text == RIGHT
+    assert (first.error, first.estimated, second.reason) == ("contract_violated", True, "reask")
+    assert first.usage.output_tokens == -(-len(wrong) // 4)
+    assert first.cost_nanousd > 0
