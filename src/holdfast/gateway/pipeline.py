@@ -23,6 +23,7 @@ from holdfast.gateway.attempts import Attempts, reserve
 from holdfast.gateway.canonical import canonical_source, key_of, reproduce
 from holdfast.gateway.catalog import Catalog, Feature, Replay
 from holdfast.gateway.distribution import Distribution
+from holdfast.gateway.examples import TAG
 from holdfast.gateway.exchange import Exchange, Writer, fixed_reply
 from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
 from holdfast.gateway.fingerprints import Fingerprints
@@ -304,9 +305,10 @@ def _reproducible(record: CallRecord, replay: Replay, request: Request) -> tuple
     source, variables = arrival.source, arrival.hints.variables
     request = reproduce(request)
     returns = "" if arrival.returns is None else repr(arrival.returns.schema)
-    record.question = key_of(
-        replay.hash + returns.encode(), request, source, subject=record.subject, variables=variables
-    )
+    shots = None if record.feature is None else record.feature.examples
+    itself = None if shots is None else arrival.hints.tags.get(TAG)  # which is not shown, whatever the question
+    asked = replay.hash + repr((returns, itself)).encode()
+    record.question = key_of(asked, request, source, subject=record.subject, variables=variables)
     if source is None:
         return request, arrival
     return request, msgspec.structs.replace(arrival, source=canonical_source(source))
@@ -359,6 +361,6 @@ def _exchange(
         )
     if not request.stream:
         return WholeChat(arrival, request, writer, judge, refuses=refuses)
-    if judge is None or how == "pass":
+    if judge is None or (how == "pass" and request.n == 1):  # several at once are not watched as they come
         return StreamedChat(arrival, request, writer, judge, refuses=refuses)
     return HeldChat(arrival, request, writer, judge, refuses=refuses, objects=how == "object")

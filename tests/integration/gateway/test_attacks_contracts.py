@@ -254,3 +254,16 @@ def test_what_was_said_before_an_answer_was_given_up_was_paid_for(how):
     assert (first.error, first.estimated, second.reason) == ("contract_violated", True, "reask")
     assert first.usage.output_tokens == -(-len(wrong) // 4)
     assert first.cost_nanousd > 0
+
+
+# --- several choices --------------------------------------------------------------------------------------------------
+
+
+def test_of_several_choices_nothing_is_passed_on_before_all_are_right():
+    one, two = [delta(0, content=RIGHT), delta(1, content='{"reasoning": "x", ')], [delta(1, content='"answer": "x"}')]
+    both = [(0.1, piece) for piece in (*one, *two, ends() + ends(index=1) + DONE)]
+    right = [delta(0, content=RIGHT) + delta(1, content=RIGHT), ends() + ends(index=1) + DONE]
+    played = [Play((*both,))], [Play((*[(0.1, piece) for piece in right],))]
+    caller, call = asked_one(*played, how="pass", request={"n": 2})
+    assert (caller.error, [attempt.error for attempt in call.attempts]) == (None, ["contract_violated", None])
+    assert caller.text == RIGHT + RIGHT
