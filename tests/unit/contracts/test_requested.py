@@ -122,6 +122,12 @@ def test_a_format_has_a_name_that_every_wire_takes() -> None:
         assert format.name == expected
 
 
+def test_a_schema_is_no_hint_to_a_server_of_which_nothing_is_known() -> None:
+    format = format_of(Contract(compile_schema(SCHEMA)))
+    assert format is not None
+    assert format.strict is True
+
+
 def test_what_can_not_be_checked_here_passes_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
     assert available()
     monkeypatch.setattr(module, "available", lambda: False)
