@@ -95,6 +95,14 @@ async def test_a_model_is_asked_for_the_failing_part_again(kept_gpt, keeping, pr
 
 
 @every_wire
+async def test_a_model_may_give_all_of_its_answer_anew_instead_of_a_part(kept_gpt, providers, model):
+    says(providers, model, WRONG, FENCED)
+    text, _ = await ask(kept_gpt, f"depth-{model}", False)
+    assert json.loads(text) == VALUE
+    assert len(providers.received(model)) == 2
+
+
+@every_wire
 @both_ways
 async def test_a_refused_answer_is_the_sdk_s_own_exception(kept_gpt, keeping, providers, model, streamed):
     says(providers, model, "I would rather not say.")

@@ -272,7 +272,8 @@ async def test_objects_end_in_a_typed_error_where_the_answer_can_not_be_right(h,
 @every_wire
 async def test_a_refusal_has_no_objects(h, providers, model):
     providers.follow({"models": {model: {"text": RIGHT, "refuse": "answer"}}})
-    told = [partial async for partial in h.objects(f"depth-{model}", QUESTION)]
+    told, error = await broken(h.objects(f"depth-{model}", QUESTION))
+    assert isinstance(error, ContentRefused)
     assert all("" not in partial.complete for partial in told)
 
 

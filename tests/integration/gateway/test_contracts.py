@@ -112,6 +112,19 @@ def test_a_model_is_asked_for_the_failing_part_alone_and_the_answer_is_put_toget
     assert "/reasoning" not in told["content"]
 
 
+def test_a_model_may_mend_a_part_by_giving_all_of_the_answer_anew():
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, whole(WRONG), whole(FENCED))
+        await gateway.call(caller, stream=False)
+
+    (call,) = play(scene)
+    assert caller.said == RIGHT
+    assert [attempt.reason for attempt in call.attempts] == ["first", "reask"]
+    assert call.repairs == len(call.ledger) > 0
+
+
 def test_a_model_that_stays_wrong_is_asked_at_most_retries_times_and_then_the_next_one():
     caller = Caller()
 
