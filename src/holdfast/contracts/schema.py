@@ -1,7 +1,7 @@
 """JSON that a JSON Schema describes: 2020-12, 2019-09 and drafts 7, 6, 4. Nothing is fetched, and work is bounded."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Final, Literal
@@ -27,6 +27,8 @@ MAX_SCHEMA: Final = 512 * 2**10
 """The largest schema, in bytes of JSON."""
 MAX_TOLD: Final = 20_000
 """The most evaluations for which each single violation is told: telling one takes 30 us, and it tells all or none."""
+MAX_NODES_TOLD: Final = 50_000
+"""The most nodes of an answer of which violations are told: it is copied for that, in one step of 0.3 us a node."""
 MAX_PATTERNS: Final = 1_000
 MAX_PARTS: Final = 10_000
 """The most schemas, with all that they refer to, that are compiled so that parts of an answer can be checked alone."""
@@ -81,17 +83,23 @@ class JsonForm:
         try:
             if self._validator.is_valid(value):
                 return ()
-            if self._work_on(value, nodes_only=True) > MAX_TOLD:
+            if not self._can_be_told(value):
                 return (Violation("", "the answer does not meet the schema, and is too large to say where", "schema"),)
             return tuple(_violation(error) for error in islice(self._validator.iter_errors(value), MAX_VIOLATIONS))
         except (ValueError, OverflowError) as error:  # what it can't take in, such as nesting
             return (Violation("", shortened(str(error)), "limit"),)
 
-    def _work_on(self, value: Any, *, nodes_only: bool = False) -> int:
+    def _can_be_told(self, value: Any) -> bool:
+        """Whether it takes little to say how a value fails."""
+        nodes = [nodes for nodes, _ in _levels(value)]
+        return sum(nodes) <= MAX_NODES_TOLD and self._weighed(nodes) <= MAX_TOLD
+
+    def _work_on(self, value: Any) -> int:
         """Return the most evaluations that a value may take, each times the size of what it is of."""
+        return self._weighed([nodes + characters for nodes, characters in _levels(value)])
+
+    def _weighed(self, sizes: Sequence[int]) -> int:
         last = len(self._work) - 1
-        levels = _levels(value)
-        sizes = ((nodes if nodes_only else nodes + characters) for nodes, characters in levels)
         return sum(size * self._work[min(depth, last)] for depth, size in enumerate(sizes))
 
 
