@@ -135,9 +135,9 @@ def joined(text: str, correction: str) -> str:
 # --- what a model is told beforehand ----------------------------------------------------------------------------------
 
 
-def describe(contract: Contract) -> str:
-    """Return instructions for a model whose server enforces nothing: the form in words, and the conditions."""
-    lines = [] if contract.constraint is None else [_form_told(contract.constraint)]
+def describe(contract: Contract, *, form: bool = True) -> str:
+    """Return instructions for a model: the form in words, if its server does not enforce it, and the conditions."""
+    lines = [_form_told(contract.constraint)] if form and contract.constraint is not None else []
     rules = [rule for condition in contract.conditions if (rule := getattr(condition, "rule", ""))]
     if rules:
         lines.append(f"These must hold of the answer:\n{_listed(rules)}")

@@ -304,7 +304,7 @@ def _reproducible(record: CallRecord, replay: Replay, request: Request) -> tuple
     arrival = record.arrival
     source, variables = arrival.source, arrival.hints.variables
     request = reproduce(request)
-    returns = "" if arrival.returns is None else repr(arrival.returns.schema)
+    returns = None if arrival.returns is None else (arrival.returns.name, arrival.returns.schema)
     shots = None if record.feature is None else record.feature.examples
     itself = None if shots is None else arrival.hints.tags.get(TAG)  # which is not shown, whatever the question
     asked = replay.hash + repr((returns, itself)).encode()

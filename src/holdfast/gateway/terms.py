@@ -29,6 +29,7 @@ class Terms:
         self.contract = contract
         self._format = format_of(contract)
         self._constrained: WeakKeyDictionary[Upstream, Constrained] = WeakKeyDictionary()
+        self._words: dict[bool, str] = {}
         self._length: float | None = None
         """How many characters an answer usually has that meets it."""
 
@@ -37,13 +38,23 @@ class Terms:
 
         `said` is how the caller said it, if the contract came with the call: it goes on as it came where it can.
         """
-        format = said or self._format
-        if format is None:
-            return _told(request, self.contract)
-        wanted = self.constrained(model, said).format
-        if wanted is None or (wanted.type == "json" and format.type == "schema"):  # which says nothing of the schema
-            request = _told(request, self.contract)
+        format, constrained = said or self._format, self.constrained(model, said)
+        wanted = constrained.format
+        only_json = wanted is not None and format is not None and wanted.type == "json" != format.type
+        unsure = said is None and not constrained.enforced and model.upstream.ignores
+        request = self._tell(request, form=wanted is None or only_json or unsure)
         return request if wanted is request.response_format else replace(request, response_format=wanted)
+
+    def _tell(self, request: Request, *, form: bool) -> Request:
+        """Return the request with what must hold of the answer in words: all of it, or what no server enforces."""
+        if (words := self._words.get(form)) is None:
+            words = self._words[form] = describe(self.contract, form=form)
+        if not words:
+            return request
+        said = request.messages
+        first = next((at for at, message in enumerate(said) if message.role != "system"), len(said))
+        told = Message(role="system", parts=(Text(text=words),))
+        return replace(request, messages=(*said[:first], told, *said[first:]))
 
     def constrained(self, model: Model, said: ResponseFormat | None = None) -> Constrained:
         """Return what the model's server enforces of the contract, and what only the check does."""
@@ -77,16 +88,6 @@ class Terms:
 
 terms_of = lru_cache(maxsize=512)(Terms)
 """The terms of a contract, the same as long as it is in use."""
-
-
-def _told(request: Request, contract: Contract) -> Request:
-    """Return a request that tells the model in words what its answer must look like."""
-    words = describe(contract)
-    if not words:
-        return request
-    first = next((at for at, message in enumerate(request.messages) if message.role != "system"), len(request.messages))
-    message = Message(role="system", parts=(Text(text=words),))
-    return replace(request, messages=(*request.messages[:first], message, *request.messages[first:]))
 
 
 @lru_cache(maxsize=256)

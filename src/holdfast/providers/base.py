@@ -152,6 +152,11 @@ class Upstream(ABC):
         """What of a constraint the server enforces for this model."""
         return self.endpoint.server
 
+    @property
+    def ignores(self) -> bool:
+        """Whether the server may ignore all it is asked to enforce, so that the model has to be told in words."""
+        return self.wire == "openai" and self.server.dialect is None
+
     def constrain(self, format: ResponseFormat) -> Constrained:
         """Return what the server makes of a format: what to ask it for, in a request to `encode`, and what it enforces.
 

@@ -29,6 +29,7 @@ from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.providers.base import Endpoint, ModelSettings, StreamEncoder, Surface, Upstream
 from holdfast.providers.openai import OpenAIUpstream
+from holdfast.providers.servers import UNKNOWN, Server
 from holdfast.state.board import Row
 
 Step = tuple[float, bytes | Exception]
@@ -275,6 +276,7 @@ class Gateway:
         *,
         prefill: bool = False,
         upstream: type[Upstream] = OpenAIUpstream,
+        server: Server = UNKNOWN,
         **settings: Any,
     ) -> Model:
         """Make a model."""
@@ -283,7 +285,7 @@ class Gateway:
         model = Model(
             name=name,
             provider="openai",
-            upstream=upstream(Endpoint(model="m", base_url=f"http://{name}", prefill=prefill)),
+            upstream=upstream(Endpoint(model="m", base_url=f"http://{name}", prefill=prefill, server=server)),
             transport=transport,
             timeouts=Timeouts(),
             health=Health(row, self.loop, name, known, GatewaySettings(), Random(1)),

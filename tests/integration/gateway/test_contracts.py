@@ -7,9 +7,10 @@ import pytest
 
 from holdfast.chat import ResponseFormat, Tool
 from holdfast.contracts.base import Contract
-from holdfast.contracts.load import make_contract
+from holdfast.contracts.load import make_contract, parse_contract
 from holdfast.errors import ContractViolated, InvalidRequest
 from holdfast.gateway.hints import Hints
+from holdfast.providers.servers import OPENAI
 from integration.gateway.staged import (
     DONE,
     Caller,
@@ -448,6 +449,38 @@ def test_a_schema_in_the_request_goes_on_as_it_came_where_the_server_takes_all_o
     (request,) = transports[0].requests
     sent = json.loads(request.body)["response_format"]["json_schema"]
     assert sent == {"name": "sums", "description": "A sum.", "strict": True, "schema": SCHEMA}
+
+
+def test_a_model_whose_server_is_not_known_to_enforce_a_schema_is_told_it_in_words_too():
+    transports = []
+
+    async def scene(gateway: Gateway) -> None:
+        transports.append(await serve(gateway, whole(RIGHT)))
+        await gateway.call(Caller(), stream=False)
+
+    play(scene)
+    assert "response_format" in json.loads(transports[0].requests[0].body)
+    told, _ = asked(transports[0], 0)
+    assert told["role"] == "system"
+    assert '"reasoning"' in told["content"]
+
+
+def test_a_model_is_told_beforehand_what_no_server_enforces():
+    transports = []
+    settings = {"schema": SCHEMA, "fields": {"/reasoning": {"words": {"max": 5}}}}
+    contract = parse_contract("answer.json", json.dumps({"contract": settings}))
+
+    async def scene(gateway: Gateway) -> None:
+        first = Staged(whole(RIGHT))
+        transports.append(first)
+        gateway.model("first", first, server=OPENAI)
+        gateway.serve(feature={"contract": contract})
+        await gateway.call(Caller(), stream=False)
+
+    play(scene)
+    told, _ = asked(transports[0], 0)
+    assert "5" in told["content"]
+    assert '"properties"' not in told["content"]
 
 
 def test_a_request_for_any_json_gets_json():
