@@ -2,27 +2,38 @@
 
 import asyncio
 import json
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import holdfast
-from holdfast.chat import Tool
+from holdfast.chat import Choice, Refusal, Reply, Tool, ToolCall, Usage
 from holdfast.contracts.base import Contract
 from holdfast.contracts.load import make_contract
+from holdfast.contracts.watch import Watch
 from holdfast.errors import ContentRefused, ContractViolated
+from holdfast.gateway.assembly import Assembly
+from holdfast.gateway.catalog import Replay
+from holdfast.gateway.hints import Hints
+from holdfast.gateway.settings import Vote
 from holdfast.providers.prices import Price, Rates
 from integration.gateway.staged import (
     DONE,
+    SILENT,
     Caller,
     Gateway,
     Play,
     Staged,
     Step,
     answers,
+    cut,
     delta,
     ends,
+    fails,
     play,
     says,
     whole,
@@ -35,6 +46,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 RIGHT = '{"reasoning": "six times seven", "answer": 42}'
+OTHER = '{"reasoning": "seven times seven", "answer": 49}'
 WRONG = '{"reasoning": "six times seven", "answer": "many"}'
 CONTRACT = make_contract(SCHEMA, name="answer.json")
 HOW = ["whole", "hold", "pass", "object"]
@@ -267,3 +279,177 @@ def test_of_several_choices_nothing_is_passed_on_before_all_are_right():
     caller, call = asked_one(*played, how="pass", request={"n": 2})
     assert (caller.error, [attempt.error for attempt in call.attempts]) == (None, ["contract_violated", None])
     assert caller.text == RIGHT + RIGHT
+
+
+# --- the law ----------------------------------------------------------------------------------------------------------
+
+SAID = [
+    *(RIGHT, RIGHT, RIGHT, f"Sure!\n```json\n{RIGHT}\n```", RIGHT[:-1] + ",}", RIGHT.replace('"', "'")),
+    *("{'/answer': 42}", '{"/answer": 42}', WRONG, RIGHT[:-1], RIGHT[:20], "", " ", "Six.", RIGHT + RIGHT),
+    *(f"{RIGHT} is it.", '{"reasoning": "x", "answer": [', "null", "[]", "42", "\x00", RIGHT.replace("six", "\ufeff")),
+]
+FAILURES = [
+    *(fails(500), fails(500, after=0.3), fails(503), fails(429, retry_after="0"), fails(429, retry_after="1"), SILENT),
+    *(fails(400), fails(400, code="context_length_exceeded"), fails(400, code="content_policy_violation")),
+]
+WHAT, FAULTS = st.sampled_from(SAID), st.sampled_from(FAILURES)
+FINISH = st.sampled_from(["stop", "stop", "stop", "stop", "length", "content_filter", "tool_calls"])
+BESIDE = st.sampled_from([None, None, None, {"refusal": "No."}, {"reasoning_content": "Hm."}, {"tool_calls": CALL}])
+AFTER = st.sampled_from([0.0, 0.0, 0.1, 0.2, 0.5, 3.0])
+
+
+@st.composite
+def wholes(draw: st.DrawFn) -> Play:
+    played = says_it("whole", draw(WHAT), finish=draw(FINISH), message=draw(BESIDE))
+    return msgspec.structs.replace(played, after=draw(AFTER))
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> Play:
+    text, beside = draw(WHAT), draw(BESIDE)
+    places = sorted(draw(st.sets(st.integers(0, len(text)), max_size=4)) | {0, len(text)})
+    every = draw(st.sampled_from([0.0, 0.0, 0.1, 1.0]))
+    steps: list[Step] = [(every, says(text[start:end])) for start, end in pairwise(places)]
+    if beside is not None:
+        steps.insert(draw(st.integers(0, len(steps))), (0.0, delta(**beside)))
+    used = draw(st.sampled_from([b"", USAGE]))
+    last = draw(st.sampled_from(["end", "end", "end", "cut", "stall", "close", "garbage"]))
+    if last == "end":
+        steps.append((0.0, ends(draw(FINISH)) + used + DONE))
+    elif last != "close":
+        steps.append({"cut": (0.0, cut()), "stall": (1e6, DONE), "garbage": (0.0, b"data: {broken\n\n")}[last])
+    return Play(tuple(steps), after=draw(AFTER))
+
+
+SCRIPTS = (
+    st.lists(st.one_of(wholes(), wholes(), wholes(), FAULTS), min_size=1, max_size=5),
+    st.lists(st.one_of(streams(), streams(), streams(), FAULTS), min_size=1, max_size=5),
+)
+
+
+class Watching(Caller):
+    """A caller who remembers what was told of the answer as it was then."""
+
+    async def object(self, value: Any, complete: Any) -> None:
+        await super().object(json.loads(json.dumps(value)), complete)
+
+
+def is_kept(choice: Choice, *, offered: bool) -> bool:
+    """Whether a choice of an answer is what was promised: checked here by itself."""
+    if any(isinstance(part, ToolCall) for part in choice.parts):
+        return offered
+    declined = choice.finish == "refused" or any(isinstance(part, Refusal) for part in choice.parts)
+    return CONTRACT.check(choice.text).ok or (declined and not choice.text.strip())
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(
+    data=st.data(),
+    how=st.sampled_from(HOW),
+    reset=st.booleans(),
+    models=st.integers(1, 3),
+    feature=st.fixed_dictionaries(
+        {
+            "reask_tokens": st.sampled_from([0, 5, 8192]),
+            "vote": st.sampled_from([None, None, None, Vote(samples=3, agree=0.6), Vote(samples=2, fields=True)]),
+            "replay": st.sampled_from([None, None, Replay(ttl=60.0, hash=b"x")]),
+        }
+    ),
+    options=st.fixed_dictionaries(
+        {
+            "retries": st.sampled_from([0, 2, 5]),
+            "hedge": st.sampled_from([False, False, 0.001, 0.1]),
+            "last_resort": st.sampled_from([None, None, OTHER, "Later."]),
+            "route_around_refusals": st.booleans(),
+            "deadline": st.sampled_from([0.05, 0.3, 3.0, 10.0]),
+        }
+    ),
+    request=st.sampled_from([{}, {}, {"max_tokens": 5}, {"tools": (Tool(name="save"),)}, {"n": 2}]),
+    limit=st.sampled_from([None, 1]),
+    prefill=st.booleans(),
+    calls=st.lists(
+        st.fixed_dictionaries(
+            {
+                "at": st.sampled_from([0.0, 0.0, 0.1, 2.0]),
+                "hang_up": st.sampled_from([None, None, None, 0.0, 0.1, 0.2, 0.5]),
+            }
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_a_call_under_a_contract_ends_in_one_of_three_ways(
+    data: st.DataObject,
+    how: str,
+    reset: bool,
+    models: int,
+    feature: dict[str, Any],
+    options: dict[str, Any],
+    request: dict[str, Any],
+    limit: int | None,
+    prefill: bool,
+    calls: list[dict[str, Any]],
+) -> None:
+    seconds = options["deadline"]
+    several = feature["vote"] is not None
+    script = SCRIPTS[how != "whole" and not several]
+    callers = [Watching() for _ in calls]
+
+    async def one(gateway: Gateway, caller: Caller, wish: dict[str, Any]) -> None:
+        await asyncio.sleep(wish["at"])
+        hints = Hints(on_break="reset") if reset else None
+        task = asyncio.create_task(gateway.call(caller, stream=how != "whole", hints=hints, **request))
+        if wish["hang_up"] is not None:
+            gateway.loop.call_later(wish["hang_up"], task.cancel)
+        began = gateway.loop.time()
+        await asyncio.wait([task])
+        assert gateway.loop.time() - began <= seconds + 0.05
+        assert task.cancelled() or task.exception() is None
+
+    async def scene(gateway: Gateway) -> None:
+        for name in ("first", "other", "third")[:models]:
+            gateway.model(name, Staged(*data.draw(script)), concurrency=limit, prefill=prefill)
+        gateway.serve(feature={"contract": CONTRACT, "stream": "hold" if how == "whole" else how} | feature, **options)
+        await asyncio.gather(*[one(gateway, caller, wish) for caller, wish in zip(callers, calls, strict=True)])
+        assert gateway.places == (0, 0)
+        await asyncio.sleep(60.0)  # then each model that is down is probed, which takes a token that is there
+        for model in gateway.models.values():
+            if model.health.breaker.open:
+                assert model.health.breaker.ask() == "probe"
+                model.health.breaker.succeeded()
+
+    logged = play(scene)
+    assert len(logged) == len(calls)
+    for call in logged:
+        assert call.error != "internal_error"
+        assert all(attempt.duration_us >= 0 for attempt in call.attempts)
+        told = [attempt.usage for attempt in call.attempts if attempt.usage is not None]
+        assert (call.usage or Usage()).output_tokens == sum(usage.output_tokens for usage in told)
+    for caller in callers:
+        check_promise(caller, how, request, options["last_resort"])
+
+
+def check_promise(caller: Caller, how: str, request: dict[str, Any], resort: str | None) -> None:
+    assert caller.ends <= 1
+    if caller.error is not None:
+        assert caller.whole is None
+    if how != "pass" or request.get("n") == 2:
+        if caller.error is not None or not caller.ends:
+            assert not any(chunk.speaks for chunk in caller.got)
+    elif not any(chunk.tool_calls for chunk in caller.got):
+        assert Watch(CONTRACT, strict=True).feed(caller.text) is None
+    if caller.error is not None or not caller.ends:
+        return
+    assembly = Assembly()
+    for chunk in caller.got:
+        assembly.add(chunk)
+    reply = assembly.reply() if how != "whole" else caller.whole
+    assert isinstance(reply, Reply)
+    assert caller.summary is not None
+    assert reply.choices
+    assert all(is_kept(choice, offered="tools" in request) for choice in reply.choices)
+    assert (caller.summary.outcome == "last_resort") == (caller.summary.model is None)
+    if caller.summary.outcome == "last_resort":
+        assert [choice.text for choice in reply.choices] == [resort]
+    if caller.objects and CONTRACT.check(reply.text).ok:
+        assert caller.objects[-1] == (json.loads(reply.text), ("",))
