@@ -187,27 +187,11 @@ class Holdfast:
         """
         request, source = self._request(model, messages, parameters | {"stream": True})
         contract = None if returns is None else _contract(returns)
-        self._check_objects(model, request, contract)
         arrival = self._arrival("chat", request, source, {**(hints or {}), "stream": "object"}, contract)
         async with aclosing(self._pieces(arrival)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Partial):
                     yield piece
-
-    def _check_objects(self, model: str, request: Request, returns: Contract | None) -> None:
-        """Check that something can be known of an answer before its end. Raises InvalidRequest."""
-        feature = self._pipeline.catalog.features.get(model)
-        if feature is None:
-            return  # which the call itself tells
-        first, format = feature.contract, request.response_format
-        if first is None and format is not None and format.type != "text":
-            return
-        first = first or returns
-        if first is None or not first.is_json:
-            raise InvalidRequest(
-                f"Objects come of an answer that is JSON under a contract, and {model} has none: give the type that it"
-                " `returns`, or a `response_format`."
-            )
 
     async def _pieces(self, arrival: Arrival) -> AsyncGenerator[Chunk | Partial, None]:
         """Make a call, and iterate over what comes of it."""

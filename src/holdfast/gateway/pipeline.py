@@ -15,6 +15,7 @@ from holdfast.errors import (
     DeadlineExceeded,
     FeatureDisabled,
     InternalError,
+    InvalidRequest,
     LogError,
     Saturated,
 )
@@ -341,11 +342,21 @@ def _kept(record: CallRecord, exchange: Exchange) -> Kept:
 def _exchange(
     record: CallRecord, arrival: Arrival, request: Request, writer: Writer, feature: Feature, judge: Judge | None
 ) -> Exchange:
-    """Return how the caller gets the answer: voted on, whole, as it comes, or held until it is known to be right."""
+    """Return how the caller gets the answer: voted on, whole, as it comes, or held until it is known to be right.
+
+    Raises:
+        InvalidRequest: there is no such way for this call.
+    """
     if arrival.kind == "distribution":
         return Distribution(arrival, request, writer, open_sample=record.open_sample)
     refuses = feature.rules.route_around_refusals
     how = arrival.hints.stream or feature.stream
+    if arrival.hints.stream == "object" and request.stream and (judge is None or not judge.of_json or request.n > 1):
+        raise InvalidRequest(
+            "Objects come of one answer that is JSON under a contract, and this call has none: give it a"
+            " `response_format`, or the feature a contract.",
+            param="holdfast.stream",
+        )
     if feature.vote is not None:
         equality = equality_of(feature.vote, request, feature.contract)
         return VotedChat(

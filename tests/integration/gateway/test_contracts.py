@@ -334,6 +334,19 @@ def test_a_caller_may_ask_for_objects():
     assert caller.objects
 
 
+@pytest.mark.parametrize("request_", [{}, {"n": 2}])
+def test_objects_of_an_answer_that_has_none_are_refused(request_):
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, answers("Hi."), feature={} if request_ else {"contract": None})
+        await gateway.call(caller, hints=Hints(stream="object"), **request_)
+
+    play(scene)
+    assert isinstance(caller.error, InvalidRequest)
+    assert caller.error.param == "holdfast.stream"
+
+
 # --- streams that are passed on ---------------------------------------------------------------------------------------
 
 
