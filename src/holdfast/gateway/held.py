@@ -11,7 +11,7 @@ from holdfast.gateway import fetch
 from holdfast.gateway.assembly import Assembly, chunks_of
 from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer, check_not_refused
 from holdfast.gateway.fetch import Limits
-from holdfast.gateway.judge import Judge
+from holdfast.gateway.judge import Follower, Judge
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
 
 SMALL: Final = 4096
@@ -67,6 +67,7 @@ class HeldChat(Exchange):
         """Take in the answer to its end, or until it can't be right. Raises ProviderError."""
         judge, add = self.judge, assembly.add
         watch = judge.watch(attempt) if self._request.n == 1 else None
+        feed = None if watch is None else Follower(watch).feed
         said = told = 0
 
         async def emit(chunks: Sequence[Chunk]) -> None:
@@ -78,7 +79,7 @@ class HeldChat(Exchange):
                 said += len(chunk.text)
                 if chunk.usage is not None:
                     attempt.usage = chunk.usage
-                if watch is not None and chunk.text and (violation := watch.feed(chunk.text)) is not None:
+                if feed is not None and chunk.text and (violation := await feed(chunk.text)) is not None:
                     raise judge.given_up(attempt, violation, assembly.text)
             if self._objects and watch is not None and said - told > (0 if said < SMALL else said * NEWS):
                 told, partial = said, watch.partial()

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 LIGHT: Final = 4 * 2**10
 """Characters of an answer up to which it is repaired within some milliseconds, however it is broken."""
+BREATH: Final = 2 * 2**10
+"""Characters of an answer that are followed within some milliseconds, whatever they are."""
 _ASIDE: Final = ThreadPoolExecutor(1, "contracts", sys.setswitchinterval, (0.0005,))
 """Where what could take long is done: one at a time, and giving way every half millisecond, for the other calls."""
 TOLD: Final = 3
@@ -316,6 +318,25 @@ def _as_written(error: InvalidRequest, source: Source | None) -> InvalidRequest:
         return error
     name = "output_format.schema" if "output_format" in source.fields else "output_config.format.schema"
     return InvalidRequest(error.message.replace(error.param, name, 1), param=name)
+
+
+class Follower:
+    """Follows the text of an answer as it comes. Where much comes at once, other calls have their turns in between."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._fed = 0
+
+    async def feed(self, text: str) -> Violation | None:
+        """Do what `Watch.feed` does."""
+        self._fed += len(text)
+        if self._fed <= BREATH:
+            return self._watch.feed(text)
+        self._fed = 0
+        if len(text) > LIGHT:
+            return await aside(self._watch.feed, text)
+        await asyncio.sleep(0)
+        return self._watch.feed(text)
 
 
 async def aside(do: Callable[..., T], *args: Any, **options: Any) -> T:

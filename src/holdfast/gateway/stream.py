@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import msgspec
 
 from holdfast.chat import Chunk, Logprob, Reply, Request, Usage
-from holdfast.contracts.watch import Watch
 from holdfast.errors import BrokenStream, ContentRefused, ProviderError, Truncated
 from holdfast.gateway import fetch
 from holdfast.gateway.assembly import Assembly, chunks_of
 from holdfast.gateway.exchange import LAST_RESORT, Exchange, Writer
 from holdfast.gateway.fallback import Resume
 from holdfast.gateway.fetch import Limits
-from holdfast.gateway.judge import Judge
+from holdfast.gateway.judge import Follower, Judge
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, tokens, total
 from holdfast.gateway.seam import Seam
 
@@ -33,7 +32,7 @@ class StreamedChat(Exchange):
         self, arrival: Arrival, request: Request, writer: Writer, judge: Judge | None, *, refuses: bool
     ) -> None:
         self.judge = judge
-        self._watch: Watch | None = None
+        self._watch: Follower | None = None
         """What follows the text that the caller has, where it must meet a contract."""
         self._arrival = arrival
         self._request = request
@@ -72,7 +71,7 @@ class StreamedChat(Exchange):
         write, add, wire = self._writer.chunks, assembly.add, model.upstream.wire
 
         async def emit(chunks: Sequence[Chunk]) -> None:
-            whole, error = passable(attempt, chunks)
+            whole, error = await passable(attempt, chunks)
             if whole and not attempt.spoke:
                 if self._refuses:
                     _check_not_refused(whole)
@@ -116,16 +115,17 @@ class StreamedChat(Exchange):
     def _asked(self, attempt: AttemptRecord) -> Request:
         return self._request if self.judge is None else self.judge.put(self._request, attempt)
 
-    def _watching(self, attempt: AttemptRecord) -> Watch | None:
+    def _watching(self, attempt: AttemptRecord) -> Follower | None:
         """Return what follows the answer from where the caller has it, None where that is not asked for."""
         if self.judge is None or self._request.n > 1:
             return None
         watch = self.judge.watch(attempt, strict=True)
-        if watch is not None:
-            watch.feed(self._assembly.text)
-        return watch
+        if watch is None:
+            return None
+        watch.feed(self._assembly.text)
+        return Follower(watch)
 
-    def _passable(
+    async def _passable(
         self, attempt: AttemptRecord, chunks: Sequence[Chunk]
     ) -> tuple[Sequence[Chunk], ProviderError | None]:
         """Return those of the next chunks that may be passed on, and what is wrong with what comes after them."""
@@ -133,7 +133,7 @@ class StreamedChat(Exchange):
         watch, judge = self._watch, self.judge
         if watch is not None and judge is not None:
             for index, chunk in enumerate(whole):
-                if chunk.text and (violation := watch.feed(chunk.text)) is not None:
+                if chunk.text and (violation := await watch.feed(chunk.text)) is not None:
                     self._unsaid = sum([len(one.text) for one in whole[index:]])
                     said = self._assembly.text + "".join([one.text for one in whole[: index + 1]])
                     return _spoken(whole[:index]), judge.given_up(attempt, violation, said)
@@ -167,7 +167,7 @@ class StreamedChat(Exchange):
 
     async def pass_on(self, attempt: AttemptRecord, chunks: Sequence[Chunk]) -> None:
         """Give the caller pieces that were made or changed here."""
-        whole, error = self._passable(attempt, chunks)
+        whole, error = await self._passable(attempt, chunks)
         if whole and not attempt.spoke:
             self._hear(attempt)
         assembly = self._assembly
