@@ -13,10 +13,12 @@ from holdfast.errors import (
     CallError,
     Cancelled,
     ConnectionFailed,
+    ContractViolated,
     DeadlineExceeded,
     MalformedResponse,
     PhaseTimeout,
     ProviderError,
+    Truncated,
 )
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
@@ -127,7 +129,7 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
             case PhaseTimeout() | DeadlineExceeded() | Cancelled():
                 return not self.streamed
             case _:
-                return isinstance(error, MalformedResponse)
+                return isinstance(error, MalformedResponse | ContractViolated | Truncated)
 
     def event(self, start: float) -> events.Attempt:
         """Return what the log keeps of it, once it is closed."""
