@@ -324,11 +324,14 @@ class Follower:
     """Follows the text of an answer as it comes. Where much comes at once, other calls have their turns in between."""
 
     def __init__(self, watch: Watch) -> None:
+        self.length = 0
+        """How many characters came."""
         self._watch = watch
         self._fed = 0
 
     async def feed(self, text: str) -> Violation | None:
         """Do what `Watch.feed` does."""
+        self.length += len(text)
         self._fed += len(text)
         if self._fed <= BREATH:
             return self._watch.feed(text)

@@ -32,8 +32,6 @@ class StreamedChat(Exchange):
         self, arrival: Arrival, request: Request, writer: Writer, judge: Judge | None, *, refuses: bool
     ) -> None:
         self.judge = judge
-        self._watch: Follower | None = None
-        """What follows the text that the caller has, where it must meet a contract."""
         self._arrival = arrival
         self._request = request
         self._writer = writer
@@ -41,37 +39,34 @@ class StreamedChat(Exchange):
         self._assembly = Assembly()
         self._spent: Usage | None = None
         """What broken attempts used, as far as can be told."""
-        self._unsaid = 0
-        """How many characters an attempt has said that were not passed on."""
 
     # --- attempts ---
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         attempt.streamed = True
         run = self._take_up if self._assembly.began else self._begin
-        self._watch, self._unsaid = self._watching(attempt), 0
-        whole = False
+        watch, whole = self.watching(attempt), False
         try:
-            await run(attempt, limits)
+            await run(attempt, limits, watch)
             whole = True
             if self.judge is not None:
                 await self.judge.check(attempt, self._assembly.reply())
         except ProviderError:
             if self.speaker is attempt:
                 self.speaker = None
-            self._settle(attempt, whole=whole)
+            self._settle(attempt, watch, whole=whole)
             raise
         finally:
             if attempt.spoke:
                 self.reply = self._assembly.reply()
 
-    async def _begin(self, attempt: AttemptRecord, limits: Limits) -> None:
+    async def _begin(self, attempt: AttemptRecord, limits: Limits, watch: Follower | None) -> None:
         """Relay the answer of a model from its start."""
         model, request, assembly, passable = attempt.model, self._request, self._assembly, self._passable
         write, add, wire = self._writer.chunks, assembly.add, model.upstream.wire
 
         async def emit(chunks: Sequence[Chunk]) -> None:
-            whole, error = await passable(attempt, chunks)
+            whole, error = await passable(attempt, chunks, watch)
             if whole and not attempt.spoke:
                 if self._refuses:
                     _check_not_refused(whole)
@@ -92,14 +87,14 @@ class StreamedChat(Exchange):
             if attempt.spoke:
                 attempt.served_model, attempt.fingerprint = assembly.model or None, assembly.fingerprint
 
-    async def _take_up(self, attempt: AttemptRecord, limits: Limits) -> None:
+    async def _take_up(self, attempt: AttemptRecord, limits: Limits, watch: Follower | None) -> None:
         """Relay what comes after what the caller has."""
         model, request = attempt.model, self._request
         continues = attempt.reason == "continue" and model.upstream.continues_request(request)
         attempt.reason = "continue" if continues else "restart"
         seam = Seam(self._assembly.text, continues, repeats=model.upstream.repeats)
         seam.diverged = not self._joinable
-        joint = _Joint(self, attempt, seam)
+        joint = _Joint(self, attempt, seam, watch)
         if continues:
             left = _less(request, seam.prefill)
             encoded = model.upstream.encode_continued(left, seam.prefill, self._arrival.source)
@@ -115,8 +110,8 @@ class StreamedChat(Exchange):
     def _asked(self, attempt: AttemptRecord) -> Request:
         return self._request if self.judge is None else self.judge.put(self._request, attempt)
 
-    def _watching(self, attempt: AttemptRecord) -> Follower | None:
-        """Return what follows the answer from where the caller has it, None where that is not asked for."""
+    def watching(self, attempt: AttemptRecord) -> Follower | None:
+        """Return what follows an answer from where the caller has it, None where it need not meet a contract."""
         if self.judge is None or self._request.n > 1:
             return None
         watch = self.judge.watch(attempt, strict=True)
@@ -126,15 +121,14 @@ class StreamedChat(Exchange):
         return Follower(watch)
 
     async def _passable(
-        self, attempt: AttemptRecord, chunks: Sequence[Chunk]
+        self, attempt: AttemptRecord, chunks: Sequence[Chunk], watch: Follower | None
     ) -> tuple[Sequence[Chunk], ProviderError | None]:
         """Return those of the next chunks that may be passed on, and what is wrong with what comes after them."""
         whole = chunks if self._request.max_tokens is not None else _before_limit(chunks)
-        watch, judge = self._watch, self.judge
+        judge = self.judge
         if watch is not None and judge is not None:
             for index, chunk in enumerate(whole):
                 if chunk.text and (violation := await watch.feed(chunk.text)) is not None:
-                    self._unsaid = sum([len(one.text) for one in whole[index:]])
                     said = self._assembly.text + "".join([one.text for one in whole[: index + 1]])
                     return _spoken(whole[:index]), judge.given_up(attempt, violation, said)
         return whole, None if whole is chunks else Truncated()
@@ -159,15 +153,14 @@ class StreamedChat(Exchange):
         """Whether the caller takes a new answer after a part of another."""
         return self._arrival.hints.on_break == "reset"
 
-    async def reset(self, attempt: AttemptRecord) -> None:
-        """Take back what the caller has: this attempt begins anew."""
+    async def reset(self) -> None:
+        """Take back what the caller has: the answer begins anew."""
         self._assembly = Assembly()
-        self._watch = self._watching(attempt)
         await self._writer.reset()
 
-    async def pass_on(self, attempt: AttemptRecord, chunks: Sequence[Chunk]) -> None:
+    async def pass_on(self, attempt: AttemptRecord, chunks: Sequence[Chunk], watch: Follower | None) -> None:
         """Give the caller pieces that were made or changed here."""
-        whole, error = await self._passable(attempt, chunks)
+        whole, error = await self._passable(attempt, chunks, watch)
         if whole and not attempt.spoke:
             self._hear(attempt)
         assembly = self._assembly
@@ -199,12 +192,14 @@ class StreamedChat(Exchange):
         super()._hear(attempt)
         attempt.spoke = True
 
-    def _settle(self, attempt: AttemptRecord, *, whole: bool) -> None:
+    def _settle(self, attempt: AttemptRecord, watch: Follower | None, *, whole: bool) -> None:
         """Settle what an attempt used that was to no avail, although its answer may be `whole`."""
         if whole and attempt.usage is not None:
             self._spent = total(self._spent, attempt.usage)
-        elif (attempt.spoke or self._unsaid) and not attempt.estimated:
-            self._estimate(attempt, said=len(self._assembly.text) + self._unsaid)
+            return
+        said = 0 if watch is None else watch.length  # also what was not passed on
+        if (attempt.spoke or said) and not attempt.estimated:
+            self._estimate(attempt, said=max(said, len(self._assembly.text) if attempt.spoke else 0))
 
     def _estimate(self, attempt: AttemptRecord, *, said: int, given: int = 0) -> None:
         """Tell the usage of a broken attempt as well as can be: it said so many characters after those it was given."""
@@ -215,10 +210,11 @@ class StreamedChat(Exchange):
 class _Joint:
     """Passes on of an answer what goes beyond what the caller has."""
 
-    def __init__(self, exchange: StreamedChat, attempt: AttemptRecord, seam: Seam) -> None:
+    def __init__(self, exchange: StreamedChat, attempt: AttemptRecord, seam: Seam, watch: Follower | None) -> None:
         self._exchange = exchange
         self._attempt = attempt
         self._seam = seam
+        self._watch = watch
         self._own: list[Chunk] | None = []
         """What the attempt has said so far, to be said anew after a reset; None once that is done."""
         self.heard = False
@@ -236,18 +232,19 @@ class _Joint:
             attempt.served_model = attempt.served_model or chunk.model or None
             attempt.fingerprint = attempt.fingerprint or chunk.fingerprint
         if self._own is None:
-            await self._exchange.pass_on(attempt, chunks)
+            await self._exchange.pass_on(attempt, chunks, self._watch)
             return
         if self._exchange.may_reset:
             self._own += [msgspec.structs.replace(chunk) for chunk in chunks]
         joined = [piece for chunk in chunks if (piece := self._join(chunk)) is not None]
         if not self._seam.diverged:
             if joined:
-                await self._exchange.pass_on(attempt, joined)
+                await self._exchange.pass_on(attempt, joined, self._watch)
         elif self._exchange.may_reset:
-            await self._exchange.reset(attempt)
+            await self._exchange.reset()
+            self._watch = self._exchange.watching(attempt)
             own, self._own = self._own, None
-            await self._exchange.pass_on(attempt, own)
+            await self._exchange.pass_on(attempt, own, self._watch)
         else:
             raise BrokenStream(
                 f"The stream broke off, and {attempt.model.name}, asked again, gave another answer than the caller"
