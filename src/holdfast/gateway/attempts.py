@@ -52,6 +52,8 @@ IDLE_SHARE: Final = 1 / 2
 
 NO_FAILURES = (BadRequest, ContentRefused, ContextTooLong, ContractViolated, NoAgreement, Truncated)
 """What a model that works may say too."""
+ANSWERS = (ContractViolated, NoAgreement, Truncated)
+"""What only a model that is up can say."""
 
 
 class Attempts:
@@ -163,7 +165,9 @@ class Attempts:
         breaker = attempt.model.health.breaker
         hurried = isinstance(error, PhaseTimeout) and error.share and not self._had_time(attempt)
         stale = isinstance(error, ConnectionFailed) and error.stale and not attempt.probe  # which is not tried again
-        if isinstance(error, NO_FAILURES) or hurried or stale:
+        if attempt.probe and isinstance(error, ANSWERS):
+            breaker.succeeded(probe=True)
+        elif isinstance(error, NO_FAILURES) or hurried or stale:
             breaker.released(attempt.probe)
         else:
             breaker.failed(error.retry_after, attempt.probe)

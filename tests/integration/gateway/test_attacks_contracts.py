@@ -364,6 +364,29 @@ def test_of_two_answers_at_once_the_right_one_is_given(said, first, wrong, right
     assert (caller.error, caller.said, call.outcome) == (None, RIGHT, "answered")
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_a_probe_that_answers_wrong_has_found_that_the_model_is_back(how):
+    callers = [Caller(), Caller()]
+
+    async def scene(gateway: Gateway) -> None:
+        script = [says_it(how, "no"), says_it(how, RIGHT), says_it(how, RIGHT)]
+        model = gateway.model("first", Staged(*[msgspec.structs.replace(played, after=0.2) for played in script]))
+        gateway.serve(feature={"contract": CONTRACT, "stream": "hold" if how == "whole" else how})
+        for _ in range(5):
+            model.health.breaker.failed()
+        await asyncio.sleep(6.0)
+        probe = asyncio.create_task(gateway.call(callers[0], stream=how != "whole"))
+        await asyncio.sleep(0.3)
+        await gateway.call(callers[1], stream=how != "whole")
+        await probe
+        assert not model.health.breaker.open
+        assert model.health.breaker.probes == 1
+
+    first, second = play(scene)
+    assert [attempt.reason for attempt in first.attempts] == ["first", "reask"]
+    assert [caller.said for caller in callers] == [RIGHT, RIGHT]
+
+
 # --- the law ----------------------------------------------------------------------------------------------------------
 
 SAID = [
