@@ -382,7 +382,7 @@ def test_a_probe_that_answers_wrong_has_found_that_the_model_is_back(how):
         assert not model.health.breaker.open
         assert model.health.breaker.probes == 1
 
-    first, second = play(scene)
+    first, _ = play(scene)
     assert [attempt.reason for attempt in first.attempts] == ["first", "reask"]
     assert [caller.said for caller in callers] == [RIGHT, RIGHT]
 
