@@ -76,7 +76,7 @@ class Condition(Protocol):
 class Contract:
     """What an answer must look like. It may be used by any number of threads."""
 
-    __slots__ = ("_conditions", "_form", "_shape", "allow", "name")
+    __slots__ = ("__weakref__", "_conditions", "_form", "_shape", "allow", "name")
 
     def __init__(
         self, form: Form, conditions: Iterable[Condition] = (), *, name: str = "", allow: Iterable[Lossy] = ()

@@ -22,8 +22,11 @@ from holdfast.errors import ConfigError, InvalidRequest
 
 MAX_KEPT: Final = 256
 """Contracts that are kept."""
-MAX_KEPT_BYTES: Final = 4 * 2**20
-"""Bytes that the kept contracts had as they came."""
+MAX_KEPT_BYTES: Final = 64 * 2**20
+"""About how much memory the kept contracts may take."""
+_BYTES_A_BYTE: Final = 100
+_BYTES_A_PATTERN: Final = 40_000
+"""What a byte of a schema, and a pattern in it, take at most when they are compiled."""
 LIGHT: Final = 2 * 2**10
 """Bytes of a schema up to which it is compiled within some milliseconds, whatever it says."""
 
@@ -52,11 +55,15 @@ class Kept:
     def put(self, key: tuple[str, bytes], contract: Contract) -> None:
         with self._lock:
             if key not in self._contracts:
-                self._bytes += len(key[1])
+                self._bytes += _compiled_bytes(key[1])
             self._contracts[key] = contract
             while self._contracts and (len(self._contracts) > self._most or self._bytes > self._most_bytes):
                 (_, dropped), _ = self._contracts.popitem(last=False)
-                self._bytes -= len(dropped)
+                self._bytes -= _compiled_bytes(dropped)
+
+
+def _compiled_bytes(raw: bytes) -> int:
+    return _BYTES_A_BYTE * len(raw) + _BYTES_A_PATTERN * raw.count(b"attern")
 
 
 _kept: Final = Kept()

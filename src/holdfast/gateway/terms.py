@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from msgspec.structs import replace
 
@@ -26,12 +26,18 @@ class Terms:
     """A contract, and how each model can be asked to keep it."""
 
     def __init__(self, contract: Contract) -> None:
-        self.contract = contract
+        self._contract = ref(contract)  # which keeps these terms, not they it
         self._format = format_of(contract)
         self._constrained: WeakKeyDictionary[Upstream, Constrained] = WeakKeyDictionary()
         self._words: dict[bool, str] = {}
         self._length: float | None = None
         """How many characters an answer usually has that meets it."""
+
+    @property
+    def contract(self) -> Contract:
+        contract = self._contract()
+        assert contract is not None
+        return contract
 
     def put(self, request: Request, model: Model, said: ResponseFormat | None = None) -> Request:
         """Return the request with the contract in it: as the model's server enforces it, else in words.
@@ -86,8 +92,14 @@ class Terms:
         return next((violation for violation in violations if violation.keyword in enforced), None)
 
 
-terms_of = lru_cache(maxsize=512)(Terms)
-"""The terms of a contract, the same as long as it is in use."""
+_KNOWN: Final[WeakKeyDictionary[Contract, Terms]] = WeakKeyDictionary()
+
+
+def terms_of(contract: Contract) -> Terms:
+    """Return the terms of a contract, the same as long as it is in use."""
+    if (terms := _KNOWN.get(contract)) is None:
+        terms = _KNOWN[contract] = Terms(contract)
+    return terms
 
 
 @lru_cache(maxsize=256)

@@ -137,7 +137,7 @@ def test_what_can_not_be_checked_here_passes_as_it_came(monkeypatch: pytest.Monk
 
 def test_the_least_recently_used_contracts_are_dropped() -> None:
     contract = Contract(AnyText())
-    kept = Kept(most=2, most_bytes=100)
+    kept = Kept(most=2, most_bytes=10_000)
     for key in (b"a", b"b"):
         kept.put(("format", key), contract)
     assert kept.get(("format", b"a")) is contract
@@ -146,6 +146,8 @@ def test_the_least_recently_used_contracts_are_dropped() -> None:
     kept.put(("format", b"d" * 99), contract)
     assert len(kept) == 2
     kept.put(("format", b"e" * 101), contract)
+    assert len(kept) == 0
+    kept.put(("format", b'{"pattern": "a{250}"}'), contract)
     assert len(kept) == 0
 
 
