@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from holdfast.config import Configuration
     from holdfast.drill.faults import Fault
     from holdfast.drill.run import Drill, Row
-    from holdfast.drill.stage import Target
+    from holdfast.drill.targets import Target
 
 FILE = Path("holdfast.toml")
 INVALID = 2
@@ -78,20 +79,24 @@ def command(
     Exits with 0 when every promise was kept, 1 when one was broken (see --fail-on), 2 for a wrong configuration.
     """
     from holdfast.drill import faults as table
-    from holdfast.drill import run as drilling
+    from holdfast.drill.targets import targets as find_targets
 
     if listing:
         _list(table.FAULTS, as_json)
         return
     try:
         configuration = _configuration(path)
-        targets, chosen = drilling.targets(configuration, features), table.find(faults)
+        targets, chosen = find_targets(configuration, features), table.find(faults)
     except ConfigError as error:
         _refuse(error.message)
     except ValueError as error:
         _refuse(str(error))
     if not targets:
         _refuse(f"{path or FILE} names no model: there is nothing to drill")
+    if not any(target.takes(fault) for target in targets for fault in chosen):
+        names = ", ".join(target.name for target in targets)
+        notes = [f"{target.name}: {note}" for target in targets for note in target.notes]
+        _refuse("\n".join([f"none of these faults can befall {names}: they are about contracts or streams", *notes]))
     drill = _drill(configuration, targets, chosen, quiet=as_json)
     _report(drill, fail_on, page, as_json)
 
@@ -151,8 +156,10 @@ class _Printer:
     def __init__(
         self, targets: Sequence["Target"], faults: Sequence["Fault"], advance: Callable[[str], None], *, quiet: bool
     ) -> None:
+        from holdfast.drill.run import scenes
+
         self._rows: list[Row] = []
-        self._each = sum(len(fault.modes) for fault in faults)
+        self._due = Counter(target.name for target, _, _ in scenes(targets, faults))
         self._advance = advance
         self._quiet = quiet
         self._console = console()
@@ -161,7 +168,7 @@ class _Printer:
         """Take the next row."""
         self._advance(f"{printable(row.target.name)}: {row.fault.title}")
         self._rows.append(row)
-        if len(self._rows) == self._each:
+        if len(self._rows) == self._due[row.target.name]:
             if not self._quiet:
                 print_feature(self._console, self._rows)
             self._rows = []
@@ -178,6 +185,8 @@ def print_feature(console: Console, rows: Sequence["Row"]) -> None:
         console.print(Line(printable(heading), style="bold cyan"))
     else:
         print(printable(heading))
+    for note in target.notes:
+        console.print(Line(printable(note), style="yellow"), soft_wrap=True)
     _table().print(console, pairs)
     console.print()
 
@@ -223,7 +232,7 @@ def _verdict(pair: Pair) -> Line:
 
 def _report(drill: "Drill", fail_on: str, page: Path | None, as_json: bool) -> None:
     """Say how it all went, and end with the exit code that says it too."""
-    from holdfast.drill.report import failures, summary, to_json
+    from holdfast.drill.report import failures, summary, to_json, without_contract
 
     failed = failures(drill, fail_on)
     if page is not None:
@@ -232,6 +241,9 @@ def _report(drill: "Drill", fail_on: str, page: Path | None, as_json: bool) -> N
         click.echo(msgspec.json.format(msgspec.json.encode(to_json(drill, fail_on)), indent=2))
     else:
         console().print(Line(summary(drill), style="bold red" if failed else "bold green"))
+        if off := without_contract(drill):
+            names = printable(", ".join(target.name for target in off))
+            console().print(Line(f"Without its contract: {names}.", style="bold yellow"), soft_wrap=True)
         print(_basis(drill))
         if failed and fail_on != "broken":
             print(f"{len(failed)} of them fail it (--fail-on {fail_on}).")

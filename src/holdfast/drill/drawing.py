@@ -24,6 +24,8 @@ REASONS = {
     "hedge": "hedge",
     "continue": "goes on",
     "restart": "starts over",
+    "reask": "asked to mend it",
+    "sample": "another vote",
 }
 
 
@@ -101,7 +103,7 @@ def _lane(attempt: Attempt, run: Run, axis: _Axis) -> str:
     speaks = end if attempt.first_token_us is None else start + attempt.first_token_us / 1e6
     if attempt.first_token_us is None and attempt.error is None:
         speaks = start  # not streamed: when it began to speak is not seen
-    heard = [at for at, _ in run.seen.pieces if speaks <= at <= end + HEARD_SECONDS]
+    heard = [at for at in run.seen.heard if speaks <= at <= end + HEARD_SECONDS]
     silent = max(speaks, min(end, heard[-1])) if heard and attempt.error is not None and run.seen.stream else end
     reason = REASONS.get(attempt.reason, attempt.reason)
     result = "✓ answered" if attempt.error is None else f"✕ {attempt.error}"
@@ -127,13 +129,13 @@ def _received(run: Run, axis: _Axis) -> str:
         "cancelled": "left",
         "broken": "✕ BROKEN",
     }[state]
-    width = 3.0 if len(seen.pieces) < 3 else max(1.4, 0.5 * WIDTH / max(len(seen.pieces), 60))
+    width = 3.0 if len(seen.heard) < 3 else max(1.4, 0.5 * WIDTH / max(len(seen.heard), 60))
     parts = [
         _text(0, 14, "what the caller received"),
         _text(WIDTH, 14, ended, f"text-{state}", "end"),
         _bar("rail", 0, WIDTH, 20, BAR),
     ]
-    parts += [_bar(f"bar-{state}", axis.at(at), axis.at(at) + width, 19, BAR + 2) for at, _ in seen.pieces]
+    parts += [_bar(f"bar-{state}", axis.at(at), axis.at(at) + width, 19, BAR + 2) for at in seen.heard]
     if state in ("error", "broken", "cancelled"):
         parts.append(_cross(axis.at(seen.took), 20 + BAR / 2))
     return "".join(parts)

@@ -2,7 +2,8 @@
 
 Damage is written as in the scripts of the simulated providers. `{cut}` stands for the place in the answer where it
 strikes, in tokens; `{late}` for ten times the model's usual first-token delay; `{gap}` for a silence longer than the
-feature's `idle` timeout; `{never}` for longer than any deadline.
+feature's `idle` timeout; `{never}` for longer than any deadline. What is wrong with the answer itself is not damage,
+but what `says`.
 """
 
 from collections.abc import Sequence
@@ -11,19 +12,24 @@ from typing import Literal
 
 import msgspec
 
+from holdfast.drill.answers import Kind
+
 Mode = Literal["whole", "stream"]
 Group = Literal[
-    "Usual", "Refusals of service", "Silence", "Broken streams", "Odd streams", "Requests", "Outages", "Callers"
-]
+    "Usual", "Refusals of service", "Silence", "Broken streams", "Odd streams", "Contracts", "Requests", "Outages",
+    "Callers",
+]  # fmt: skip
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """`damage` lasts, `steps` come one a request (see the simulated providers) and then all is well again.
 
     `others` is how the other models behave; with `everywhere` they are damaged like the first. With `reworded` they
-    answer in other words than the first. `unreachable`: nothing listens where the model was. The row makes `calls`
-    calls, one `every` so many seconds, which share what the gateway learns. `deadline` is the caller's own, in seconds;
-    `leaves` when the caller hangs up, as a share of the time that the answer usually takes.
+    answer in other words than the first. `says` is which of the feature's answers a damaged model gives, `once` whether
+    only to the first request: that is for features whose contract tells it from a right one. `unreachable`: nothing
+    listens where the model was. The row makes `calls` calls, one `every` so many seconds, which share what the gateway
+    learns. `deadline` is the caller's own, in seconds; `leaves` when the caller hangs up, as a share of the time that
+    the answer usually takes.
     """
 
     name: str
@@ -36,6 +42,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     others: str = ""
     everywhere: bool = False
     reworded: bool = False
+    says: Kind = "reply"
+    once: bool = False
     unreachable: bool = False
     calls: int = 1
     every: float = 0.0
@@ -193,6 +201,36 @@ FAULTS: tuple[Fault, ...] = (
         about="The first model says twice why it ended, and its usage with every event.",
         damage="malformed=duplicate_finish,malformed=usage_every",
         modes=_STREAM,
+    ),
+    Fault(
+        name="fenced",
+        group="Contracts",
+        title="right, but in a code fence",
+        about="The first model puts a fence around what would meet the contract.",
+        says="fenced",
+    ),
+    Fault(
+        name="wrong_once",
+        group="Contracts",
+        title="wrong shape once",
+        about="The first model's answer breaks the contract, and is right when it is asked again.",
+        says="wrong",
+        once=True,
+    ),
+    Fault(
+        name="wrong_shape",
+        group="Contracts",
+        title="wrong shape for good",
+        about="The first model's answers break the contract, also when it is told what is wrong.",
+        says="wrong",
+    ),
+    Fault(
+        name="all_wrong",
+        group="Contracts",
+        title="every model in the wrong shape",
+        about="No model's answers meet the contract.",
+        says="wrong",
+        everywhere=True,
     ),
     Fault(
         name="too_long",

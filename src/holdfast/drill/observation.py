@@ -1,7 +1,7 @@
 """What one caller saw, read off the wire without the help of anything that makes it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +19,8 @@ LONG = 10_000_000.0
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """A call as its caller saw it. Times are seconds since it was sent.
 
-    `status` is None where no response came. `pieces` are when text came, and how many characters. `finish` is the
+    `status` is None where no response came. `pieces` are when text came, and how many characters; `objects`
+    when it was told what is known of the answer, and `object` the last of these. `finish` is the
     wire's reason why the answer ended, `done` whether the wire said that the response is over. `error` is the code of
     an error, in the body or on the stream; `untyped` what came in the place of an answer or error. `outcome` and
     `model` are what the gateway said of the answer. `broke` is how the connection failed, `hung` that nothing ended
@@ -32,6 +33,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     text: str = ""
     pieces: tuple[tuple[float, int], ...] = ()
+    objects: tuple[float, ...] = ()
+    object: Any = msgspec.UNSET
     finish: str | None = None
     done: bool = False
     error: str | None = None
@@ -45,15 +48,19 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     left: float | None = None
 
     @property
+    def heard(self) -> Sequence[float]:
+        """When something of the answer came: text, or an object."""
+        return sorted([*self.objects, *[at for at, _ in self.pieces]])
+
+    @property
     def first_token(self) -> float | None:
-        """When the first text came."""
-        return self.pieces[0][0] if self.pieces else None
+        """When the first of the answer came."""
+        return next(iter(self.heard), None)
 
     @property
     def longest_gap(self) -> float | None:
-        """The longest silence between two pieces of text."""
-        times = [at for at, _ in self.pieces]
-        return max([after - before for before, after in pairwise(times)], default=None)
+        """The longest silence inside the answer."""
+        return max([after - before for before, after in pairwise(self.heard)], default=None)
 
 
 async def call(
@@ -81,6 +88,7 @@ class _Reader:
         self._stream = stream
         self._said: list[str] = []
         self._pieces: list[tuple[float, int]] = []
+        self._objects: list[float] = []
         self.seen: dict[str, Any] = {}
 
     def now(self) -> float:
@@ -88,7 +96,12 @@ class _Reader:
 
     def observation(self) -> Observation:
         return Observation(
-            took=self.now(), stream=self._stream, text="".join(self._said), pieces=tuple(self._pieces), **self.seen
+            took=self.now(),
+            stream=self._stream,
+            text="".join(self._said),
+            pieces=tuple(self._pieces),
+            objects=tuple(self._objects),
+            **self.seen,
         )
 
     async def read(self, transport: Transport, request: HttpRequest) -> None:
@@ -138,6 +151,9 @@ class _Reader:
             if told.get("event") == "reset":
                 self.seen["resets"] = self.seen.get("resets", 0) + 1
                 self._said.clear()
+            elif told.get("event") == "object":
+                self.seen["object"] = told.get("object")
+                self._objects.append(self.now())
         choice = _first(payload)
         if choice is not None:
             self._hear((choice.get("delta") or {}).get("content"))

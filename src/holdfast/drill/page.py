@@ -6,10 +6,10 @@ from importlib.resources import files
 from itertools import groupby
 
 from holdfast.drill.drawing import REASONS, draw
-from holdfast.drill.faults import Fault, Mode
-from holdfast.drill.report import ENDS, counts, duration, outcome, sentences, summary, tokens
+from holdfast.drill.faults import FAULTS, Fault, Mode
+from holdfast.drill.report import ENDS, counts, duration, outcome, sentences, summary, tokens, without_contract
 from holdfast.drill.run import Drill, Row
-from holdfast.drill.stage import Target
+from holdfast.drill.targets import Target
 from holdfast.events import Attempt
 
 MODES: tuple[Mode, ...] = ("whole", "stream")
@@ -44,7 +44,13 @@ def _head(drill: Drill) -> Iterator[str]:
         if found[end] or end == "broken":
             kind = end if found[end] else "cancelled"
             yield f'<li class="{kind}"><b>{found[end]}</b>{TILES[end] if found[end] else "broken"}</li>'
-    yield "</ul></header>"
+    yield "</ul>"
+    yield from [_note(f"{target.name}: {note}") for target in without_contract(drill) for note in target.notes[:1]]
+    yield "</header>"
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
 
 
 # --- at a glance ------------------------------------------------------------------------------------------------------
@@ -66,7 +72,7 @@ def _matrix(drill: Drill) -> Iterator[str]:
 
 
 def _faults(drill: Drill) -> list[Fault]:
-    return list({row.fault.name: row.fault for row in drill.rows}.values())
+    return [fault for fault in FAULTS if any(row.fault is fault for row in drill.rows)]
 
 
 def _cell(row: Row | None) -> str:
@@ -94,7 +100,9 @@ def _features(drill: Drill) -> Iterator[str]:
         rows = [row for row in drill.rows if row.target is target]
         yield f"<section><h2>{escape(target.name)}</h2>"
         yield f'<p class="soft">{escape(", then ".join(target.models))}, within {duration(target.deadline)}</p>'
-        for group, faults in groupby(_faults(drill), key=lambda fault: fault.group):
+        yield from map(_note, target.notes)
+        own = [fault for fault in _faults(drill) if target.takes(fault)]
+        for group, faults in groupby(own, key=lambda fault: fault.group):
             yield f"<h3>{group}</h3>"
             for fault in faults:
                 yield from _fault(target, fault, [row for row in rows if row.fault is fault])

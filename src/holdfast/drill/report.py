@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from holdfast.drill.run import Drill, Row, Run
+from holdfast.drill.targets import Target
 from holdfast.drill.verdict import End
 from holdfast.events import Attempt
 
@@ -22,7 +23,7 @@ OWN_ERRORS: dict[str, frozenset[str]] = {
     "impatient": frozenset({"deadline_exceeded", "timeout"}),
 }
 """Errors that are what should happen: nobody routes around a refusal, nor past a caller's deadline."""
-OUT_OF_REACH = frozenset({"all_down", "all_silent", "impatient"})
+OUT_OF_REACH = frozenset({"all_down", "all_silent", "all_wrong", "impatient"})
 """Faults that leave nobody to answer, so that a last resort is the best there is."""
 
 
@@ -58,6 +59,11 @@ def summary(drill: Drill) -> str:
     told = ", ".join(f"{found[end]} {words[end]}" for end in ENDS if found[end])
     promise = "The promise was broken" if found["broken"] else "Every promise was kept"
     return f"{promise}: of {len(drill.rows)} rows, {told}."
+
+
+def without_contract(drill: Drill) -> list[Target]:
+    """Return the features whose contract was off, so that nothing was seen of it."""
+    return [target for target in drill.targets if target.off is not None]
 
 
 def outcome(row: Row) -> str:
@@ -101,16 +107,22 @@ def sentences(row: Row) -> list[str]:
     told = [_time(row)]
     if seen.first_token is not None and row.mode == "stream":
         gap = "" if seen.longest_gap is None else f", longest gap {duration(seen.longest_gap)}"
-        told.append(f"first text after {duration(seen.first_token)}{gap}")
+        told.append(f"first {'object' if seen.objects else 'text'} after {duration(seen.first_token)}{gap}")
     if seen.resets:
         told.append(f"{seen.resets} reset")
     if run.verdict.end == "answered" and seen.text:
         told.append("text complete")
+        if run.repairs:
+            told.append(f"{_count(run.repairs, 'repair')} to meet the contract")
     elif seen.pieces and seen.error is not None:
         told.append(f"{sum(size for _, size in seen.pieces)} characters, then the error")
     if len(row.runs) > 1:
         told.append(_many(row))
     return told
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _time(row: Row) -> str:
@@ -145,6 +157,8 @@ def to_json(drill: Drill, strictness: str = "broken") -> dict[str, Any]:
         "seconds": round(drill.seconds, 3),
         "took": round(drill.took, 3),
         "models": {name: msgspec.to_builtins(speed) for name, speed in drill.speeds.items()},
+        "without_contract": [target.name for target in without_contract(drill)],
+        "notes": {target.name: target.notes for target in drill.targets if target.notes},
         "rows": [_row(row) for row in drill.rows],
     }
 
@@ -181,6 +195,8 @@ def _run(run: Run) -> dict[str, Any]:
         "first_token": _rounded(seen.first_token),
         "longest_gap": _rounded(seen.longest_gap),
         "resets": seen.resets,
+        "objects": len(seen.objects),
+        "repairs": run.repairs,
         "tokens": tokens(run.attempts),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
     }

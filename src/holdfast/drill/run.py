@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,10 +12,10 @@ from holdfast.drill.faults import FAULTS, Fault, Mode
 from holdfast.drill.observation import Observation, call
 from holdfast.drill.skipping import LoopClock, SkippingLoop
 from holdfast.drill.speeds import USUAL, Speed, recent
-from holdfast.drill.stage import REPLY, REWORDED, Stage, Target, stage
+from holdfast.drill.stage import Stage, stage
+from holdfast.drill.targets import Target
 from holdfast.drill.verdict import Expected, Verdict, judge, judge_hang_up, worst
-from holdfast.events import Attempt
-from holdfast.gateway.prompt import Prompt
+from holdfast.events import Attempt, Call
 from holdfast.http.base import HttpRequest
 from holdfast.http.pool import PooledTransport
 from holdfast.log.base import Filter
@@ -25,18 +25,20 @@ PATIENCE_SECONDS = 5.0
 """How long after its deadline a call is still waited for."""
 MEETINGS = 8
 """How often a scene is played until its fault is met: among equal models, chance decides who is asked first."""
-WARM_UP_CALLS = 25
-"""Calls after which a gateway knows how fast a model is."""
 QUESTION = "When does the next ferry leave?"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One call: when it was made, in seconds since the first of its row, what was seen of it, and its attempts."""
+    """One call: when it was made, in seconds since the first of its row, what was seen of it, and its attempts.
+
+    `repairs` is how many changes its answer needed to meet the contract.
+    """
 
     at: float
     seen: Observation
     verdict: Verdict
     attempts: tuple[Attempt, ...] = ()
+    repairs: int = 0
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,47 +77,10 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
 Progress = Callable[[Row], None]
 
 
-def targets(configuration: Configuration, names: Sequence[str] = ()) -> tuple[Target, ...]:
-    """Return what there is to drill: the features of these names, all for no name; models where there is no feature.
-
-    Raises:
-        ValueError: there is no feature of a name.
-    """
-    config = configuration.config
-    known = list(config.features or config.models)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"there is no feature {name!r}: there are {', '.join(known) or 'none'}")
-    return tuple(_target(configuration, name) for name in known if name in names or not names)
-
-
-def _target(configuration: Configuration, name: str) -> Target:
-    config = configuration.config
-    feature = config.features.get(name)
-    if feature is None:
-        return Target(
-            name=name, models=(name,), deadline=float(config.gateway.deadline), timeouts=config.models[name].timeouts
-        )
-    models = tuple(_flat(feature.models))
-    prompt = None if feature.prompt is None else Prompt(configuration.text(feature.prompt))
-    return Target(
-        name=name,
-        models=models,
-        deadline=float(feature.deadline or config.gateway.deadline),
-        timeouts=feature.timeouts or config.models[models[0]].timeouts,
-        variables=() if prompt is None else tuple(sorted(prompt.variables)),
-        learns=feature.hedge is True,
-    )
-
-
-def _flat(models: Sequence[str | Sequence[str]]) -> Iterator[str]:
-    for model in models:
-        yield from (model,) if isinstance(model, str) else model
-
-
 def scenes(targets: Sequence[Target], faults: Sequence[Fault]) -> list[tuple[Target, Fault, Mode]]:
     """Return what will be played, in order."""
-    return [(target, fault, mode) for target in targets for fault in faults for mode in fault.modes]
+    played = [(target, fault) for target in targets for fault in faults if target.takes(fault)]
+    return [(target, fault, mode) for target, fault in played for mode in fault.modes]
 
 
 def run(
@@ -173,18 +138,14 @@ async def _scene(
     async with stage(configuration, target, fault, speeds, log, clock) as set_:
         transport = PooledTransport()
         try:
-            if target.learns:
-                await _warm_up(set_, transport, target, mode)
+            await _warm_up(set_, transport, target, mode)
             await set_.strike()
-            calls = [
-                _call(set_, transport, target, fault, mode, speeds, fault.every * number)
-                for number in range(fault.calls)
-            ]
+            calls = [_call(set_, transport, target, fault, mode, speeds, number) for number in range(fault.calls)]
             runs = await asyncio.gather(*calls)
         finally:
             await transport.aclose()
         asked = bool(set_.models[target.first].requests)
-    runs = [msgspec.structs.replace(run, attempts=attempts) for run, attempts in _with_attempts(log, runs)]
+    runs = [_recorded(run, call) for run, call in _with_calls(log, runs)]
     met = asked or any(attempt.model == target.first for run in runs for attempt in run.attempts)
     return Row(target=target, fault=fault, mode=mode, deadline=_deadline(target, fault), runs=tuple(runs), met=met)
 
@@ -196,47 +157,51 @@ async def _call(
     fault: Fault,
     mode: Mode,
     speeds: Mapping[str, Speed],
-    at: float,
+    number: int,
 ) -> Run:
+    at = fault.every * number
     await asyncio.sleep(at)
     deadline, stream = _deadline(target, fault), mode == "stream"
-    leaves = None if fault.leaves is None else fault.leaves * _usual(speeds[target.first])
+    leaves = None if fault.leaves is None else fault.leaves * _usual(speeds[target.first], target)
     sent = asyncio.get_running_loop().time()
     seen = await call(
         transport,
-        _request(set_.url, target, fault, stream=stream),
+        _request(set_.url, target, fault, stream=stream, asked=f"{QUESTION} ({number + 1})"),
         stream=stream,
         patience=deadline + PATIENCE_SECONDS,
         leaves=leaves,
     )
     if leaves is None:
-        replies = (REPLY, REWORDED) if fault.reworded else (REPLY,)
-        verdict = judge(seen, Expected(deadline=deadline, replies=replies))
+        answers = target.answers
+        replies = (answers.reply, answers.reworded) if fault.reworded else (answers.reply,)
+        verdict = judge(seen, Expected(deadline=deadline, replies=replies, contract=answers.contract))
     else:
-        verdict = judge_hang_up(seen, await _hang_ups(set_, sent))
+        verdict = judge_hang_up(seen, await _hang_ups(set_, target, sent))
     return Run(at=at, seen=seen, verdict=verdict)
 
 
 async def _warm_up(set_: Stage, transport: PooledTransport, target: Target, mode: Mode) -> None:
     """Let the gateway see what its models are like on a usual day."""
     stream = mode == "stream"
-    request = _request(set_.url, target, FAULTS[0], stream=stream)
-    for _ in range(WARM_UP_CALLS):
+    for number in range(target.usual_calls):
+        asked = f"Does the ferry run today? ({number + 1})"
+        request = _request(set_.url, target, FAULTS[0], stream=stream, asked=asked)
         await call(transport, request, stream=stream, patience=target.deadline + PATIENCE_SECONDS)
 
 
-async def _hang_ups(set_: Stage, sent: float) -> list[float | None]:
+async def _hang_ups(set_: Stage, target: Target, sent: float) -> list[float | None]:
     """Return when each model's connection ended, in seconds since the call was sent; wait a moment for those open."""
     await asyncio.sleep(PATIENCE_SECONDS)
-    records = [record for simulator in set_.models.values() for record in simulator.requests]
+    records = [record for name in target.models for record in set_.models[name].requests]
     ends = [record.hung_up_at or record.ended_at for record in records]
     return [None if end is None else end - sent for end in ends]
 
 
-def _request(url: str, target: Target, fault: Fault, *, stream: bool) -> HttpRequest:
+def _request(url: str, target: Target, fault: Fault, *, stream: bool, asked: str) -> HttpRequest:
+    """Ask: every call something else, since the answer to the same question may be given again without a model."""
     body = {
         "model": target.name,
-        "messages": [{"role": "user", "content": QUESTION}],
+        "messages": [{"role": "user", "content": asked}],
         "stream": stream,
         "holdfast": {"variables": dict.fromkeys(target.variables, "the ferry")},
     }
@@ -250,18 +215,22 @@ def _deadline(target: Target, fault: Fault) -> float:
     return target.deadline if fault.deadline is None else min(fault.deadline, target.deadline)
 
 
-def _usual(speed: Speed) -> float:
+def _usual(speed: Speed, target: Target) -> float:
     """Return how long the answer usually takes, in seconds."""
-    return speed.first_token + len(REPLY.split()) / speed.tokens_per_second
+    return speed.first_token + target.tokens / speed.tokens_per_second
 
 
-def _with_attempts(log: Path, runs: Sequence[Run]) -> list[tuple[Run, tuple[Attempt, ...]]]:
-    """Return each call with the attempts that the drill's own log has of it."""
+def _recorded(run: Run, call: Call | None) -> Run:
+    return run if call is None else msgspec.structs.replace(run, attempts=call.attempts, repairs=call.repairs)
+
+
+def _with_calls(log: Path, runs: Sequence[Run]) -> list[tuple[Run, Call | None]]:
+    """Return each call with what the drill's own log has of it."""
     reader = SqliteLog.read(log)
     try:
         # a caller who left early never heard the call's id: it is the only one of its scene
         newest = next((batch[0] for batch in reader.scan(Filter(limit=1))), None)
         found = [reader.get(run.seen.call) if run.seen.call is not None else newest for run in runs]
-        return [(run, () if call is None else call.attempts) for run, call in zip(runs, found, strict=True)]
+        return list(zip(runs, found, strict=True))
     finally:
         reader.close()

@@ -13,9 +13,9 @@ from holdfast.clock import Clock
 from holdfast.config import Configuration
 from holdfast.drill.faults import FAULTS, Fault
 from holdfast.drill.speeds import Speed
+from holdfast.drill.targets import Target
 from holdfast.gateway.serving.server import Server, bind
 from holdfast.gateway.settings import FeatureSettings
-from holdfast.http.base import Timeouts
 from holdfast.log.base import LogSettings
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS
@@ -23,36 +23,11 @@ from holdfast.providers.simulated import Script, Simulator
 from holdfast.providers.simulated.behaviour import expand
 from holdfast.providers.simulated.script import from_table
 
-REPLY = (
-    "The harbour is closed tonight, since a storm is coming in from the north – so the ferry stays where it is, moored "
-    "to the pier. The café by the lighthouse is open until ten and keeps a lamp in the window for those who wait. "
-    "Tomorrow’s first boat leaves at six, if the wind allows it."
-)
-REWORDED = (
-    "No ferry leaves any more tonight: there is a storm on its way, and it will be here within the hour. Please wait "
-    "in the café, which is warm and open until ten. If the sea has calmed down by then, boats run again from six "
-    "o’clock."
-)
-CUT = 18
-"""Tokens of the answer that come before damage inside it: about a third of it."""
+CUT = 0.32
+"""How much of the answer comes before damage inside it."""
 NEVER = 100_000.0
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """What a row of the drill calls: a feature, or a model by its own name. Times in seconds."""
-
-    name: str
-    models: tuple[str, ...]
-    deadline: float
-    timeouts: Timeouts
-    variables: tuple[str, ...] = ()
-    learns: bool = False
-    """Whether what the gateway does rests on what it has seen of its models before."""
-
-    @property
-    def first(self) -> str:
-        """The model that the faults befall."""
-        return self.models[0]
+EMBEDDING = 0.05
+"""Seconds that vectors take."""
 
 
 class Stage:
@@ -80,11 +55,12 @@ async def stage(
     configuration: Configuration, target: Target, fault: Fault, speeds: Mapping[str, Speed], log: Path, clock: Clock
 ) -> AsyncIterator[Stage]:
     """Set the stage with models that are well, and clear it away again."""
-    served = {name: configuration.config.models[name].name or name for name in target.models}
+    names = target.models if target.embeddings is None else (*target.models, target.embeddings)
+    served = {name: configuration.config.models[name].name or name for name in names}
     scripts = {name: _script(served[name], target, fault, speeds[name], name) for name in served}
     async with contextlib.AsyncExitStack() as stack:
         models = {}
-        for name in target.models:
+        for name in served:
             well = _script(served[name], target, FAULTS[0], speeds[name], name)
             models[name] = await stack.enter_async_context(Simulator(well, clock=clock))
         app = await stack.enter_async_context(App(simulated(configuration, target, models, log), clock))
@@ -112,7 +88,7 @@ def simulated(
     """Return the configuration with simulated models under the same names, a log of its own, and no telemetry."""
     config = configuration.config
     replaced = {name: _model(config.models[name], simulator) for name, simulator in models.items()}
-    features = {name: _feature(feature) for name, feature in config.features.items() if name == target.name}
+    features = {name: _feature(feature, target) for name, feature in config.features.items() if name == target.name}
     own = msgspec.structs.replace(
         config,
         models=replaced,
@@ -130,23 +106,28 @@ def _model(settings: ModelSettings, simulator: Simulator) -> ModelSettings:
     return msgspec.structs.replace(settings, base_url=simulator.url(wire), api_key=None, headers={}, proxy=None)
 
 
-def _feature(settings: FeatureSettings) -> FeatureSettings:
-    return msgspec.structs.replace(settings, store="metadata", rollout=1.0, enabled=True)
+def _feature(settings: FeatureSettings, target: Target) -> FeatureSettings:
+    contract = None if target.answers.contract is None else settings.contract
+    return msgspec.structs.replace(settings, store="metadata", rollout=1.0, enabled=True, contract=contract)
 
 
 def _script(served: str, target: Target, fault: Fault, speed: Speed, name: str) -> Script:
     """Return what the provider of one model does."""
+    if name not in target.models:
+        return from_table({"models": {served: {"ttft": _ms(EMBEDDING)}}}, "drill")
     struck = fault.everywhere or name == target.first
     gap = min(target.timeouts.idle * 1.5, target.deadline)
-    places = {"cut": str(CUT), "late": _ms(speed.first_token * 10), "gap": _ms(gap), "never": _ms(NEVER)}
+    cut = max(1, round(target.tokens * CUT))
+    places = {"cut": str(cut), "late": _ms(speed.first_token * 10), "gap": _ms(gap), "never": _ms(NEVER)}
     table: dict[str, Any] = {
-        "text": REWORDED if fault.reworded and name != target.first else REPLY,
+        "text": target.answers.reworded if fault.reworded and name != target.first else target.answers.reply,
         "ttft": _ms(speed.first_token),
         "tps": speed.tokens_per_second,
     }
     table |= expand((fault.damage if struck else fault.others).format_map(places))
     if struck:
-        table |= {"steps": fault.steps, "rounds": fault.rounds}
+        said = {"text": target.answers.say(fault.says)}
+        table |= {"steps": (said,)} if fault.once else said | {"steps": fault.steps, "rounds": fault.rounds}
     return from_table({"models": {served: table}}, "drill")
 
 

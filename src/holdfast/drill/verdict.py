@@ -6,6 +6,8 @@ from typing import Final, Literal
 import msgspec
 
 from holdfast import errors
+from holdfast.contracts.base import Contract
+from holdfast.contracts.schema import decode
 from holdfast.drill.observation import Observation
 
 GRACE_SECONDS: Final = 0.05
@@ -46,10 +48,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """`deadline` in seconds; `replies` are the whole answers of the models, the first model's first."""
+    """`deadline` in seconds; `replies` are the whole answers of the models, the first model's first.
+
+    `contract` is what every answer has to meet, also one that no model gave.
+    """
 
     deadline: float
     replies: Sequence[str]
+    contract: Contract | None = None
 
 
 def judge(seen: Observation, expected: Expected) -> Verdict:
@@ -117,14 +123,27 @@ def _typed(code: str) -> Verdict:
 
 
 def _answer(seen: Observation, expected: Expected) -> Verdict:
+    if seen.outcome not in ("answered", "last_resort"):
+        return Verdict(end="broken", note=f"an answer that is labelled {seen.outcome}")
+    if (unmet := _unmet(seen, expected.contract)) is not None:
+        return Verdict(end="broken", note=unmet)
     if seen.outcome == "last_resort":
         return Verdict(end="last_resort")
-    if seen.outcome != "answered":
-        return Verdict(end="broken", note=f"an answer that is labelled {seen.outcome}")
     if not _whole(seen.text, expected.replies):
         cut = any(reply.startswith(seen.text) for reply in expected.replies)
         return Verdict(end="broken", note=("a cut" if cut else "a garbled") + " answer presented as success")
     return Verdict(end="answered", note=f"by {seen.model}")
+
+
+def _unmet(seen: Observation, contract: Contract | None) -> str | None:
+    """Return how an answer fails its contract, or what was told of it before."""
+    if contract is None:
+        return None
+    if violations := contract.check(seen.text).violations:
+        return f"an answer that does not meet the contract: {violations[0]}"
+    if seen.objects and decode(seen.text) != seen.object:
+        return "the last object that was told is not the answer"
+    return None
 
 
 def _whole(text: str, replies: Sequence[str]) -> bool:

@@ -11,8 +11,9 @@ from holdfast.drill.faults import Fault, find
 from holdfast.drill.observation import Observation
 from holdfast.drill.page import render
 from holdfast.drill.report import counts, duration, failures, summary, to_json
-from holdfast.drill.run import Drill, Row, Run, targets
+from holdfast.drill.run import Drill, Row, Run
 from holdfast.drill.speeds import USUAL
+from holdfast.drill.targets import targets
 from holdfast.drill.verdict import Verdict
 from holdfast.events import Attempt
 
