@@ -1,8 +1,9 @@
 """What passes between the caller and its models in one call: a whole answer, a streamed one, or vectors."""
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar, Final, Protocol
 
 from holdfast.chat import Choice, Chunk, EmbeddingReply, Reply, Text, Usage
 from holdfast.errors import CallError, ContentRefused
@@ -11,7 +12,8 @@ from holdfast.gateway.fetch import Limits
 from holdfast.gateway.judge import Judge
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary
 
-LAST_RESORT = "last_resort"
+STALL_SECONDS: Final = 0.5
+LAST_RESORT: Final = "last_resort"
 """What stands for the model, and the wire, of an answer that no model gave."""
 
 
@@ -59,6 +61,8 @@ class Exchange(ABC):
     """The attempt whose answer this is; of several at once, the first to speak."""
     on_speak: Callable[[AttemptRecord], None] | None = None
     """Called when an attempt begins to speak."""
+    on_stall: Callable[[], None] | None = None
+    """Called when the caller takes nothing of a streamed answer for `STALL_SECONDS`."""
     raw: bytes | None = None
     """How a model said all of `reply` in `wire`, None if it was streamed, or made or changed here."""
     wire: str = LAST_RESORT
@@ -83,6 +87,17 @@ class Exchange(ABC):
     @abstractmethod
     async def finish(self, summary: Summary) -> None:
         """Give the caller the end of the answer."""
+
+    async def _write(self, write: Awaitable[None]) -> None:
+        """Give the caller a part of a streamed answer, and notice when that takes long."""
+        if self.on_stall is None:
+            await write
+            return
+        stall = asyncio.get_running_loop().call_later(STALL_SECONDS, self.on_stall)
+        try:
+            await write
+        finally:
+            stall.cancel()
 
     def _speak(self, attempt: AttemptRecord) -> None:
         """Make an attempt the one that answers. Raises Outrun."""

@@ -84,7 +84,7 @@ class HeldChat(Exchange):
             if self._objects and watch is not None and said - told > (0 if said < SMALL else said * NEWS):
                 told, partial = said, watch.partial()
                 if partial.value is not None:
-                    await self._writer.object(partial.value, partial.complete)
+                    await self._write(self._writer.object(partial.value, partial.complete))
 
         request = judge.put(self._request, attempt)
         encoded = attempt.model.upstream.encode(request, self._arrival.source)

@@ -188,6 +188,7 @@ class Pipeline:
                 return turn.kept
             if turn.late is not None:
                 return UseLastResort(turn.late) if resort else Fail(turn.late)
+            exchange.on_stall = turn.release  # nobody waits for a caller who is slow
             verdict = await self._attempt(record, feature, exchange, resort=resort)
             if isinstance(verdict, Answered):
                 turn.keep(_kept(record, exchange))

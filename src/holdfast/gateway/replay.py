@@ -243,12 +243,16 @@ class Turn:
         self._answering = False
         self._replays.land(self._key, kept, self._ttl)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def release(self) -> None:
+        """Let the next one try, and keep nothing."""
         if self._answering:
             self._answering = False
             self._replays.land(self._key, None)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 def _give_up(ticket: asyncio.Future[Kept | None]) -> None:

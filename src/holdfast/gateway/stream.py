@@ -63,7 +63,7 @@ class StreamedChat(Exchange):
     async def _begin(self, attempt: AttemptRecord, limits: Limits, watch: Follower | None) -> None:
         """Relay the answer of a model from its start."""
         model, request, assembly, passable = attempt.model, self._request, self._assembly, self._passable
-        write, add, wire = self._writer.chunks, assembly.add, model.upstream.wire
+        write, add, wire, noticed = self._writer.chunks, assembly.add, model.upstream.wire, self.on_stall is not None
 
         async def emit(chunks: Sequence[Chunk]) -> None:
             whole, error = await passable(attempt, chunks, watch)
@@ -75,7 +75,9 @@ class StreamedChat(Exchange):
                 add(chunk)
                 if chunk.usage is not None:
                     attempt.usage = chunk.usage
-            if whole:
+            if whole and noticed:
+                await self._write(write(whole, wire))
+            elif whole:
                 await write(whole, wire)
             if error is not None:
                 raise error
@@ -173,7 +175,7 @@ class StreamedChat(Exchange):
                 chunk.usage = total(self._spent, chunk.usage)
             assembly.add(chunk)
         if whole:
-            await self._writer.chunks(whole, LAST_RESORT)
+            await self._write(self._writer.chunks(whole, LAST_RESORT))
         if error is not None:
             raise error
 

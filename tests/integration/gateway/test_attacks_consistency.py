@@ -164,6 +164,40 @@ def test_a_feature_that_is_off_answers_with_a_last_resort_that_meets_the_contrac
     assert {call.error for call in calls} == {"feature_disabled"}
 
 
+class Slow(Caller):
+    """A caller who takes their time over every piece."""
+
+    async def chunks(self, chunks: Any, wire: str) -> None:
+        await super().chunks(chunks, wire)
+        await asyncio.sleep(4.0)
+
+    async def object(self, value: Any, complete: Any) -> None:
+        await super().object(value, complete)
+        await asyncio.sleep(4.0)
+
+
+@pytest.mark.parametrize("contract", [None, CONTRACT])
+@pytest.mark.parametrize("how", ["hold", "pass", "object"])
+def test_nobody_waits_for_another_caller_who_is_slow(how, contract):
+    slow, other, third = callers = [Slow(), Caller(), Caller()]
+    ended: dict[int, float] = {}
+
+    async def scene(gateway: Gateway) -> None:
+        gateway.model("first", Staged(answers(RIGHT[:20], RIGHT[20:], every=0.1)))
+        gateway.serve(feature={"contract": contract, "replay": REPLAY, "stream": how}, deadline=20.0)
+
+        async def one(number: int) -> None:
+            await gateway.call(callers[number])
+            ended[number] = gateway.loop.time()
+
+        await asyncio.gather(*map(one, range(3)))
+
+    calls = play(scene)
+    assert [caller.said for caller in (slow, other, third)] == [RIGHT] * 3
+    assert {call.outcome for call in calls} == {"answered"}
+    assert max(ended[1], ended[2]) < 2.0
+
+
 # --- votes ------------------------------------------------------------------------------------------------------------
 
 
