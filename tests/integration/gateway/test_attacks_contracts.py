@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ import holdfast
 from holdfast.chat import Choice, Refusal, Reply, Tool, ToolCall, Usage
 from holdfast.contracts.base import Contract
 from holdfast.contracts.load import make_contract
+from holdfast.contracts.text import ChoiceForm, PatternForm
 from holdfast.contracts.watch import Watch
 from holdfast.errors import ContentRefused, ContractViolated
 from holdfast.gateway.assembly import Assembly
@@ -400,7 +402,16 @@ FAILURES = [
 ]
 WHAT, FAULTS = st.sampled_from(SAID), st.sampled_from(FAILURES)
 FINISH = st.sampled_from(["stop", "stop", "stop", "stop", "length", "content_filter", "tool_calls"])
-BESIDE = st.sampled_from([None, None, None, {"refusal": "No."}, {"reasoning_content": "Hm."}, {"tool_calls": CALL}])
+CALLS = [
+    {"tool_calls": [{"index": 0, "id": "1", "type": "function", "function": {"name": "save", "arguments": arguments}}]}
+    for arguments in ("{}", RIGHT, RIGHT[:-1] + ",}", WRONG)
+]
+BESIDE = st.sampled_from([None, None, None, None, {"refusal": "No."}, {"reasoning_content": "Hm."}, *CALLS])
+CONTRACTS = [
+    *(CONTRACT, CONTRACT, CONTRACT, make_contract({"type": "integer"}, name="number")),
+    Contract(ChoiceForm(["Six.", "42", "4"]), name="choice"),
+    Contract(PatternForm("[0-9]{2}|S[a-z]+[.]"), name="pattern"),
+]
 AFTER = st.sampled_from([0.0, 0.0, 0.1, 0.2, 0.5, 3.0])
 
 
@@ -427,6 +438,7 @@ def streams(draw: st.DrawFn) -> Play:
     return Play(tuple(steps), after=draw(AFTER))
 
 
+SAVE = Tool(name="save", parameters=SCHEMA, strict=True)
 SCRIPTS = (
     st.lists(st.one_of(wholes(), wholes(), wholes(), FAULTS), min_size=1, max_size=5),
     st.lists(st.one_of(streams(), streams(), streams(), FAULTS), min_size=1, max_size=5),
@@ -440,18 +452,21 @@ class Watching(Caller):
         await super().object(json.loads(json.dumps(value)), complete)
 
 
-def is_kept(choice: Choice, *, offered: bool) -> bool:
+def is_kept(choice: Choice, contract: Contract, tools: Sequence[Tool]) -> bool:
     """Whether a choice of an answer is what was promised: checked here by itself."""
-    if any(isinstance(part, ToolCall) for part in choice.parts):
-        return offered
+    calls = [part for part in choice.parts if isinstance(part, ToolCall)]
+    if calls:
+        strict = any(tool.strict for tool in tools)
+        return bool(tools) and all(not strict or CONTRACT.check(call.arguments).ok for call in calls)
     declined = choice.finish == "refused" or any(isinstance(part, Refusal) for part in choice.parts)
-    return CONTRACT.check(choice.text).ok or (declined and not choice.text.strip())
+    return contract.check(choice.text).ok or (declined and not choice.text.strip())
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     data=st.data(),
     how=st.sampled_from(HOW),
+    contract=st.sampled_from(CONTRACTS),
     reset=st.booleans(),
     models=st.integers(1, 3),
     feature=st.fixed_dictionaries(
@@ -465,12 +480,12 @@ def is_kept(choice: Choice, *, offered: bool) -> bool:
         {
             "retries": st.sampled_from([0, 2, 5]),
             "hedge": st.sampled_from([False, False, 0.001, 0.1]),
-            "last_resort": st.sampled_from([None, None, OTHER, "Later."]),
+            "last_resort": st.sampled_from([None, None, OTHER, "42", "Later."]),
             "route_around_refusals": st.booleans(),
             "deadline": st.sampled_from([0.05, 0.3, 3.0, 10.0]),
         }
     ),
-    request=st.sampled_from([{}, {}, {"max_tokens": 5}, {"tools": (Tool(name="save"),)}, {"n": 2}]),
+    request=st.sampled_from([{}, {}, {"max_tokens": 5}, {"tools": (SAVE,)}, {"tools": (Tool(name="save"),)}, {"n": 2}]),
     limit=st.sampled_from([None, 1]),
     prefill=st.booleans(),
     calls=st.lists(
@@ -487,6 +502,7 @@ def is_kept(choice: Choice, *, offered: bool) -> bool:
 def test_a_call_under_a_contract_ends_in_one_of_three_ways(
     data: st.DataObject,
     how: str,
+    contract: Contract,
     reset: bool,
     models: int,
     feature: dict[str, Any],
@@ -515,7 +531,7 @@ def test_a_call_under_a_contract_ends_in_one_of_three_ways(
     async def scene(gateway: Gateway) -> None:
         for name in ("first", "other", "third")[:models]:
             gateway.model(name, Staged(*data.draw(script)), concurrency=limit, prefill=prefill)
-        gateway.serve(feature={"contract": CONTRACT, "stream": "hold" if how == "whole" else how} | feature, **options)
+        gateway.serve(feature={"contract": contract, "stream": "hold" if how == "whole" else how} | feature, **options)
         await asyncio.gather(*[one(gateway, caller, wish) for caller, wish in zip(callers, calls, strict=True)])
         assert gateway.places == (0, 0)
         await asyncio.sleep(60.0)  # then each model that is down is probed, which takes a token that is there
@@ -532,10 +548,10 @@ def test_a_call_under_a_contract_ends_in_one_of_three_ways(
         told = [attempt.usage for attempt in call.attempts if attempt.usage is not None]
         assert (call.usage or Usage()).output_tokens == sum(usage.output_tokens for usage in told)
     for caller in callers:
-        check_promise(caller, how, request, options["last_resort"])
+        check_promise(caller, how, contract, request, options["last_resort"])
 
 
-def check_promise(caller: Caller, how: str, request: dict[str, Any], resort: str | None) -> None:
+def check_promise(caller: Caller, how: str, contract: Contract, request: dict[str, Any], resort: str | None) -> None:
     assert caller.ends <= 1
     if caller.error is not None:
         assert caller.whole is None
@@ -543,7 +559,7 @@ def check_promise(caller: Caller, how: str, request: dict[str, Any], resort: str
         if caller.error is not None or not caller.ends:
             assert not any(chunk.speaks for chunk in caller.got)
     elif not any(chunk.tool_calls for chunk in caller.got):
-        assert Watch(CONTRACT, strict=True).feed(caller.text) is None
+        assert Watch(contract, strict=True).feed(caller.text) is None
     if caller.error is not None or not caller.ends:
         return
     assembly = Assembly()
@@ -553,10 +569,10 @@ def check_promise(caller: Caller, how: str, request: dict[str, Any], resort: str
     assert isinstance(reply, Reply)
     assert caller.summary is not None
     assert reply.choices
-    assert all(is_kept(choice, offered="tools" in request) for choice in reply.choices)
+    assert all(is_kept(choice, contract, request.get("tools", ())) for choice in reply.choices)
     assert (caller.summary.outcome == "last_resort") == (caller.summary.model is None)
     if caller.summary.outcome == "last_resort":
         assert [choice.text for choice in reply.choices] == [resort]
     calls = any(isinstance(part, ToolCall) for part in reply.choices[0].parts)
-    if caller.objects and CONTRACT.check(reply.text).ok and not calls:
+    if caller.objects and contract.check(reply.text).ok and not calls:
         assert caller.objects[-1] == (json.loads(reply.text), ("",))
