@@ -34,7 +34,7 @@ QUIET_SECONDS: Final = 5.0
 AFTER: Final = 0.2
 """Seconds for which the others are watched after a hostile call."""
 TIMES: Final = 3
-WORST_MS: Final = 250.0
+WORST_MS: Final = 150.0
 GROWTH_MB: Final = 300
 STREAM_PIECE: Final = 64
 ANSWER: Final = {
@@ -319,7 +319,7 @@ async def attack(port: int, pid: int, all_cases: dict[str, Case]) -> tuple[list[
         quiet = trickle.since(start)
         for number, (name, case) in enumerate(all_cases.items()):
             seen.append(await _attacked(trickle, number, name, case, pid))
-            print(f"{seen[-1].worst_ms:7.0f} ms {name}", file=sys.stderr, flush=True)
+            print(f"{seen[-1].worst_ms:7.0f} ms {seen[-1].memory:6.0f} MB {name}", file=sys.stderr, flush=True)
     return quiet, seen, trickle.wrong
 
 

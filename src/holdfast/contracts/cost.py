@@ -20,6 +20,7 @@ MAX_DEPTH: Final = 128
 """The deepest nesting of an answer that is checked."""
 _ENDLESS: Final = 1 << 40
 _COST_OF_UNIQUE: Final = 300
+_COST_OF_COMPILED_PATTERN: Final = 20
 _MAX_STEPS: Final = 400_000
 
 _INPLACE_ONE: Final = ("not", "if", "then", "else")
@@ -99,7 +100,7 @@ def work_by_depth(schema: Any, documents: Mapping[str, Any]) -> tuple[int, ...]:
 def work_of_parts(schema: Any, most: int) -> int:
     """Return how many schemas are compiled if each one of a document is, with all that it holds and refers to.
 
-    It is not counted far beyond `most`. Raises Unbounded.
+    One with a pattern counts as several. It is not counted far beyond `most`. Raises Unbounded.
     """
     graph = _Graph()
     graph.add(schema)
@@ -114,7 +115,7 @@ def work_of_parts(schema: Any, most: int) -> int:
                 if id(target) not in seen:
                     seen.add(id(target))
                     reached.append(target)
-        total += len(reached)
+        total += sum([_COST_OF_COMPILED_PATTERN if "pattern" in inner.schema else 1 for inner in reached])
         if total > most:
             break
     return total
