@@ -276,3 +276,42 @@ def test_a_log_that_is_durable_at_once_has_every_call_once(vote, how):
         loop.close()
     assert sorted(ids) == ["call-1", "call-2", "call-3"]
     assert [caller.said for caller in callers] == [RIGHT] * 3
+
+
+# --- what changes while a call runs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["whole", "hold", "object"])
+def test_a_call_keeps_its_contract_when_another_is_configured_while_it_is_mended(how):
+    script = [RIGHT.replace("42", '"many"'), '{"/answer": 42}' if how == "whole" else RIGHT, "4.2"]
+    played = [whole(text, after=0.2) if how == "whole" else answers(text, after=0.2) for text in script]
+    first, second = callers = [Caller(), Caller()]
+
+    async def scene(gateway: Gateway) -> None:
+        gateway.model("first", Staged(*played))
+        stream = "hold" if how == "whole" else how
+        gateway.serve(feature={"contract": CONTRACT, "stream": stream, "replay": REPLAY})
+        call = asyncio.create_task(gateway.call(first, stream=how != "whole"))
+        await asyncio.sleep(0.3)  # it is being mended
+        before = gateway._pipeline
+        assert before is not None
+        other = Replay(ttl=60.0, hash=b"y")
+        number = make_contract({"type": "number"}, name="number.json")
+        gateway.serve(feature={"contract": number, "stream": stream, "replay": other})
+        assert gateway._pipeline is not None
+        before.catalog = gateway._pipeline.catalog
+        gateway._pipeline = before
+        await call
+        await gateway.call(second, stream=how != "whole")
+
+    one, two = play(scene)
+    assert [caller.said for caller in callers] == [RIGHT, "4.2"]
+    assert (one.contract, two.contract, two.replayed) == ("answer.json", "number.json", None)
+
+
+@pytest.mark.parametrize("how", ["hold", "pass"])
+def test_how_to_stream_says_nothing_where_there_is_no_contract(how):
+    callers, calls, _ = ask_all(
+        [answers("Kelp ", "holds.")], wishes=[{"hints": {"stream": how}}], stream=True, feature={"contract": None}
+    )
+    assert (callers[0].said, callers[0].objects, calls[0].outcome) == ("Kelp holds.", [], "answered")
