@@ -141,3 +141,58 @@ def test_the_faults_can_be_listed(tmp_path):
     result = drill(tmp_path, "--list")
     assert result.returncode == 0
     assert "stalled\tThe first model falls silent inside the answer, for good." in result.stdout
+
+
+CONTRACTS = """
+[models.gpt]
+provider = "ollama"
+[models.claude]
+provider = "ollama"
+[features.ticket]
+models   = ["gpt", "claude"]
+contract = "app:Ticket"
+deadline = "10s"
+[features.sum]
+models   = ["gpt", "claude"]
+contract = "app:adds_up"
+[features.plain]
+models   = ["gpt", "claude"]
+"""
+APP = """
+import holdfast
+from pydantic import BaseModel
+
+class Ticket(BaseModel):
+    urgent: bool
+    summary: str
+
+@holdfast.predicate
+def adds_up(answer):
+    "it is the answer"
+    return "42" in answer
+"""
+
+
+@pytest.fixture
+def contracts(tmp_path) -> Path:
+    (tmp_path / "holdfast.toml").write_text(CONTRACTS)
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+def test_contracts_are_met_by_the_models_or_said_to_be_off(contracts):
+    chosen = ("--fault", "wrong_shape", "--fault", "hang_up", "--fault", "none")
+    result = drill(contracts, *chosen, "--html", "drill.html")
+    assert result.returncode == 0, result.stdout + result.stderr
+    tables = result.stdout.split("\n\n")
+    assert ["wrong shape for good" in table for table in tables[:3]] == [True, False, False]
+    assert "The contract app:adds_up is off for this drill: no answer could be made up that meets it." in tables[1]
+    assert "Without its contract: sum." in tables[3]
+    assert "sum: The contract app:adds_up is off for this drill" in (contracts / "drill.html").read_text()
+
+
+def test_faults_that_can_befall_no_feature_are_told_with_exit_code_2(contracts):
+    result = drill(contracts, "--feature", "sum", "--feature", "plain", "--fault", "fenced")
+    assert result.returncode == 2
+    assert "none of these faults can befall sum, plain: they are about contracts or streams" in result.stderr
+    assert "sum: The contract app:adds_up is off for this drill" in result.stderr

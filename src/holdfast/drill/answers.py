@@ -1,6 +1,7 @@
 """What the simulated models of a drill say: a text of a few sentences, or under a contract one that meets it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, Literal
 
@@ -9,6 +10,7 @@ import msgspec
 from holdfast.contracts.answer import Met, Unmet, meet
 from holdfast.contracts.base import Contract, Schema
 from holdfast.providers.simulated.synthesis import synthesize
+from holdfast.providers.simulated.tokens import count
 
 REPLY: Final = (
     "The harbour is closed tonight, since a storm is coming in from the north – so the ferry stays where it is, moored "
@@ -22,6 +24,8 @@ REWORDED: Final = (
 )
 _TEXTS: Final = (REPLY, REWORDED, "The ferry leaves at six.", "There is a boat at six.", "ferry", "boat")
 """What strings in an answer say, each in two ways: where the first are too long, the next may fit."""
+USUAL_TOKENS: Final = 120
+"""Answers up to this length are taken as they come; of longer ones the shortest, since a drill is not about length."""
 _WRONG: Final = (f'{{"reply": "{REPLY}"}}', REPLY, "No.", " ".join([REPLY] * 3))
 Kind = Literal["reply", "wrong", "fenced"]
 
@@ -48,7 +52,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 def answers_to(contract: Contract, examples: Sequence[str] = (), last_resort: str | None = None) -> Answers | None:
     """Return answers that meet a contract: made up, or else an example's, or the last resort. None: there are none."""
     known = [*examples, *([] if last_resort is None else [last_resort])]
-    possible = dict.fromkeys([*_made_up(contract), *known])
+    possible = sorted(dict.fromkeys([*_made_up(contract), *known]), key=lambda text: max(count(text), USUAL_TOKENS))
     found = list(islice((text for text in possible if contract.check(text).ok), 2))
     if not found:
         return None
@@ -66,7 +70,17 @@ def _made_up(contract: Contract) -> Iterator[str]:
         yield from _TEXTS
     else:
         for variant in (schema, _least(schema)):
-            yield from [_json(synthesize(variant, text)) for text in _TEXTS]
+            with suppress(ArithmeticError, RecursionError, TypeError, ValueError):  # nobody can make sense of it
+                yield from _synthesized(variant)
+
+
+def _synthesized(schema: Schema) -> Iterator[str]:
+    """Make up answers that fit a schema, as far as the simulator knows how to. Raises what it stumbles over."""
+    *longer, other, shortest = _TEXTS
+    least = _json_of(schema, shortest)
+    if count(least) <= USUAL_TOKENS:  # else it has too many strings for them to say much
+        yield from [_json_of(schema, text) for text in longer]
+    yield from (_json_of(schema, other), least)
 
 
 def _least(schema: Schema) -> Schema:
@@ -88,9 +102,9 @@ def _without_optional(schema: Any) -> Any:
     return least
 
 
-def _json(value: object) -> str:
+def _json_of(schema: Schema, text: str) -> str:
     """Encode with spaces, so that it has several tokens."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
+    return msgspec.json.format(msgspec.json.encode(synthesize(schema, text)), indent=0).decode()
 
 
 def _fenced(contract: Contract, reply: str) -> str | None:

@@ -57,13 +57,17 @@ async def stage(
     """Set the stage with models that are well, and clear it away again."""
     names = target.models if target.embeddings is None else (*target.models, target.embeddings)
     served = {name: configuration.config.models[name].name or name for name in names}
-    scripts = {name: _script(served[name], target, fault, speeds[name], name) for name in served}
     async with contextlib.AsyncExitStack() as stack:
         models = {}
         for name in served:
             well = _script(served[name], target, FAULTS[0], speeds[name], name)
             models[name] = await stack.enter_async_context(Simulator(well, clock=clock))
         app = await stack.enter_async_context(App(simulated(configuration, target, models, log), clock))
+        continues = [name for name, model in app.pipeline.catalog.models.items() if model.continues]
+        scripts = {
+            name: _script(served[name], target, fault, speeds[name], name, continues=name in continues)
+            for name in served
+        }
         url = await stack.enter_async_context(_served(app))
         yield Stage(url, models, scripts, target.first if fault.unreachable else None)
 
@@ -111,16 +115,19 @@ def _feature(settings: FeatureSettings, target: Target) -> FeatureSettings:
     return msgspec.structs.replace(settings, store="metadata", rollout=1.0, enabled=True, contract=contract)
 
 
-def _script(served: str, target: Target, fault: Fault, speed: Speed, name: str) -> Script:
+def _script(served: str, target: Target, fault: Fault, speed: Speed, name: str, *, continues: bool = False) -> Script:
     """Return what the provider of one model does."""
     if name not in target.models:
         return from_table({"models": {served: {"ttft": _ms(EMBEDDING)}}}, "drill")
     struck = fault.everywhere or name == target.first
+    reworded = fault.reworded and name != target.first
+    if continues and target.answers.contract is not None:
+        reworded = False  # who goes on in the middle of an object does not begin another
     gap = min(target.timeouts.idle * 1.5, target.deadline)
     cut = max(1, round(target.tokens * CUT))
     places = {"cut": str(cut), "late": _ms(speed.first_token * 10), "gap": _ms(gap), "never": _ms(NEVER)}
     table: dict[str, Any] = {
-        "text": target.answers.reworded if fault.reworded and name != target.first else target.answers.reply,
+        "text": target.answers.reworded if reworded else target.answers.reply,
         "ttft": _ms(speed.first_token),
         "tps": speed.tokens_per_second,
     }

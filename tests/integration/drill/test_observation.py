@@ -107,6 +107,14 @@ def test_a_reset_begins_the_answer_anew():
     assert (seen.text, seen.resets) == (REPLY, 1)
 
 
+def test_what_is_told_of_an_object_is_seen_when_it_comes_and_is_no_text():
+    told = [event({"choices": [], "holdfast": {"event": "object", "object": {"at": at}}}) for at in (5, 6)]
+    seen = observe(head(STREAM), 0.5, told[0], 0.25, told[1], said('{"at": 6}'), finish(), DONE)
+    assert (seen.object, seen.text, len(seen.objects)) == ({"at": 6}, '{"at": 6}', 2)
+    assert seen.first_token == pytest.approx(0.5, abs=0.1)
+    assert seen.longest_gap == pytest.approx(0.25, abs=0.1)
+
+
 def test_typed_errors_are_kept_promises():
     body = json.dumps(failure("timeout"))
     assert verdict(head(JSON, "504 Gateway Timeout"), body) == Verdict(end="error", note="timeout")

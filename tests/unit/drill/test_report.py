@@ -10,10 +10,10 @@ from holdfast.config import parse
 from holdfast.drill.faults import Fault, find
 from holdfast.drill.observation import Observation
 from holdfast.drill.page import render
-from holdfast.drill.report import counts, duration, failures, summary, to_json
+from holdfast.drill.report import counts, duration, failures, sentences, summary, to_json, without_contract
 from holdfast.drill.run import Drill, Row, Run
 from holdfast.drill.speeds import USUAL
-from holdfast.drill.targets import targets
+from holdfast.drill.targets import Target, targets
 from holdfast.drill.verdict import Verdict
 from holdfast.events import Attempt
 
@@ -53,9 +53,9 @@ def run(verdict: Verdict, at: float = 0.0, took: float = 1.6, **seen) -> Run:
     return Run(at=at, seen=told, verdict=verdict, attempts=(FAILED, WORKED))
 
 
-def row(fault: str, *runs: Run) -> Row:
+def row(fault: str, *runs: Run, target: Target = TARGET) -> Row:
     found: Fault = find([fault])[0]
-    return Row(target=TARGET, fault=found, mode="stream", deadline=8.0, runs=runs)
+    return Row(target=target, fault=found, mode="stream", deadline=8.0, runs=runs)
 
 
 def drill(*rows: Row) -> Drill:
@@ -119,6 +119,40 @@ def test_json_has_every_row_with_what_was_seen_and_what_it_cost():
 )
 def test_durations_read_as_a_person_would_write_them(seconds, text):
     assert duration(seconds) == text
+
+
+# --- contracts ---
+
+OFF = msgspec.structs.replace(TARGET, name="order", off="<order>.toml")
+LEFT_OUT = msgspec.structs.replace(drill(row("cut", run(ANSWERED), target=OFF)), targets=[TARGET, OFF])
+
+
+def test_a_last_resort_is_the_best_there_is_where_no_model_meets_the_contract():
+    found = drill(row("all_wrong", run(RESORT)), row("wrong_shape", run(RESORT)))
+    assert [row.fault.name for row in failures(found, "last_resort")] == ["wrong_shape"]
+
+
+def test_repairs_are_told_where_the_answer_needed_any():
+    mended = msgspec.structs.replace(run(ANSWERED), repairs=1)
+    assert "1 repair to meet the contract" in sentences(row("fenced", mended))
+    assert not any("repair" in sentence for sentence in sentences(row("fenced", run(ANSWERED))))
+    assert to_json(drill(row("fenced", mended)))["rows"][0]["repairs"] == 1
+
+
+def test_objects_are_told_as_what_came_first():
+    told = run(ANSWERED, objects=(0.2,))
+    assert "first object after 200 ms, longest gap 1.10 s" in sentences(row("none", told))
+
+
+def test_a_feature_without_its_contract_is_named_in_json_and_on_the_page():
+    assert without_contract(LEFT_OUT) == [OFF]
+    assert to_json(LEFT_OUT)["without_contract"] == ["order"]
+    assert "is off for this drill" in to_json(LEFT_OUT)["notes"]["order"][0]
+    text = render(LEFT_OUT)
+    assert "order: The contract &lt;order&gt;.toml is off for this drill" in text
+    assert text.count("is off for this drill") == 2
+    assert without_contract(DRILL) == []
+    assert "is off for this drill" not in render(DRILL)
 
 
 # --- the page ---

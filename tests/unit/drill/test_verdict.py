@@ -1,6 +1,7 @@
 import msgspec
 import pytest
 
+from holdfast.contracts.load import make_contract
 from holdfast.drill.observation import Observation
 from holdfast.drill.verdict import Expected, Verdict, judge, judge_hang_up, worst
 
@@ -102,6 +103,41 @@ def test_a_broken_promise_is_found_out(broken, why):
     assert verdict.end == "broken"
     assert not verdict.kept
     assert why in verdict.note
+
+
+# --- contracts ---
+
+SIX = '{"hour": 6}'
+HELD = Expected(
+    deadline=8.0,
+    replies=(SIX,),
+    contract=make_contract({"properties": {"hour": {"type": "integer"}}, "type": "object"}),
+)
+
+
+@pytest.mark.parametrize(("outcome", "text"), [("answered", SIX), ("last_resort", '{"hour": 12}')])
+def test_an_answer_that_meets_its_contract_is_one_and_so_are_the_objects_before_it(outcome, text):
+    told = msgspec.json.decode(text)
+    assert judge(seen(text=text, outcome=outcome), HELD).end == outcome
+    assert judge(seen(text=text, outcome=outcome, objects=(0.4, 0.5), object=told), HELD).end == outcome
+
+
+@pytest.mark.parametrize("outcome", ["answered", "last_resort"])
+@pytest.mark.parametrize("text", ['{"hour": "six"}', "six", "", '```json\n{"hour": 6}\n```'])
+def test_an_answer_that_breaks_its_contract_breaks_the_promise(outcome, text):
+    verdict = judge(seen(text=text, outcome=outcome), HELD)
+    assert verdict.end == "broken"
+    assert "does not meet the contract: " in verdict.note
+
+
+@pytest.mark.parametrize("last", [{}, {"hour": 7}, None])
+def test_objects_of_which_the_last_is_not_the_answer_break_the_promise(last):
+    verdict = judge(seen(text=SIX, objects=(0.4,), object=last), HELD)
+    assert (verdict.end, verdict.note) == ("broken", "the last object that was told is not the answer")
+
+
+def test_objects_before_an_error_are_a_kept_promise():
+    assert judge(failed(objects=(0.4,), object={}, error="contract_violated"), HELD).note == "contract_violated"
 
 
 # --- callers who leave ---
