@@ -69,7 +69,11 @@ async def stream(model: Model, request: HttpRequest, choices: int, limits: Limit
     relay = _Relay(model, choices, limits, emit)
     try:
         async with asyncio.timeout(limits.first_token) as timer:
-            await relay.run(request, timer)
+            response = await model.transport.send(request, connect=limits.connect, headers=limits.first_token)
+            try:
+                await relay.run(response, timer)
+            finally:
+                response.close()
     except TimeoutError as error:
         if not relay.complete:
             raise _late("first_token", limits.first_token, limits) from error
@@ -89,6 +93,7 @@ class _Relay:
         self._emit = emit
         self._decoder = model.upstream.stream()
         self._held: list[Chunk] = []
+        self._failure: ProviderError | None = None
         self._heard = False
         self.spoke = False
 
@@ -97,64 +102,72 @@ class _Relay:
         """Whether every choice is whole, whatever happens to the connection now."""
         return not self._unfinished and self._decoder.complete
 
-    async def run(self, request: HttpRequest, timer: asyncio.Timeout) -> None:
+    async def run(self, response: HttpResponse, timer: asyncio.Timeout) -> None:
         """Relay until the answer is whole. `timer` runs until the first token, and again for what trails the answer."""
-        model, limits = self._model, self._limits
-        response = await model.transport.send(request, connect=limits.connect, headers=limits.first_token)
-        try:
-            if not 200 <= response.status < 300:
-                timer.reschedule(None)  # no token will come, but the error's own words
-                raise await _refusal(model, response, limits)
-            if (response.header(b"content-type") or b"").startswith(b"application/json"):
-                body = await response.read(limits.max_answer, limits.answer)
-                reply = model.upstream.decode(body)
-                timer.reschedule(None)
-                await self._emit(tuple(chunks_of(reply)))
-                return
-            await self._relay(response, timer)
-        finally:
-            response.close()
-
-    async def _relay(self, response: HttpResponse, timer: asyncio.Timeout) -> None:
-        parser, limits, size = SSEParser(), self._limits, 0
+        limits = self._limits
+        if not 200 <= response.status < 300:
+            timer.reschedule(None)  # no token will come, but the error's own words
+            raise await _refusal(self._model, response, limits)
+        if (response.header(b"content-type") or b"").startswith(b"application/json"):
+            body = await response.read(limits.max_answer, limits.answer)
+            reply = self._model.upstream.decode(body)
+            timer.reschedule(None)
+            await self._emit(tuple(chunks_of(reply)))
+            return
+        parser, emit, size = SSEParser(), self._emit, 0
         try:
             async for piece in response.pieces(limits.first_token, limits.idle):
                 size += len(piece)
                 if size > limits.max_answer:
                     raise MalformedResponse(f"The provider's answer is longer than {limits.max_answer} bytes.")
-                await self._take(parser.feed(piece), timer)
-            await self._take(parser.end(), timer)
+                if chunks := self._hear(parser.feed(piece), timer):
+                    await emit(chunks)
+                if self._failure is not None or not self._unfinished:
+                    self._settle(timer)
+            if chunks := self._hear(parser.end(), timer):
+                await emit(chunks)
+            self._settle(timer)
         except (ConnectionFailed, MalformedResponse, PhaseTimeout):
             if not self.complete:
                 raise
+        self._check_end(response)
+
+    def _hear(self, events: Sequence[ServerSentEvent], timer: asyncio.Timeout) -> Sequence[Chunk]:
+        """Decode events, and return what is to be emitted: nothing before the model speaks."""
+        decode, chunks = self._decoder.feed, self._held
+        try:
+            for event in events:
+                for chunk in decode(event):
+                    chunks.append(chunk)
+                    if chunk.finish is not None:
+                        self._unfinished.discard(chunk.choice)
+        except ProviderError as error:
+            self._failure = error
+        if not self.spoke:
+            self._heard = self._heard or bool(events)
+            if not any(chunk.speaks or chunk.finish for chunk in chunks):
+                return ()
+            self.spoke = True
+            timer.reschedule(None)
+        self._held = []
+        return chunks
+
+    def _settle(self, timer: asyncio.Timeout) -> None:
+        """Raise what the provider reported, unless the answer is whole: then give what trails it a little time."""
+        failure, self._failure = self._failure, None
+        if self.complete:
+            timer.reschedule(min(asyncio.get_running_loop().time() + TRAILER_SECONDS, self._limits.until))
+        elif failure is not None:
+            raise failure
+
+    def _check_end(self, response: HttpResponse) -> None:
+        """Raise what a stream lacks that has ended."""
         if self.complete:
             return
         kind = response.header(b"content-type") or b"no content type"
         if not self._heard and not kind.startswith(b"text/event-stream"):
             raise MalformedResponse(f"The provider sent no events, but {kind.decode('latin-1')[:100]}.")
         raise ConnectionFailed("The provider ended the stream before its answer was whole.", before_headers=False)
-
-    async def _take(self, events: Sequence[ServerSentEvent], timer: asyncio.Timeout) -> None:
-        decoder, chunks = self._decoder, self._held
-        self._heard = self._heard or bool(events)
-        try:
-            for event in events:
-                for chunk in decoder.feed(event):
-                    chunks.append(chunk)
-                    if chunk.finish is not None:
-                        self._unfinished.discard(chunk.choice)
-        except ProviderError:
-            if not self.complete:
-                raise
-        finally:
-            if not self.spoke and any(chunk.speaks or chunk.finish for chunk in chunks):
-                self.spoke = True
-                timer.reschedule(None)
-            if self.spoke and chunks:
-                self._held = []
-                await self._emit(chunks)
-        if self.complete:
-            timer.reschedule(min(asyncio.get_running_loop().time() + TRAILER_SECONDS, self._limits.until))
 
 
 def _late(phase: Phase, seconds: float, limits: Limits) -> PhaseTimeout:

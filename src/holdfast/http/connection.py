@@ -75,19 +75,19 @@ class Connection(asyncio.Protocol):
         return response
 
     def park(self, seconds: float) -> asyncio.Future[None]:
-        self.watch(seconds)
-        return self._loop.create_future()
+        if self._paused:
+            self._resume()
+        loop = self._loop
+        self._deadline = deadline = loop.time() + seconds
+        if deadline < self._timer_at:
+            self._arm(deadline)
+        return loop.create_future()
 
     def watch(self, seconds: float) -> None:
         """Give up `seconds` from now if the response is still awaited, or no other request has come."""
         self._deadline = deadline = self._loop.time() + seconds
         if deadline < self._timer_at:
             self._arm(deadline)
-
-    def resume(self) -> None:
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
 
     def narrow(self) -> None:
         if not self._narrow and self._transport is not None:
@@ -161,7 +161,8 @@ class Connection(asyncio.Protocol):
         if not response.reusable or self._unsent or self.closed:
             self.abort()
             return
-        self.resume()
+        if self._paused:
+            self._resume()
         self.reused = True
         self._idle(self)
 
@@ -169,6 +170,11 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._paused = True
         self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _write_on(self) -> None:
         # A write may call `resume_writing`, so the rest is noted before it.

@@ -1,6 +1,7 @@
 """One response: parsed as it arrives, buffered until it is read."""
 
 import asyncio
+import sys
 from typing import Protocol
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -15,17 +16,14 @@ PIECE = 16 * 2**10
 """Bytes of a stream that a reader is given at once: decoded they take several times as much while a caller is slow."""
 MAX_HEAD = 64 * 2**10
 """Bytes that a response may take for its headers, or between two parts of its body."""
+_ALL = sys.maxsize
 
 
 class Line(Protocol):
     """What a response needs of its connection."""
 
     def park(self, seconds: float) -> asyncio.Future[None]:
-        """Return a future to wait on. After `seconds` the response is told that it expired."""
-        ...
-
-    def resume(self) -> None:
-        """Go on reading, if reading was paused."""
+        """Go on reading, and return a future to wait on. After `seconds` the response is told that it expired."""
         ...
 
     def narrow(self) -> None:
@@ -74,7 +72,7 @@ class PooledResponse:
         self.reusable = False
         """Whether the connection can carry another request after this response."""
         self.buffered = 0
-        self.high_water: float = HIGH_WATER
+        self.high_water = HIGH_WATER
         self._line: Line | None = line
         self._head_only = head_only
         self._raw: list[tuple[bytes, bytes]] = []
@@ -84,7 +82,7 @@ class PooledResponse:
         self._decoder: Decoder | None = None
         self._body: bytes | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._need: float = 0
+        self._need = 0
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
 
     # --- for the reader -----------------------------------------------------------------------------------------------
@@ -94,8 +92,12 @@ class PooledResponse:
 
     async def begin(self, seconds: float) -> None:
         """Wait for the headers. Raises as `Transport.send` does."""
-        if not self.status and self.error is None:
-            await self._wait(float("inf"), "first_token", seconds)
+        if not self.status and self.error is None and (waiter := self.wait(_ALL, "first_token", seconds)) is not None:
+            try:
+                await waiter
+            except BaseException:
+                self.give_up()
+                raise
         if self.error is not None and not self.status:
             raise self.error
 
@@ -131,9 +133,22 @@ class PooledResponse:
             return self._cut_off()
         return self._joined() if self._pieces else b""
 
-    async def more(self, phase: Phase, seconds: float) -> None:
-        """Wait until there is a piece, or the end."""
-        await self._wait(1, phase, seconds)
+    def wait(self, need: int, phase: Phase, seconds: float) -> asyncio.Future[None] | None:
+        """Return what to await until `need` bytes can be read, or the end; None when nothing more will come.
+
+        Who is cut off while it waits must `give_up`.
+        """
+        line = self._line
+        if line is None:
+            return None
+        self._need, self._phase, self._seconds = need, phase, seconds
+        waiter = self._waiter = line.park(seconds)
+        return waiter
+
+    def give_up(self) -> None:
+        """Wait no more, and drop what is still to come."""
+        self._waiter = None
+        self.close()
 
     # --- for the connection -------------------------------------------------------------------------------------------
 
@@ -202,7 +217,7 @@ class PooledResponse:
             raise MalformedResponse(f"The provider's headers are longer than {MAX_HEAD} bytes.")
         self.headers = tuple(raw)
         self._first = first = dict(raw[::-1])
-        if first.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        if (framing := first.get(b"transfer-encoding")) is not None and framing.lower() != b"chunked":
             raise MalformedResponse("The provider uses a transfer coding other than chunked.")
         if coding := first.get(b"content-encoding"):
             self._decoder = Decoder(coding)
@@ -230,19 +245,14 @@ class PooledResponse:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    async def _wait(self, need: float, phase: Phase, seconds: float) -> None:
-        line = self._line
-        if line is None:
-            return
-        self._need, self._phase, self._seconds = need, phase, seconds
-        self._waiter = line.park(seconds)
-        line.resume()
-        try:
-            await self._waiter
-        except BaseException:
-            self._waiter = None
-            self.close()
-            raise
+    async def _wait(self, need: int, phase: Phase, seconds: float) -> None:
+        waiter = self.wait(need, phase, seconds)
+        if waiter is not None:
+            try:
+                await waiter
+            except BaseException:
+                self.give_up()
+                raise
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -312,7 +322,13 @@ class Pieces:
                 raise StopAsyncIteration
             if response.error is not None:
                 raise response.error
-            await response.more(self._phase, self._seconds)
+            waiter = response.wait(1, self._phase, self._seconds)
+            if waiter is not None:
+                try:
+                    await waiter
+                except BaseException:
+                    response.give_up()
+                    raise
         self._phase, self._seconds = "idle", self._idle
         return piece
 

@@ -30,20 +30,29 @@ class SSEParser:
         self._size = 0  # bytes in these
         self._start: bytes | None = b""  # what may be the beginning of a byte order mark
         self._after_cr = False
+        self._between = False  # whether the next byte begins an event, whatever it is
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Return the events that `data` completes. Raises MalformedResponse when one is too long."""
+        if self._between and data.startswith(b"data: ") and data.endswith(b"\n\n"):
+            size = len(data)
+            if data.find(b"\n") == size - 2 and size <= self._limit and _CR not in data:  # a single event, as most are
+                return [ServerSentEvent(data[6:-2])]
+        events: list[ServerSentEvent] = []
+        self._feed(data, events)
+        self._between = not (self._size or self._name or self._after_cr) and self._start is None
+        return events
+
+    def _feed(self, data: bytes, events: list[ServerSentEvent]) -> None:
         if self._start is not None:
             data = self._skip_bom(data)
         if self._after_cr or _CR in data:
             data = self._normalized(data)
-        events: list[ServerSentEvent] = []
         if self._size or self._name or not data.endswith(b"\n\n") or len(data) > self._limit:
             self._lines(data, events)
-            return events
+            return
         for block in data[:-2].split(b"\n\n"):
             self._block(block, events)
-        return events
 
     def end(self) -> list[ServerSentEvent]:
         """Return the event that the end of the stream completes. (By the standard it would be dropped.)"""

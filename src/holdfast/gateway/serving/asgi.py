@@ -91,18 +91,9 @@ class Gateway:
             raise RuntimeError(f"Holdfast does not speak {scope['type']}.")
         path = scope["path"]
         route, direct = self._calls.get(path), _direct(scope)
-        if route is not None and scope["method"] == "POST":
-            await self._call(route, scope, receive, send, direct)
-        else:
+        if route is None or scope["method"] != "POST":
             await self._view(route, path, scope, send, direct)
-
-    def refusal(self, error: CallError) -> tuple[int, bytes]:
-        """Return the status and body for a request that the server could not even read."""
-        return error.status, self._surface.error(error, self._new_id())
-
-    # --- calls ---
-
-    async def _call(self, route: CallRoute, scope: Scope, receive: Receive, send: Send, direct: Direct | None) -> None:
+            return
         pipeline, surface, id = self._pipeline, route.surface, self._new_id()
         settings, started, at = pipeline.catalog.settings, pipeline.clock.monotonic(), pipeline.clock.now()
         writer = HttpWriter(send, direct, surface, id, at)
@@ -113,7 +104,7 @@ class Gateway:
                 body = await _read_in_time(receive, settings.max_body)
             elif len(body) > settings.max_body:  # what came in chunks tells no size beforehand
                 raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
-            request, source, hints = _decode(route, scope["path"], body, headers)
+            request, source, hints = _decode(route, path, body, headers)
         except CallError as error:
             await pipeline.reject(_unread(route, id, started, at), error, writer)
             return
@@ -137,6 +128,10 @@ class Gateway:
             await pipeline.run(arrival, writer)
         else:
             await _unless_hung_up(receive, pipeline.run(arrival, writer))
+
+    def refusal(self, error: CallError) -> tuple[int, bytes]:
+        """Return the status and body for a request that the server could not even read."""
+        return error.status, self._surface.error(error, self._new_id())
 
     # --- pages ---
 

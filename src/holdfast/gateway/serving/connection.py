@@ -9,7 +9,7 @@ import struct
 import sys
 import termios
 from collections import deque
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 import httptools
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._only_head = self._in_head
-        unread: bytes | None = data
+        unread = self._feed(data)
         while unread is not None:
             unread = self._feed(unread)
         if self._only_head:  # httptools keeps a head in memory however long it gets
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
             raise ValueError("it must be HTTP/1.1 or HTTP/1.0")
         path, query = _known_target(url) if len(url) < LONG_URL else _target(url)
         method, keep_alive = parser.get_method().decode("ascii"), parser.should_keep_alive()
-        cycle = self._reading = Cycle(self, method, path, query, version, self._headers, keep_alive=keep_alive)
+        cycle = self._reading = Cycle(self, method, path, query, version, self._headers, keep_alive)
         self._cycles.append(cycle)
         if len(self._cycles) >= PIPELINE:
             self._pause()
@@ -162,8 +162,9 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def on_message_complete(self) -> None:
-        if self._reading is not None:
-            self._reading.finish()
+        cycle = self._reading
+        if cycle is not None:
+            cycle.finish()
             self._reading = None
         self._in_head = True
 
@@ -224,8 +225,8 @@ class Connection(asyncio.Protocol):
 
     def _begin_next(self) -> None:
         """Let the app begin with the next request, unless the last response still waits to be taken."""
-        if self._cycles and not self._cycles[0].started and self.drained is None:
-            self._cycles[0].start()
+        if self._cycles and self.drained is None and not (cycle := self._cycles[0]).started:
+            cycle.start()
 
     def _pause(self) -> None:
         if not self._paused:
@@ -305,7 +306,7 @@ def _untaken(transport: asyncio.Transport) -> int:
 
 def _target(url: bytes) -> tuple[str, bytes]:
     """Return the path and the query string. Raises httptools.HttpParserInvalidURLError."""
-    target = httptools.parse_url(url)
+    target: Any = httptools.parse_url(url)  # a part that is missing is None, whatever its types say
     path = (target.path or b"/").decode("ascii", "replace")
     return unquote(path) if "%" in path else path, target.query or b""
 

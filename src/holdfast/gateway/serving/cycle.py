@@ -74,6 +74,10 @@ class Direct(Protocol):
         """Send a whole response. `head` are its headers, each a line with its CRLF, without `content-length`."""
         ...
 
+    def write(self, data: bytes) -> asyncio.Future[None] | None:
+        """Send a piece of a response that was begun, not the last. Return what to wait for while the caller is slow."""
+        ...
+
 
 class Cycle:
     """One request and its response: the two callables that the app is given, and its `Direct`."""
@@ -94,8 +98,8 @@ class Cycle:
     _done = False
 
     def __init__(
-        self, line: Line, method: str, path: str, query: bytes, version: str, headers: Headers, *, keep_alive: bool
-    ) -> None:
+        self, line: Line, method: str, path: str, query: bytes, version: str, headers: Headers, keep_alive: bool
+    ) -> None:  # by position: names cost a class more than they do a function
         self.keep_alive = keep_alive
         self._line = line
         self._method = method
@@ -183,6 +187,16 @@ class Cycle:
         self.answering = self._done = True
         line.transport.write(_RESPONSE % (STATUS_LINES[status], head, len(body), close, line.host.date, shown))
 
+    def write(self, data: bytes) -> asyncio.Future[None] | None:
+        """Send a piece of a response that was begun, not the last."""
+        if self._gone:
+            return None
+        if self._chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        line = self._line
+        self._put(line, data)
+        return line.drained
+
     async def receive(self) -> Message:
         """Return the next piece of the body; when it is complete, wait until the caller hangs up."""
         if not (self.complete or self._asked):
@@ -200,22 +214,14 @@ class Cycle:
         if self._gone:
             return
         if message["type"] == "http.response.start":
-            self._head = self._write_head(message["status"], message["headers"])
-            return
-        line, more = self._line, message.get("more_body", False)
-        data = self._frame(message.get("body", b""), more)
-        if self._head is not None:
-            data, self._head = self._head + data, None
-        if data:
-            self.answering = True
-            line.transport.write(data)
-        if not more:
-            self._done = True
-        elif line.drained is not None:
-            await line.drained
+            self._begin(message["status"], message["headers"])
+        elif not message.get("more_body", False):
+            self._end(message.get("body", b""))
+        elif (drained := self.write(message.get("body", b""))) is not None:
+            await drained
 
     def _take(self) -> bytes:
-        body = b"".join(self._body)
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body, self._size = [], 0
         self._line.read_on()
         return body
@@ -226,15 +232,8 @@ class Cycle:
         if any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers):
             self._line.transport.write(_CONTINUE)
 
-    def _frame(self, body: bytes, more: bool) -> bytes:
-        if self._method == "HEAD":
-            return b""
-        if not self._chunked:
-            return body
-        piece = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
-        return piece if more else piece + b"0\r\n\r\n"
-
-    def _write_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def _begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write the head of a response, which leaves with the first piece of its body."""
         lines, sized = [STATUS_LINES[status]], False
         for name, value in headers:
             lines.append(name + b": " + value)
@@ -244,14 +243,30 @@ class Cycle:
                 self.keep_alive = False
         if not sized:
             if self._version == "1.1":
-                self._chunked = True
+                self._chunked = self._method != "HEAD"
                 lines.append(b"transfer-encoding: chunked")
             else:
                 self.keep_alive = False
         if not self._persists():
             lines.append(b"connection: close")
         lines.append(self._line.host.date)
-        return b"\r\n".join(lines) + b"\r\n\r\n"
+        self._head = b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def _end(self, data: bytes) -> None:
+        if self._chunked:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        self._put(self._line, data)
+        self._done = True
+
+    def _put(self, line: Line, data: bytes) -> None:
+        """Write a piece of the body as it is framed, after the head if that has not left."""
+        if self._method == "HEAD":
+            data = b""
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        if data:
+            self.answering = True
+            line.transport.write(data)
 
     def _persists(self) -> bool:
         """Decide whether the connection takes another request."""

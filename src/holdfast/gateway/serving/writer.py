@@ -71,8 +71,12 @@ class HttpWriter:
             data = encoder.chunk(chunks[0], wire)
         else:
             data = b"".join([encoder.chunk(chunk, wire) for chunk in chunks])
-        if data:
+        if not data:
+            return
+        if self._direct is None:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        elif (drained := self._direct.write(data)) is not None:
+            await drained
 
     async def object(self, value: Any, complete: Sequence[str]) -> None:
         encoder = self._encoder or await self._start()
