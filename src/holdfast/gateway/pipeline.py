@@ -110,6 +110,7 @@ class Pipeline:
             logger.exception("call %s failed inside the gateway", arrival.id)
             await self._fail(record, InternalError(), writer)
         finally:
+            record.let_go()
             if inside:
                 gate.leave()
 

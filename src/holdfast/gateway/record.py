@@ -202,6 +202,12 @@ class CallRecord(msgspec.Struct, kw_only=True):
         for attempt in self.attempts:
             attempt.close(error)
 
+    def let_go(self) -> None:
+        """Forget where errors were raised: that leads back to here, so what is there would be kept for long."""
+        for error in (self.error, *[attempt.error for attempt in self.attempts]):
+            if error is not None:
+                error.__traceback__ = None
+
     @property
     def spoke(self) -> bool:
         """Whether the caller has received a part of an answer."""
