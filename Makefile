@@ -6,16 +6,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PORT   ?= 8080
 
-.PHONY: help up compile test unit lint types docs bench lock clean
+.PHONY: help up test unit lint types docs bench lock clean
 
 up: $(VENV)/.base  # start the gateway, with ./holdfast.toml or as a demo
 	$(BIN)/holdfast up --port $(PORT)
-
-compile: $(VENV)/.base  # put Holdfast into .venv/ with its hot modules compiled to C, where there is a compiler
-	@rm -rf dist
-	@if HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) wheel --no-deps -w dist . && $(PIP) install --no-deps --force-reinstall dist/*.whl; \
-	then echo "compiled; after a change of the sources compile again, or go back with: $(BIN)/pip install --no-deps -e ."; \
-	else echo "not compiled, as that needs a C compiler and Python.h: Holdfast runs as before, only slower"; fi
 
 help:  # list the targets
 	@sed -n 's/^\([a-z]*\):.*  # \(.*\)/  make \1\t\2/p' Makefile

@@ -25,7 +25,7 @@ from resilience import Finding
 from holdfast.client import Holdfast
 from holdfast.clock import SystemClock, UlidFactory
 from holdfast.contracts.load import make_contract
-from holdfast.contracts.watch import Watch
+from holdfast.contracts.streaming.watch import Watch
 from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.settings import GatewaySettings

@@ -20,10 +20,10 @@ from resilience import Finding
 
 from holdfast.contracts.base import Condition, Contract
 from holdfast.contracts.conditions import AtField, Length
-from holdfast.contracts.grammar import GrammarForm
-from holdfast.contracts.schema import compile_schema
-from holdfast.contracts.text import ChoiceForm, PatternForm
-from holdfast.contracts.watch import Watch
+from holdfast.contracts.forms.grammar import GrammarForm
+from holdfast.contracts.forms.schema import compile_schema
+from holdfast.contracts.forms.text import ChoiceForm, PatternForm
+from holdfast.contracts.streaming.watch import Watch
 
 BAR_US = 60.0
 CHUNK_BAR_US = 10.0

@@ -32,7 +32,7 @@ from verbatim import Origin, origin
 
 from holdfast.contracts.answer import Met, meet
 from holdfast.contracts.load import make_contract
-from holdfast.contracts.watch import Watch
+from holdfast.contracts.streaming.watch import Watch
 
 SCHEMA = {
     "type": "object",

@@ -10,7 +10,7 @@ from report import Table
 from resilience import Finding
 
 from holdfast.contracts.base import Contract, Schema
-from holdfast.contracts.schema import Draft, compile_schema
+from holdfast.contracts.forms.schema import Draft, compile_schema
 from holdfast.errors import ConfigError
 
 SUITE: Final = Path(__file__).parents[1] / "tests/data/json-schema-test-suite/suite.json.gz"

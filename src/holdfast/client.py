@@ -17,14 +17,14 @@ from holdfast.clock import NewId
 from holdfast.config import load
 from holdfast.contracts.base import Contract
 from holdfast.contracts.load import make_contract
-from holdfast.contracts.watch import Partial
+from holdfast.contracts.streaming.watch import Partial
 from holdfast.errors import CallError, ContentRefused, ContractViolated, InvalidRequest
 from holdfast.events import Outcome
-from holdfast.gateway import distribution
-from holdfast.gateway.distribution import Method
+from holdfast.gateway.answers import distribution
+from holdfast.gateway.answers.distribution import Method
+from holdfast.gateway.answers.judge import TOLD, check
+from holdfast.gateway.answers.likelihood import Estimate
 from holdfast.gateway.hints import to_hints
-from holdfast.gateway.judge import TOLD, check
-from holdfast.gateway.likelihood import Estimate
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind, Summary
 from holdfast.providers.base import Source

@@ -20,7 +20,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Repair(msgspec.Struct, frozen=True, gc=False):
-    """One change that an answer needed to meet its contract (see `contracts.ledger` for the kinds).
+    """One change that an answer needed to meet its contract (see `contracts.repairs.ledger` for the kinds).
 
     `offset` counts the characters of what the model wrote, in the choice number `choice`; `before` stood there, `after`
     replaced it. `tool` is the number of the tool call whose arguments were repaired, None for the text.

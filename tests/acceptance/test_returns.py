@@ -310,7 +310,7 @@ from typing import Any, Literal, assert_type
 from pydantic import BaseModel
 
 import holdfast
-from holdfast.contracts.watch import Partial
+from holdfast.contracts.streaming.watch import Partial
 
 class Depth(BaseModel):
     metres: int

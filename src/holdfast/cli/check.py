@@ -11,7 +11,7 @@ import msgspec
 from holdfast.cli.enforcement import contracts_of
 from holdfast.config import Config, Configuration, load
 from holdfast.errors import ConfigError
-from holdfast.gateway.prompt import Prompt
+from holdfast.gateway.questions.prompt import Prompt
 from holdfast.gateway.settings import FeatureSettings, LastResort
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS, price_provider

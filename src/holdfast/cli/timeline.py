@@ -26,7 +26,7 @@ from holdfast.cli.ledger import print_ledger
 from holdfast.cli.table import GAP, Column, Table
 from holdfast.errors import InvalidRequest
 from holdfast.events import Attempt, Call, Snapshot
-from holdfast.gateway.prompt import Prompt
+from holdfast.gateway.questions.prompt import Prompt
 from holdfast.log.view import iso
 
 BAR = 40

@@ -16,7 +16,7 @@ from holdfast.config.examples import choices, examples
 from holdfast.config.files import Sources
 from holdfast.config.types import relative
 from holdfast.gateway.function import find_function, misnamed
-from holdfast.gateway.prompt import not_places
+from holdfast.gateway.questions.prompt import not_places
 from holdfast.gateway.settings import FeatureSettings, GatewaySettings, LastResort
 from holdfast.log.telemetry import TelemetrySettings
 from holdfast.providers.base import ModelSettings

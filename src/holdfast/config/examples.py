@@ -7,7 +7,7 @@ from holdfast.config.collect import Mistake, Place, did_you_mean
 from holdfast.config.files import Sources
 from holdfast.config.types import relative
 from holdfast.contracts.base import Contract
-from holdfast.gateway.answered import read_examples
+from holdfast.gateway.questions.answered import read_examples
 from holdfast.gateway.settings import Examples
 from holdfast.providers.known import PROVIDERS
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 import msgspec
 
 from holdfast.contracts.base import Checked, Contract, Violation
-from holdfast.contracts.ledger import Refused, Repaired
-from holdfast.contracts.lossy import DROPS
-from holdfast.contracts.model import ModelForm
-from holdfast.contracts.repair import repair, value_at_head
-from holdfast.contracts.schema import JsonForm, decode
-from holdfast.contracts.watch import Watch
+from holdfast.contracts.forms.model import ModelForm
+from holdfast.contracts.forms.schema import JsonForm, decode
+from holdfast.contracts.repairs.ledger import Refused, Repaired
+from holdfast.contracts.repairs.lossy import DROPS
+from holdfast.contracts.repairs.repair import repair, value_at_head
+from holdfast.contracts.streaming.watch import Watch
 from holdfast.events import Repair
 
 MISSING: Final = msgspec.UNSET

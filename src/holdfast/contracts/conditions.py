@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 from holdfast.contracts.base import Condition, Violation, refuse, shortened
-from holdfast.contracts.patterns import Pattern
-from holdfast.contracts.text import unmatched
+from holdfast.contracts.forms.patterns import Pattern
+from holdfast.contracts.forms.text import unmatched
 
 Unit = Literal["characters", "words", "tokens"]
 Count = Callable[[str], int]

@@ -19,12 +19,12 @@ from msgspec import Meta
 
 from holdfast.contracts.base import Condition, Contract, Form, Schema, refuse
 from holdfast.contracts.conditions import AtField, Count, Length, Matches, OnText, Phrases
-from holdfast.contracts.grammar import GrammarForm
-from holdfast.contracts.ledger import Lossy
-from holdfast.contracts.model import ModelForm
+from holdfast.contracts.forms.grammar import GrammarForm
+from holdfast.contracts.forms.model import ModelForm
+from holdfast.contracts.forms.schema import compile_schema, decode
+from holdfast.contracts.forms.text import AnyText, ChoiceForm, PatternForm
 from holdfast.contracts.predicates import Predicate
-from holdfast.contracts.schema import compile_schema, decode
-from holdfast.contracts.text import AnyText, ChoiceForm, PatternForm
+from holdfast.contracts.repairs.ledger import Lossy
 from holdfast.references import find_reference, misnamed
 from holdfast.settings import Settings
 

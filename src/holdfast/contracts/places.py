@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.contracts.source import MAX_STEPS
+from holdfast.contracts.repairs.source import MAX_STEPS
 
 _TOKEN: Final = re.compile(r'\s*+("(?:[^"\\]++|\\.)*+"|[{}\[\],:]|[^\s,:\[\]{}"]++)')
 

@@ -15,9 +15,9 @@ import msgspec
 
 from holdfast.chat import ResponseFormat, Tool
 from holdfast.contracts.base import Contract, Form, Schema
-from holdfast.contracts.grammar import GrammarForm
-from holdfast.contracts.schema import compile_schema
-from holdfast.contracts.text import ChoiceForm, PatternForm
+from holdfast.contracts.forms.grammar import GrammarForm
+from holdfast.contracts.forms.schema import compile_schema
+from holdfast.contracts.forms.text import ChoiceForm, PatternForm
 from holdfast.errors import ConfigError, InvalidRequest
 
 MAX_KEPT: Final = 256

@@ -9,8 +9,8 @@ from holdfast.config.contracts import contract_of
 from holdfast.drill.answers import Answers, answers_to
 from holdfast.drill.faults import Fault
 from holdfast.gateway import last_resort
-from holdfast.gateway.answered import read_examples
-from holdfast.gateway.prompt import Prompt
+from holdfast.gateway.questions.answered import read_examples
+from holdfast.gateway.questions.prompt import Prompt
 from holdfast.gateway.settings import Examples, FeatureSettings, LastResort
 from holdfast.http.base import Timeouts
 from holdfast.providers.simulated.tokens import count

@@ -7,7 +7,7 @@ import msgspec
 
 from holdfast import errors
 from holdfast.contracts.base import Contract
-from holdfast.contracts.schema import decode
+from holdfast.contracts.forms.schema import decode
 from holdfast.drill.observation import Observation
 
 GRACE_SECONDS: Final = 0.05

@@ -23,9 +23,9 @@ from holdfast.errors import (
     Truncated,
 )
 from holdfast.gateway.alarm import Alarm
+from holdfast.gateway.answers.exchange import Exchange
 from holdfast.gateway.catalog import Model
 from holdfast.gateway.conceal import concealed
-from holdfast.gateway.exchange import Exchange
 from holdfast.gateway.fallback import (
     Answered,
     Failed,

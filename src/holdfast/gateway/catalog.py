@@ -9,10 +9,10 @@ import msgspec
 from holdfast.contracts.base import Contract
 from holdfast.errors import UnknownModel
 from holdfast.events import Store
-from holdfast.gateway.examples import Shots
 from holdfast.gateway.hints import Streaming
 from holdfast.gateway.last_resort import Resort
-from holdfast.gateway.prompt import Prompt
+from holdfast.gateway.questions.examples import Shots
+from holdfast.gateway.questions.prompt import Prompt
 from holdfast.gateway.settings import GatewaySettings, Vote
 from holdfast.gateway.traffic.health import Health
 from holdfast.http.base import Timeouts, Transport

@@ -20,23 +20,23 @@ from holdfast.errors import (
     Saturated,
 )
 from holdfast.gateway.alarm import Alarms
+from holdfast.gateway.answers.distribution import Distribution
+from holdfast.gateway.answers.exchange import Exchange, Writer, fixed_reply
+from holdfast.gateway.answers.held import HeldChat
+from holdfast.gateway.answers.judge import Judge, judge_of
+from holdfast.gateway.answers.stream import StreamedChat
+from holdfast.gateway.answers.vote import VotedChat, equality_of
+from holdfast.gateway.answers.whole import Embeddings, WholeChat
 from holdfast.gateway.attempts import Attempts, reserve
-from holdfast.gateway.canonical import canonical_source, key_of, reproduce
 from holdfast.gateway.catalog import Catalog, Feature, Replay
-from holdfast.gateway.distribution import Distribution
-from holdfast.gateway.examples import TAG
-from holdfast.gateway.exchange import Exchange, Writer, fixed_reply
 from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
 from holdfast.gateway.fingerprints import Fingerprints
-from holdfast.gateway.held import HeldChat
-from holdfast.gateway.judge import Judge, judge_of
+from holdfast.gateway.questions.canonical import canonical_source, key_of, reproduce
+from holdfast.gateway.questions.examples import TAG
 from holdfast.gateway.record import Arrival, CallRecord
 from holdfast.gateway.replay import Kept, Replays
-from holdfast.gateway.stream import StreamedChat
 from holdfast.gateway.traffic.admission import Gate, Refusals
 from holdfast.gateway.traffic.balance import order
-from holdfast.gateway.vote import VotedChat, equality_of
-from holdfast.gateway.whole import Embeddings, WholeChat
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.state.board import Row

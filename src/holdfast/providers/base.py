@@ -16,10 +16,10 @@ from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Repl
 from holdfast.errors import BadRequest, CallError, InvalidRequest, ProviderError
 from holdfast.http.base import Headers, HttpRequest, Timeouts
 from holdfast.http.sse import ServerSentEvent
-from holdfast.providers.dialect import Constrained, Keyword
+from holdfast.providers.dialects.dialect import Constrained, Keyword
+from holdfast.providers.dialects.servers import UNKNOWN, Server, constrained
 from holdfast.providers.prefill import continued
 from holdfast.providers.prices import PriceSettings
-from holdfast.providers.servers import UNKNOWN, Server, constrained
 from holdfast.settings import Secret, Settings
 
 __all__ = [

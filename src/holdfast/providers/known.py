@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from holdfast.providers import servers
 from holdfast.providers.base import Endpoint, ModelSettings, Wire
-from holdfast.providers.servers import UNKNOWN, Server
+from holdfast.providers.dialects import servers
+from holdfast.providers.dialects.servers import UNKNOWN, Server
 from holdfast.settings import Secret
 
 

@@ -28,8 +28,8 @@ from holdfast.log.memory import MemoryLog
 from holdfast.log.writer import LogWriter
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.providers.base import Endpoint, ModelSettings, StreamEncoder, Surface, Upstream
+from holdfast.providers.dialects.servers import UNKNOWN, Server
 from holdfast.providers.openai import OpenAIUpstream
-from holdfast.providers.servers import UNKNOWN, Server
 from holdfast.state.board import Row
 
 Step = tuple[float, bytes | Exception]
@@ -169,7 +169,7 @@ SILENT = Play(after=NEVER)
 
 
 class Caller:
-    """Takes an answer. Implements `gateway.exchange.Writer`. `on_chunks` may do what a caller does then."""
+    """Takes an answer. Implements `gateway.answers.exchange.Writer`. `on_chunks` may do what a caller does then."""
 
     def __init__(self, on_chunks: Callable[[], object] = lambda: None) -> None:
         self.got: list[Chunk] = []
@@ -215,7 +215,7 @@ class Caller:
 
 
 class Reader:
-    """A caller of a stream on some wire. Implements `gateway.exchange.Writer`.
+    """A caller of a stream on some wire. Implements `gateway.answers.exchange.Writer`.
 
     `events` are those of the answer, each its name and data; none for a call that failed before its first word.
     """

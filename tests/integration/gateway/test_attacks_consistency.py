@@ -9,8 +9,8 @@ import pytest
 from holdfast.contracts.load import make_contract
 from holdfast.events import Call
 from holdfast.gateway.catalog import Replay
-from holdfast.gateway.examples import ready
 from holdfast.gateway.hints import Hints
+from holdfast.gateway.questions.examples import ready
 from holdfast.gateway.settings import Vote
 from holdfast.log.base import LogSettings
 from holdfast.log.memory import MemoryLog

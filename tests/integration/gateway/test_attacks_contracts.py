@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 import holdfast
 from holdfast.chat import Choice, Refusal, Reply, Tool, ToolCall, Usage
 from holdfast.contracts.base import Contract
+from holdfast.contracts.forms.text import ChoiceForm, PatternForm
 from holdfast.contracts.load import make_contract
-from holdfast.contracts.text import ChoiceForm, PatternForm
-from holdfast.contracts.watch import Watch
+from holdfast.contracts.streaming.watch import Watch
 from holdfast.errors import ContentRefused, ContractViolated
-from holdfast.gateway.assembly import Assembly
+from holdfast.gateway.answers.assembly import Assembly
 from holdfast.gateway.catalog import Replay
 from holdfast.gateway.hints import Hints
 from holdfast.gateway.settings import Vote
@@ -126,7 +126,7 @@ def test_a_validator_that_raises_what_would_end_the_process_fails_the_answer_alo
 
 
 def test_a_mended_part_that_is_too_large_to_be_put_in_leaves_the_next_model(monkeypatch):
-    monkeypatch.setattr("holdfast.gateway.judge.heavy", lambda *_: False)  # a thread takes no virtual time
+    monkeypatch.setattr("holdfast.gateway.answers.judge.heavy", lambda *_: False)  # a thread takes no virtual time
     schema = {"type": "object", "properties": {"xs": {"type": "array", "items": {"type": "integer"}}}}
     large = whole('{"/xs": [' + ",".join(["1"] * 150_000) + "]}")
     first, other = [whole('{"xs": "none"}'), large], [whole('{"xs": [1]}')]

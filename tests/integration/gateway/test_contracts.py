@@ -10,7 +10,7 @@ from holdfast.contracts.base import Contract
 from holdfast.contracts.load import make_contract, parse_contract
 from holdfast.errors import ContractViolated, InvalidRequest
 from holdfast.gateway.hints import Hints
-from holdfast.providers.servers import OPENAI
+from holdfast.providers.dialects.servers import OPENAI
 from integration.gateway.staged import (
     DONE,
     Caller,

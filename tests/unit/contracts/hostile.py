@@ -99,7 +99,7 @@ CASES: dict[str, Callable[[], tuple[Any, str]]] = {
 
 def main(name: str) -> None:
     from holdfast.contracts.base import Contract
-    from holdfast.contracts.schema import compile_schema
+    from holdfast.contracts.forms.schema import compile_schema
     from holdfast.errors import ConfigError
 
     schema, text = CASES[name]()

@@ -8,11 +8,11 @@ import pytest
 from holdfast.contracts.answer import HEAVY, HEAVY_GRAMMAR, MISSING, Met, Unmet, heavy, meet
 from holdfast.contracts.base import Contract
 from holdfast.contracts.conditions import Length, OnText, Phrases
-from holdfast.contracts.grammar import GrammarForm
-from holdfast.contracts.ledger import replay
-from holdfast.contracts.model import ModelForm
-from holdfast.contracts.schema import compile_schema
-from holdfast.contracts.text import AnyText, ChoiceForm, PatternForm
+from holdfast.contracts.forms.grammar import GrammarForm
+from holdfast.contracts.forms.model import ModelForm
+from holdfast.contracts.forms.schema import compile_schema
+from holdfast.contracts.forms.text import AnyText, ChoiceForm, PatternForm
+from holdfast.contracts.repairs.ledger import replay
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

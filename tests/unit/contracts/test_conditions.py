@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 import holdfast
 from holdfast.contracts.base import MAX_VIOLATIONS, Contract
 from holdfast.contracts.conditions import AtField, Length, Matches, Phrases, approximate_tokens, parse_field, select
+from holdfast.contracts.forms.schema import compile_schema
+from holdfast.contracts.forms.text import AnyText
 from holdfast.contracts.predicates import Predicate
-from holdfast.contracts.schema import compile_schema
-from holdfast.contracts.text import AnyText
 from holdfast.errors import ConfigError
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.contracts.base import Contract
-from holdfast.contracts.grammar import SECONDS, GrammarForm
-from holdfast.contracts.text import PatternForm
+from holdfast.contracts.forms.grammar import SECONDS, GrammarForm
+from holdfast.contracts.forms.text import PatternForm
 from holdfast.errors import ConfigError
 
 SCRIPT = Path(__file__).with_name("hostile.py")

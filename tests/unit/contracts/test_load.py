@@ -118,7 +118,7 @@ def test_references_name_models_schemas_predicates_and_contracts(folder):
 import holdfast
 from pydantic import BaseModel
 from holdfast.contracts.base import Contract
-from holdfast.contracts.text import ChoiceForm
+from holdfast.contracts.forms.text import ChoiceForm
 
 class Answer(BaseModel):
     text: str

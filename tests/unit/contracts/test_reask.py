@@ -9,10 +9,10 @@ import holdfast
 from holdfast.contracts.answer import MISSING, Met, Unmet, meet
 from holdfast.contracts.base import Contract
 from holdfast.contracts.conditions import AtField, Length, Matches, OnText, Phrases
-from holdfast.contracts.grammar import GrammarForm
+from holdfast.contracts.forms.grammar import GrammarForm
+from holdfast.contracts.forms.schema import compile_schema
+from holdfast.contracts.forms.text import AnyText, ChoiceForm, PatternForm
 from holdfast.contracts.reask import MAX_ERRORS, Reask, describe, joined, reask
-from holdfast.contracts.schema import compile_schema
-from holdfast.contracts.text import AnyText, ChoiceForm, PatternForm
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

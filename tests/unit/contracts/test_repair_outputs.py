@@ -11,9 +11,9 @@ import pytest
 
 from holdfast.contracts.answer import Met, meet
 from holdfast.contracts.base import Contract
-from holdfast.contracts.ledger import Repaired, replay
-from holdfast.contracts.repair import repair
-from holdfast.contracts.schema import compile_schema
+from holdfast.contracts.forms.schema import compile_schema
+from holdfast.contracts.repairs.ledger import Repaired, replay
+from holdfast.contracts.repairs.repair import repair
 from holdfast.contracts.shape import Shape, fits
 
 FOLDER = Path(os.environ.get("HOLDFAST_DATA", "no such folder")) / "outputs"

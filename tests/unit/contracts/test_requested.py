@@ -7,9 +7,9 @@ from holdfast.chat import ResponseFormat, Tool
 from holdfast.contracts import requested as module
 from holdfast.contracts.answer import Met, Unmet, meet
 from holdfast.contracts.base import Contract
+from holdfast.contracts.forms.schema import compile_schema
+from holdfast.contracts.forms.text import AnyText
 from holdfast.contracts.requested import MAX_KEPT, Kept, arguments_of, available, format_of, requested
-from holdfast.contracts.schema import compile_schema
-from holdfast.contracts.text import AnyText
 from holdfast.errors import InvalidRequest
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.contracts.base import Contract
-from holdfast.contracts.schema import compile_schema
+from holdfast.contracts.forms.schema import compile_schema
 from holdfast.errors import ConfigError
 
 SUITE = Path(__file__).parents[2] / "data/json-schema-test-suite/suite.json.gz"

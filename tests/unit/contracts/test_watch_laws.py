@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from holdfast.contracts.answer import Met, meet
 from holdfast.contracts.base import Contract, Violation
 from holdfast.contracts.conditions import AtField, Length, OnText, Phrases
-from holdfast.contracts.grammar import GrammarForm
-from holdfast.contracts.schema import compile_schema
-from holdfast.contracts.text import AnyText, ChoiceForm, PatternForm
-from holdfast.contracts.watch import Watch
+from holdfast.contracts.forms.grammar import GrammarForm
+from holdfast.contracts.forms.schema import compile_schema
+from holdfast.contracts.forms.text import AnyText, ChoiceForm, PatternForm
+from holdfast.contracts.streaming.watch import Watch
 from holdfast.errors import ConfigError
 
 SUITE = Path(__file__).parents[2] / "data/json-schema-test-suite/suite.json.gz"

@@ -12,9 +12,9 @@ import virtual_time
 from holdfast.chat import Message, Request, Text
 from holdfast.errors import CallError, DeadlineExceeded
 from holdfast.gateway.alarm import Alarms
+from holdfast.gateway.answers.exchange import Exchange
 from holdfast.gateway.attempts import Attempts
 from holdfast.gateway.catalog import Feature, Model, Rules
-from holdfast.gateway.exchange import Exchange
 from holdfast.gateway.fallback import Answered, Fail, Fallback, Verdict
 from holdfast.gateway.record import Arrival, CallRecord
 from holdfast.gateway.settings import GatewaySettings

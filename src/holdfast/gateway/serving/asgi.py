@@ -24,7 +24,7 @@ from holdfast.errors import (
     NotAllowed,
     NotFound,
 )
-from holdfast.gateway import distribution
+from holdfast.gateway.answers import distribution
 from holdfast.gateway.hints import NO_HINTS, Hints, read_hints
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Kind

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from holdfast.chat import Finish, Message, Part, Request, ResponseFormat, Text, Tool, ToolCall, ToolChoice
 from holdfast.providers.anthropic.abilities import Abilities
-from holdfast.providers.dialect import Json, below
-from holdfast.providers.narrowing import Unsuited, narrowed
-from holdfast.providers.servers import CLAUDE_TOOL
+from holdfast.providers.dialects.dialect import Json, below
+from holdfast.providers.dialects.narrowing import Unsuited, narrowed
+from holdfast.providers.dialects.servers import CLAUDE_TOOL
 
 NAME: Final = "holdfast_answer"
 """What the tool is called. A caller's own can't be."""

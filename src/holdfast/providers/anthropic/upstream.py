@@ -39,7 +39,7 @@ from holdfast.providers.anthropic.request import RequestEncoder
 from holdfast.providers.anthropic.stream import MessagesDecoder
 from holdfast.providers.base import Endpoint, Source, Upstream
 from holdfast.providers.decoding import Malformed, Unsayable, read
-from holdfast.providers.servers import Server
+from holdfast.providers.dialects.servers import Server
 
 _KNOWN = frozenset({"type", "role", "id", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"})
 _ANSWERS = f'"{answer_tool.NAME}"'.encode()

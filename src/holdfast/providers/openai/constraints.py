@@ -2,9 +2,9 @@
 
 from holdfast.chat import ResponseFormat
 from holdfast.errors import BadRequest
+from holdfast.providers.dialects.regular import gbnf_of_choices, gbnf_of_pattern, pattern_of_choices, plain
+from holdfast.providers.dialects.servers import Server, how
 from holdfast.providers.openai.writing import Json, write_format
-from holdfast.providers.regular import gbnf_of_choices, gbnf_of_pattern, pattern_of_choices, plain
-from holdfast.providers.servers import Server, how
 
 
 def write_constraint(format: ResponseFormat, server: Server) -> Json:

@@ -15,10 +15,10 @@ from pydantic import TypeAdapter
 from holdfast.chat import Chunk, Message, Reply, Request, ResponseFormat, Text, Tool, ToolCall, ToolChoice
 from holdfast.errors import BadRequest
 from holdfast.http.sse import ServerSentEvent, SSEParser
-from holdfast.providers import servers
 from holdfast.providers.anthropic import AnthropicSurface, AnthropicUpstream
 from holdfast.providers.anthropic.answer_tool import NAME
 from holdfast.providers.base import Endpoint, Source
+from holdfast.providers.dialects import servers
 from strategies import assemble
 
 OLD = "claude-3-7-sonnet-latest"

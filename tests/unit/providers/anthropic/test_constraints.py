@@ -7,9 +7,9 @@ import pytest
 
 from holdfast.chat import Message, Request, ResponseFormat, Text
 from holdfast.errors import BadRequest
-from holdfast.providers import servers
 from holdfast.providers.anthropic import AnthropicSurface, AnthropicUpstream
 from holdfast.providers.base import Endpoint
+from holdfast.providers.dialects import servers
 
 HELLO = Message(role="user", parts=(Text(text="hello"),))
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string", "minLength": 2}}, "required": ["a"]}

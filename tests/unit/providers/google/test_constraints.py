@@ -7,8 +7,8 @@ import pytest
 
 from holdfast.chat import Message, Request, ResponseFormat, Text
 from holdfast.errors import BadRequest
-from holdfast.providers import servers
 from holdfast.providers.base import Endpoint
+from holdfast.providers.dialects import servers
 from holdfast.providers.google import GoogleSurface, GoogleUpstream
 
 HELLO = Message(role="user", parts=(Text(text="hello"),))

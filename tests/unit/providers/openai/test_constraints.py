@@ -7,10 +7,10 @@ import pytest
 
 from holdfast.chat import Message, Request, ResponseFormat, Text
 from holdfast.errors import BadRequest
-from holdfast.providers import servers
 from holdfast.providers.base import Endpoint, Source
+from holdfast.providers.dialects import servers
+from holdfast.providers.dialects.servers import Server
 from holdfast.providers.openai import OpenAISurface, OpenAIUpstream
-from holdfast.providers.servers import Server
 
 HELLO = Message(role="user", parts=(Text(text="hello"),))
 SCHEMA: dict[str, Any] = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from holdfast.chat import Chunk, Message, Reply, Request, Text
 from holdfast.clock import Clock
 from holdfast.errors import BadRequest, ContentRefused, ContextTooLong, ProviderError
-from holdfast.gateway.seam import Seam
+from holdfast.gateway.answers.seam import Seam
 from holdfast.http.sse import SSEParser
 from holdfast.providers.anthropic import AnthropicUpstream
 from holdfast.providers.base import Endpoint, Upstream

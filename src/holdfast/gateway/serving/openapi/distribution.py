@@ -1,7 +1,7 @@
 """What `/v1/distribution` takes and answers."""
 
-from holdfast.gateway.distribution import DECIDED, SWITCHES, Asked
-from holdfast.gateway.likelihood import Estimate
+from holdfast.gateway.answers.distribution import DECIDED, SWITCHES, Asked
+from holdfast.gateway.answers.likelihood import Estimate
 from holdfast.gateway.serving.openapi.shapes import (
     INTEGER,
     OBJECT,

@@ -1,0 +1,1 @@
+"""What gives an answer its meaning: JSON under a schema, a choice, a pattern, a grammar, a Pydantic model."""
