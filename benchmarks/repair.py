@@ -26,7 +26,7 @@ from typing import Any
 
 from verbatim import origin
 
-from holdfast.contracts.repairs.ledger import Refused, replay
+from holdfast.contracts.ledger import Refused, replay
 from holdfast.contracts.repairs.repair import repair
 from holdfast.contracts.shape import Shape, fits
 

@@ -14,9 +14,9 @@ from holdfast.contracts.base import Contract
 from holdfast.errors import ConfigError, Problem
 from holdfast.gateway import last_resort
 from holdfast.gateway.catalog import Catalog, Feature, Model, Replay, Rules
+from holdfast.gateway.embedding import embedder
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.questions.canonical import hash_of
-from holdfast.gateway.questions.embedding import embedder
 from holdfast.gateway.questions.examples import Shots
 from holdfast.gateway.questions.examples import ready as examples_ready
 from holdfast.gateway.questions.prompt import Prompt

@@ -352,6 +352,8 @@ class _Streamed:
     def __init__(self) -> None:
         self.queue: asyncio.Queue[Chunk | Partial | None] = asyncio.Queue()
         self.room = asyncio.Semaphore(64)
+        self._ending: list[Chunk] = []
+        """How the choices ended, and usage, until the whole answer has."""
         self.error: CallError | None = None
 
     async def reply(self, reply: Reply | EmbeddingReply, raw: bytes | None, wire: str, summary: Summary) -> None:
@@ -359,19 +361,24 @@ class _Streamed:
 
     async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
         for chunk in chunks:
-            await self.room.acquire()
-            self.queue.put_nowait(chunk)
+            if chunk.finish is not None or (self._ending and not chunk.speaks):
+                self._ending.append(chunk)  # an answer that fails in the end has none
+            else:
+                await self.room.acquire()
+                self.queue.put_nowait(chunk)
 
     async def object(self, value: Any, complete: Sequence[str]) -> None:
         await self.room.acquire()
         self.queue.put_nowait(Partial(deepcopy(value), tuple(complete)))  # it goes on growing
 
     async def reset(self) -> None:
+        self._ending.clear()
         await self.room.acquire()
         self.queue.put_nowait(Chunk(reset=True))
 
     async def end(self, summary: Summary) -> None:
-        pass
+        for chunk in self._ending:
+            self.queue.put_nowait(chunk)
 
     async def fail(self, error: CallError, summary: Summary) -> None:
         self.error = error

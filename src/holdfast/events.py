@@ -23,7 +23,8 @@ class Repair(msgspec.Struct, frozen=True, gc=False):
     """One change that an answer needed to meet its contract (see `contracts.repairs.ledger` for the kinds).
 
     `offset` counts the characters of what the model wrote, in the choice number `choice`; `before` stood there, `after`
-    replaced it. `tool` is the number of the tool call whose arguments were repaired, None for the text.
+    replaced it. `tool` is the number of the tool call whose arguments were repaired, None for the text. `attempt` is
+    the number of the attempt that wrote it: an answer may be mended by another one.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Repair(msgspec.Struct, frozen=True, gc=False):
     after: str
     choice: int = 0
     tool: int | None = None
+    attempt: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -28,6 +28,7 @@ def print_ledger(console: Console, ledger: Sequence[Repair]) -> None:
 
 def _where(repair: Repair) -> str:
     places = (
+        f"attempt {repair.attempt + 1}" if repair.attempt else None,
         f"choice {repair.choice}" if repair.choice else None,
         None if repair.tool is None else f"tool call {repair.tool}",
         f"at {repair.offset}",

@@ -13,7 +13,7 @@ import msgspec
 from holdfast.contracts.base import Checked, Contract, Violation
 from holdfast.contracts.forms.model import ModelForm
 from holdfast.contracts.forms.schema import JsonForm, decode
-from holdfast.contracts.repairs.ledger import Refused, Repaired
+from holdfast.contracts.ledger import Refused, Repaired
 from holdfast.contracts.repairs.lossy import DROPS
 from holdfast.contracts.repairs.repair import repair, value_at_head
 from holdfast.contracts.streaming.watch import Watch
@@ -50,6 +50,8 @@ class Unmet(msgspec.Struct, frozen=True):
     text: str
     violations: tuple[Violation, ...]
     data: Any = MISSING
+    ledger: tuple[Repair, ...] = ()
+    """Those repairs."""
 
 
 def meet(contract: Contract, text: str, *, cut: bool = False) -> Met | Unmet:
@@ -101,9 +103,9 @@ def _mended(contract: Contract, text: str, checked: Checked, cut: bool) -> Met |
     if result.ledger:
         checked = contract.check(result.text)
     if not checked.ok:
-        return Unmet(result.text, checked.violations, _data(result.text))
+        return Unmet(result.text, checked.violations, _data(result.text), result.ledger)
     if cut and not _ends_by_itself(contract, checked.value):
-        return Unmet(result.text, (_CUT,))
+        return Unmet(result.text, (_CUT,), ledger=result.ledger)
     return Met(result.text, checked.value, result.ledger)
 
 
@@ -125,7 +127,11 @@ def _first(contract: Contract, text: str, chosen: Repaired) -> Unmet | None:
         objection = Watch(contract).feed(text)
         return Unmet(text, (objection,)) if objection else None
     checked = contract.check(head.text) if head else None
-    return Unmet(head.text, checked.violations, _data(head.text)) if head and checked and not checked.ok else None
+    return (
+        Unmet(head.text, checked.violations, _data(head.text), head.ledger)
+        if head and checked and not checked.ok
+        else None
+    )
 
 
 def _refusal(refused: Refused) -> Violation:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NoReturn, Protocol
 
 import msgspec
 
-from holdfast.contracts.repairs.ledger import Lossy
+from holdfast.contracts.ledger import Lossy
 from holdfast.contracts.shape import ANY, Shape
 from holdfast.errors import ConfigError, Problem
 

@@ -23,8 +23,8 @@ from holdfast.contracts.forms.grammar import GrammarForm
 from holdfast.contracts.forms.model import ModelForm
 from holdfast.contracts.forms.schema import compile_schema, decode
 from holdfast.contracts.forms.text import AnyText, ChoiceForm, PatternForm
+from holdfast.contracts.ledger import Lossy
 from holdfast.contracts.predicates import Predicate
-from holdfast.contracts.repairs.ledger import Lossy
 from holdfast.references import find_reference, misnamed
 from holdfast.settings import Settings
 

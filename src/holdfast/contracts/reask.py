@@ -14,7 +14,7 @@ from holdfast.contracts.answer import MISSING, Met, Unmet
 from holdfast.contracts.base import Constraint, Contract, Schema, shortened
 from holdfast.contracts.forms.schema import compile_schema
 from holdfast.contracts.parts import Part, parts_to_ask, schema_of_parts
-from holdfast.contracts.places import place_of
+from holdfast.contracts.repairs.places import place_of
 from holdfast.errors import ConfigError
 
 MAX_ERRORS: Final = 2_000

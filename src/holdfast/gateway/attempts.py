@@ -9,11 +9,8 @@ import msgspec
 
 from holdfast.clock import Clock
 from holdfast.errors import (
-    BadRequest,
     Cancelled,
     ConnectionFailed,
-    ContentRefused,
-    ContextTooLong,
     ContractViolated,
     ModelBusy,
     NoAgreement,
@@ -40,6 +37,7 @@ from holdfast.gateway.fallback import (
 )
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import AttemptRecord, CallRecord
+from holdfast.gateway.traffic.breaker import NO_FAILURES
 
 SHARE_OF_REST: Final = 2 / 3
 """How much of the time left a model may take, for its first token or the whole answer, while others could follow..."""
@@ -50,8 +48,6 @@ LAST_RESORT_RESERVE: Final = 0.25
 IDLE_SHARE: Final = 1 / 2
 """How much of that a stream may be silent in its middle: another model needs time to take up the answer."""
 
-NO_FAILURES = (BadRequest, ContentRefused, ContextTooLong, ContractViolated, NoAgreement, Truncated)
-"""What a model that works may say too."""
 ANSWERS = (ContractViolated, NoAgreement, Truncated)
 """What only a model that is up can say."""
 

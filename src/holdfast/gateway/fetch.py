@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast.chat import Chunk
 from holdfast.errors import BrokenStream, ConnectionFailed, MalformedResponse, Phase, PhaseTimeout, ProviderError
-from holdfast.gateway.answers.assembly import chunks_of
+from holdfast.gateway.assembly import chunks_of
 from holdfast.gateway.catalog import Model
 from holdfast.http.base import HttpRequest, HttpResponse
 from holdfast.http.sse import ServerSentEvent, SSEParser

@@ -261,7 +261,7 @@ class CallRecord(msgspec.Struct, kw_only=True):
         if self.samples is not None:
             rare |= {"samples": self.samples, "agreement": self.agreement}
         if self.contract is not None:
-            ledger = () if self.answered_by is None else self.answered_by.ledger
+            ledger = self._ledger()
             rare |= {"contract": self.contract, "repairs": len(ledger), "ledger": ledger}
         return events.Call(
             id=arrival.id,
@@ -282,6 +282,21 @@ class CallRecord(msgspec.Struct, kw_only=True):
             request=request,
             **self._answer(start),
             **rare,
+        )
+
+    def _ledger(self) -> tuple[events.Repair, ...]:
+        """Return what the answer needed to meet its contract, also in the answers that it mends."""
+        answer = self.answered_by
+        if answer is None:
+            return ()
+        last = next(number for number, attempt in enumerate(self.attempts) if attempt is answer)
+        first = last
+        while first and self.attempts[first].reason == "reask":
+            first -= 1
+        return tuple(
+            msgspec.structs.replace(repair, attempt=number)
+            for number in range(first, last + 1)
+            for repair in self.attempts[number].ledger
         )
 
     def _answer(self, start: float) -> dict[str, Any]:

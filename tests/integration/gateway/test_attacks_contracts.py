@@ -18,7 +18,7 @@ from holdfast.contracts.forms.text import ChoiceForm, PatternForm
 from holdfast.contracts.load import make_contract
 from holdfast.contracts.streaming.watch import Watch
 from holdfast.errors import ContentRefused, ContractViolated
-from holdfast.gateway.answers.assembly import Assembly
+from holdfast.gateway.assembly import Assembly
 from holdfast.gateway.catalog import Replay
 from holdfast.gateway.hints import Hints
 from holdfast.gateway.settings import Vote

@@ -35,6 +35,7 @@ SCHEMA = {
 }
 RIGHT = '{"reasoning": "six times seven", "answer": 42}'
 WRONG = '{"reasoning": "six times seven", "answer": "many"}'
+SAVE = Tool(name="save", parameters=SCHEMA, strict=True)
 FENCED = f"Sure!\n```json\n{RIGHT}\n```"
 
 
@@ -124,6 +125,23 @@ def test_a_model_may_mend_a_part_by_giving_all_of_the_answer_anew():
     assert caller.said == RIGHT
     assert [attempt.reason for attempt in call.attempts] == ["first", "reask"]
     assert call.repairs == len(call.ledger) > 0
+
+
+def test_the_ledger_tells_the_repairs_of_an_answer_that_was_mended_too():
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, whole(f"```json\n{WRONG}\n```"), whole('{"/answer": 42,}'))
+        await gateway.call(caller, stream=False)
+
+    (call,) = play(scene)
+    assert json.loads(caller.said) == json.loads(RIGHT)
+    assert [(repair.attempt, repair.kind) for repair in call.ledger] == [
+        (0, "fence"),
+        (0, "fence"),
+        (1, "trailing_comma"),
+    ]
+    assert call.repairs == 3
 
 
 def test_a_model_that_stays_wrong_is_asked_at_most_retries_times_and_then_the_next_one():
@@ -407,6 +425,37 @@ def test_an_opening_without_a_word_is_no_part_of_an_answer():
     assert caller.error is None
 
 
+def test_no_argument_of_a_strict_tool_is_passed_on_after_which_the_call_can_not_be_right():
+    def argues(arguments: str, **opening: Any) -> bytes:
+        return delta(tool_calls=[{"index": 0, **opening, "function": {**opening, "arguments": arguments}}])
+
+    pieces = (argues("", id="1", name="save", type="function"), argues('{"reasoning": "x", '), argues('"answer": ['))
+    stream = Play((*[(0.1, piece) for piece in pieces], (0.0, argues("1]}") + ends("tool_calls") + DONE)))
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, stream, feature={"contract": None, "stream": "pass"})
+        await gateway.call(caller, tools=(SAVE,))
+
+    play(scene)
+    passed = [piece.arguments for chunk in caller.got for piece in chunk.tool_calls]
+    assert "".join(passed) == '{"reasoning": "x", '
+    assert isinstance(caller.error, ContractViolated)
+
+
+def test_an_answer_without_a_word_is_passed_over_for_the_next_model():
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        silent = Play(((0.0, delta(role="assistant")), (0.0, ends() + DONE)))
+        await serve(gateway, silent, other=answers(RIGHT), feature={"stream": "pass"}, retries=0)
+        await gateway.call(caller)
+
+    (call,) = play(scene)
+    assert caller.text == RIGHT
+    assert [attempt.error for attempt in call.attempts] == ["contract_violated", None]
+
+
 def test_a_passed_answer_that_is_wrong_in_the_end_does_not_stop_as_if_it_were_right():
     caller = Caller()
 
@@ -530,9 +579,6 @@ def tool_call(arguments: str) -> Play:
     return Play(((0.0, json.dumps(body).encode()),), headers=((b"content-type", b"application/json"),))
 
 
-SAVE = Tool(name="save", parameters=SCHEMA, strict=True)
-
-
 def test_the_arguments_of_a_strict_tool_are_repaired():
     caller = Caller()
 
@@ -600,3 +646,20 @@ def test_a_refusal_is_no_violation():
     (call,) = play(scene)
     assert caller.error is None
     assert call.outcome == "answered"
+
+
+# --- in process -------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_in_process_has_no_end_before_the_whole_is_known_to_be_right():
+    got: list[Any] = []
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, answers('{"reasoning": "x"', every=0.1), feature={"stream": "pass"}, retries=0)
+        with pytest.raises(ContractViolated):
+            async for chunk in gateway.in_process().stream("answer", "?"):
+                got.append(chunk)
+
+    play(scene)
+    assert "".join(chunk.text for chunk in got) == '{"reasoning": "x"'
+    assert not any(chunk.finish for chunk in got)

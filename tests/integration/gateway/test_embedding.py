@@ -6,7 +6,7 @@ from holdfast.chat import Message, Request, Text
 from holdfast.embed.near import BATCH
 from holdfast.errors import ProviderError
 from holdfast.gateway.catalog import Model
-from holdfast.gateway.questions.embedding import embedder
+from holdfast.gateway.embedding import embedder
 from holdfast.gateway.questions.examples import ready
 from holdfast.gateway.settings import Examples
 from holdfast.http.base import Timeouts

@@ -12,7 +12,7 @@ from holdfast.contracts.forms.grammar import GrammarForm
 from holdfast.contracts.forms.model import ModelForm
 from holdfast.contracts.forms.schema import compile_schema
 from holdfast.contracts.forms.text import AnyText, ChoiceForm, PatternForm
-from holdfast.contracts.repairs.ledger import replay
+from holdfast.contracts.ledger import replay
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

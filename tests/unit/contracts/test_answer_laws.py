@@ -11,7 +11,7 @@ from holdfast.contracts.answer import Met, Unmet, meet
 from holdfast.contracts.base import Contract
 from holdfast.contracts.forms.schema import compile_schema
 from holdfast.contracts.forms.text import ChoiceForm, PatternForm
-from holdfast.contracts.repairs.ledger import Lossy, replay
+from holdfast.contracts.ledger import Lossy, replay
 
 ALLOWED: tuple[Lossy, ...] = ("drop_unknown", "duplicate_keys", "complete", "merge")
 SCHEMAS: list[Any] = [

@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from damaged import DAMAGED, DUMPS, KEYS, SCALARS, VALUES
-from holdfast.contracts.repairs.ledger import Refused, Repaired, replay
+from holdfast.contracts.ledger import Refused, Repaired, replay
 from holdfast.contracts.repairs.repair import repair
 from holdfast.contracts.shape import ANY, Shape, fits
 from holdfast.events import Repair

@@ -12,7 +12,7 @@ import pytest
 from holdfast.contracts.answer import Met, meet
 from holdfast.contracts.base import Contract
 from holdfast.contracts.forms.schema import compile_schema
-from holdfast.contracts.repairs.ledger import Repaired, replay
+from holdfast.contracts.ledger import Repaired, replay
 from holdfast.contracts.repairs.repair import repair
 from holdfast.contracts.shape import Shape, fits
 

@@ -19,7 +19,7 @@ from holdfast.contracts.base import (
 )
 from holdfast.contracts.forms.cost import MAX_DEPTH, Unbounded, work_by_depth, work_of_parts
 from holdfast.contracts.forms.patterns import MAX_WORK, library, options, reason
-from holdfast.contracts.streaming.subschemas import Dialect, Subschemas
+from holdfast.contracts.forms.subschemas import Dialect, Subschemas
 
 Draft = Literal["4", "6", "7", "2019-09", "2020-12"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from holdfast.contracts.repairs.ledger import Lossy, replay_part
+from holdfast.contracts.ledger import Lossy, replay_part
 from holdfast.contracts.repairs.reader import Reader
 from holdfast.contracts.repairs.source import Broken, Source
 from holdfast.contracts.shape import Shape

@@ -2,7 +2,7 @@
 
 import re
 
-from holdfast.contracts.repairs.ledger import Kind
+from holdfast.contracts.ledger import Kind
 from holdfast.contracts.repairs.source import Broken, Source
 from holdfast.contracts.shape import Shape
 from holdfast.events import Repair

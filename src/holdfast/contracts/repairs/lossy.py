@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from holdfast.contracts.forms.schema import decode
-from holdfast.contracts.places import Place, place_of
+from holdfast.contracts.ledger import Lossy, Repaired, replay_part
 from holdfast.contracts.repairs.candidates import Candidate
-from holdfast.contracts.repairs.ledger import Lossy, Repaired, replay_part
+from holdfast.contracts.repairs.places import Place, place_of
 from holdfast.contracts.shape import Shape, fits
 from holdfast.events import Repair
 

@@ -7,8 +7,8 @@ A quote that is followed by anything else stands inside the string. What can't b
 import re
 from collections.abc import Collection
 
+from holdfast.contracts.ledger import Lossy, replay_part
 from holdfast.contracts.repairs.cursor import GAP, KEY, OTHER_KEY, Frame
-from holdfast.contracts.repairs.ledger import Lossy, replay_part
 from holdfast.contracts.repairs.scalars import coerced_to, content_of, is_other, quoted, spelling
 from holdfast.contracts.repairs.source import Broken, Source
 from holdfast.contracts.repairs.strings import CLOSERS, StringReader

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import msgspec
 
+from holdfast.contracts.ledger import Kind, Lossy, Refused, Repaired, replay
 from holdfast.contracts.repairs.candidates import DECODER, FENCE, START, Candidate, candidate, candidates_in
-from holdfast.contracts.repairs.ledger import Kind, Lossy, Refused, Repaired, replay
 from holdfast.contracts.repairs.lossy import dropped, merged_of
 from holdfast.contracts.repairs.reader import Reader
 from holdfast.contracts.repairs.source import Broken, Source

@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from holdfast.contracts.repairs.ledger import Kind
+from holdfast.contracts.ledger import Kind
 from holdfast.contracts.shape import Shape
 
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?+(?:[eE][-+]?\d++)?+")

@@ -3,7 +3,7 @@
 import re
 from functools import cached_property
 
-from holdfast.contracts.repairs.ledger import Reason
+from holdfast.contracts.ledger import Reason
 
 MAX_STEPS = 100_000
 """Values, repairs, quotes and escapes that are looked at: some hundred milliseconds."""

@@ -13,11 +13,11 @@ from holdfast.contracts.forms.cost import MAX_DEPTH
 from holdfast.contracts.forms.model import ModelForm
 from holdfast.contracts.forms.patterns import MAX_WORK
 from holdfast.contracts.forms.schema import JsonForm
+from holdfast.contracts.forms.subschemas import ANY, Subschema
 from holdfast.contracts.predicates import Predicate
 from holdfast.contracts.repairs.scalars import coerced_to
 from holdfast.contracts.shape import Shape
 from holdfast.contracts.streaming.incremental import Exhausted, Frame, JsonParser, Malformed
-from holdfast.contracts.streaming.subschemas import ANY, Subschema
 
 _MAX_KEY: Final = 200
 """Characters of a key that the repair knows as one."""

@@ -8,9 +8,10 @@ import msgspec
 from holdfast.chat import Chunk, Reply, Request, Usage
 from holdfast.errors import BrokenStream, ProviderError, Truncated
 from holdfast.gateway import fetch
-from holdfast.gateway.answers.assembly import Assembly, chunks_of
 from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer, check_not_refused
-from holdfast.gateway.answers.judge import Follower, Judge
+from holdfast.gateway.answers.follower import Follower
+from holdfast.gateway.answers.judge import Judge
+from holdfast.gateway.assembly import Assembly, chunks_of
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
 

@@ -1,15 +1,22 @@
 """What the answers of one call must be: checked, repaired, and where that fails, what a model is asked to mend."""
 
-import asyncio
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
-from holdfast.chat import Choice, Message, Part, Refusal, Reply, Request, ResponseFormat, Text, ToolCall, ToolResult
+from holdfast.chat import (
+    Choice,
+    Message,
+    Part,
+    Refusal,
+    Reply,
+    Request,
+    ResponseFormat,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from holdfast.contracts.answer import MISSING, Met, Unmet, heavy, meet
 from holdfast.contracts.base import Checked, Contract, Violation, shortened
 from holdfast.contracts.forms.schema import JsonForm, decode
@@ -18,18 +25,11 @@ from holdfast.contracts.requested import arguments_of, at_hand, requested
 from holdfast.contracts.streaming.watch import Watch
 from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest
 from holdfast.events import Repair
+from holdfast.gateway.answers.follower import LIGHT, Follower, aside
 from holdfast.gateway.answers.terms import terms_of, warn_of_ignored
 from holdfast.gateway.record import Arrival, AttemptRecord, tokens
 from holdfast.providers.base import Source
 
-T = TypeVar("T")
-
-LIGHT: Final = 4 * 2**10
-"""Characters of an answer up to which it is repaired within some milliseconds, however it is broken."""
-BREATH: Final = 2 * 2**10
-"""Characters of an answer that are followed within some milliseconds, whatever they are."""
-_ASIDE: Final = ThreadPoolExecutor(1, "contracts", sys.setswitchinterval, (0.0005,))
-"""Where what could take long is done: one at a time, and giving way every half millisecond, for the other calls."""
 TOLD: Final = 3
 """Violations that an error message names."""
 WITH_THE_CALL: Final = "request"
@@ -78,6 +78,15 @@ class Judge:
             if mend.part is not None:
                 return terms_of(mend.part.contract).put(request, attempt.model)
         return request if self._terms is None else self._terms.put(request, attempt.model, self._said)
+
+    def follower(self, attempt: AttemptRecord, said: str) -> Follower | None:
+        """Return what follows an answer that the caller gets as it comes, after what was said of it already."""
+        watch = self.watch(attempt, strict=True)
+        if watch is None and not self._tools:
+            return None
+        if watch is not None:
+            watch.feed(said)
+        return Follower(watch, self._tools)
 
     def watch(self, attempt: AttemptRecord, *, strict: bool = False) -> Watch | None:
         """Return what follows the text of an answer as it comes, None where there is nothing to follow."""
@@ -148,7 +157,8 @@ class Judge:
         self._spend(attempt, said)
         if self._terms is not None:
             attempt.saved_tokens = self._terms.left(said)
-        return self.violated(attempt, (violation,), self._mend(Unmet(said, (violation,), MISSING)))
+        mend = self._mend(Unmet(said, (violation,), MISSING)) if self._contracts else None
+        return self.violated(attempt, (violation,), mend)
 
     def violated(
         self, attempt: AttemptRecord, violations: Sequence[Violation], mend: _Mend | None = None
@@ -216,6 +226,7 @@ class Judge:
                 raise self.violated(attempt, (Violation("", str(error), "limit"),)) from None
         met = await self._all(text, cut=cut)
         if isinstance(met, Unmet):
+            attempt.ledger = ledger or met.ledger
             raise self.violated(attempt, met.violations, await self._mended(met) if alone and not cut else None)
         return msgspec.structs.replace(met, ledger=ledger) if ledger else met
 
@@ -224,7 +235,7 @@ class Judge:
         met = await _meet(first, text, cut=cut)
         for other in others:
             if isinstance(met, Met) and (checked := await check(other, met.text)).violations:
-                return Unmet(met.text, checked.violations, met.value)
+                return Unmet(met.text, checked.violations, met.value, met.ledger)
         return met
 
     async def _mended(self, unmet: Unmet) -> _Mend:
@@ -318,33 +329,6 @@ def _as_written(error: InvalidRequest, source: Source | None) -> InvalidRequest:
         return error
     name = "output_format.schema" if "output_format" in source.fields else "output_config.format.schema"
     return InvalidRequest(error.message.replace(error.param, name, 1), param=name)
-
-
-class Follower:
-    """Follows the text of an answer as it comes. Where much comes at once, other calls have their turns in between."""
-
-    def __init__(self, watch: Watch) -> None:
-        self.length = 0
-        """How many characters came."""
-        self._watch = watch
-        self._fed = 0
-
-    async def feed(self, text: str) -> Violation | None:
-        """Do what `Watch.feed` does."""
-        self.length += len(text)
-        self._fed += len(text)
-        if self._fed <= BREATH:
-            return self._watch.feed(text)
-        self._fed = 0
-        if len(text) > LIGHT:
-            return await aside(self._watch.feed, text)
-        await asyncio.sleep(0)
-        return self._watch.feed(text)
-
-
-async def aside(do: Callable[..., T], *args: Any, **options: Any) -> T:
-    """Do in a thread what could take long."""
-    return await asyncio.get_running_loop().run_in_executor(_ASIDE, partial(do, *args, **options))
 
 
 async def check(contract: Contract, text: str) -> Checked:

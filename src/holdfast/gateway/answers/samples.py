@@ -12,11 +12,11 @@ import msgspec
 from holdfast.chat import Reply, Request, Usage
 from holdfast.errors import Cancelled, ConnectionFailed, ProviderError
 from holdfast.gateway import fetch
-from holdfast.gateway.attempts import NO_FAILURES
 from holdfast.gateway.catalog import Model
 from holdfast.gateway.conceal import concealed
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import AttemptRecord, total
+from holdfast.gateway.traffic.breaker import NO_FAILURES
 from holdfast.providers.base import Source
 
 LANES: Final = 8

@@ -7,10 +7,11 @@ import msgspec
 from holdfast.chat import Chunk, Logprob, Reply, Request, Usage
 from holdfast.errors import BrokenStream, ContentRefused, ProviderError, Truncated
 from holdfast.gateway import fetch
-from holdfast.gateway.answers.assembly import Assembly, chunks_of
 from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer
-from holdfast.gateway.answers.judge import Follower, Judge
+from holdfast.gateway.answers.follower import Follower
+from holdfast.gateway.answers.judge import Judge
 from holdfast.gateway.answers.seam import Seam
+from holdfast.gateway.assembly import Assembly, chunks_of
 from holdfast.gateway.fallback import Resume
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, tokens, total
@@ -65,8 +66,13 @@ class StreamedChat(Exchange):
         model, request, assembly, passable = attempt.model, self._request, self._assembly, self._passable
         write, add, wire, noticed = self._writer.chunks, assembly.add, model.upstream.wire, self.on_stall is not None
 
+        opening: list[Chunk] = []
+
         async def emit(chunks: Sequence[Chunk]) -> None:
             whole, error = await passable(attempt, chunks, watch)
+            if self.judge is not None and not attempt.spoke and error is None:
+                opening.extend(whole)
+                whole = await self._opened(attempt, opening)
             if whole and not attempt.spoke:
                 if self._refuses:
                     _check_not_refused(whole)
@@ -88,6 +94,18 @@ class StreamedChat(Exchange):
         finally:
             if attempt.spoke:
                 attempt.served_model, attempt.fingerprint = assembly.model or None, assembly.fingerprint
+
+    async def _opened(self, attempt: AttemptRecord, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        """Return what came of an answer once there are words in it, or it has ended as it may without any."""
+        if any(chunk.speaks for chunk in chunks):
+            return chunks
+        if self.judge is None or not any(chunk.finish for chunk in chunks):
+            return ()
+        silent = Assembly()
+        for chunk in chunks:
+            silent.add(chunk)
+        await self.judge.check(attempt, silent.reply())
+        return chunks
 
     async def _take_up(self, attempt: AttemptRecord, limits: Limits, watch: Follower | None) -> None:
         """Relay what comes after what the caller has."""
@@ -116,11 +134,7 @@ class StreamedChat(Exchange):
         """Return what follows an answer from where the caller has it, None where it need not meet a contract."""
         if self.judge is None or self._request.n > 1:
             return None
-        watch = self.judge.watch(attempt, strict=True)
-        if watch is None:
-            return None
-        watch.feed(self._assembly.text)
-        return Follower(watch)
+        return self.judge.follower(attempt, self._assembly.text)
 
     async def _passable(
         self, attempt: AttemptRecord, chunks: Sequence[Chunk], watch: Follower | None
@@ -130,7 +144,7 @@ class StreamedChat(Exchange):
         judge = self.judge
         if watch is not None and judge is not None:
             for index, chunk in enumerate(whole):
-                if chunk.text and (violation := await watch.feed(chunk.text)) is not None:
+                if (chunk.text or chunk.tool_calls) and (violation := await watch.take(chunk)) is not None:
                     said = self._assembly.text + "".join([one.text for one in whole[: index + 1]])
                     return _spoken(whole[:index]), judge.given_up(attempt, violation, said)
         return whole, None if whole is chunks else Truncated()

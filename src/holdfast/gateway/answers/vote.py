@@ -8,10 +8,10 @@ from holdfast.chat import Choice, Reply, Request, Text, ToolCall, Usage
 from holdfast.contracts.agreement import FAILED, Ballot, Equality, Result
 from holdfast.contracts.base import Contract
 from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest, NoAgreement, ProviderError, Truncated
-from holdfast.gateway.answers.assembly import chunks_of
 from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer
 from holdfast.gateway.answers.judge import Judge
 from holdfast.gateway.answers.samples import OpenSample, Sample, Samples, most_telling, seed_of
+from holdfast.gateway.assembly import chunks_of
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
 from holdfast.gateway.settings import Vote

@@ -8,6 +8,7 @@ from random import Random
 from typing import Final, Literal
 
 from holdfast.clock import Clock
+from holdfast.errors import BadRequest, ContentRefused, ContextTooLong, ContractViolated, NoAgreement, Truncated
 from holdfast.gateway.traffic.cells import BUCKET, BUCKETS, BUCKETS_END, PAUSE, PROBE_AT, PROBES, STATE, WINDOW
 from holdfast.state.board import Row
 
@@ -25,6 +26,8 @@ LONGEST_PAUSE: Final = 5.0
 """Seconds without a probe, doubled from the first each time a probe fails; by chance up to a quarter shorter."""
 LONGEST_RETRY_AFTER: Final = 30.0
 """The longest that a model may ask to be left alone."""
+NO_FAILURES: Final = (BadRequest, ContentRefused, ContextTooLong, ContractViolated, NoAgreement, Truncated)
+"""What a model that works may say too."""
 _GENERATION: Final = 2**40
 """What tells stamps of different states apart: more seconds than any machine is up."""
 

@@ -6,8 +6,8 @@ import pytest
 from holdfast.contracts.answer import Met, Unmet, meet
 from holdfast.contracts.base import Contract
 from holdfast.contracts.forms.schema import compile_schema
+from holdfast.contracts.ledger import Lossy, replay
 from holdfast.contracts.load import parse_contract
-from holdfast.contracts.repairs.ledger import Lossy, replay
 from holdfast.contracts.repairs.lossy import composed
 from holdfast.errors import ConfigError
 from holdfast.events import Repair

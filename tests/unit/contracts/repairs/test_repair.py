@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from holdfast.contracts.ledger import Refused, Repaired, replay
 from holdfast.contracts.repairs.candidates import MAX_STARTS
-from holdfast.contracts.repairs.ledger import Refused, Repaired, replay
 from holdfast.contracts.repairs.reader import MAX_DEPTH
 from holdfast.contracts.repairs.repair import MAX_LENGTH, repair
 from holdfast.contracts.shape import ANY, Shape

@@ -3,7 +3,7 @@
 from hypothesis import given
 
 from holdfast.chat import Chunk, Reasoning, Reply, Text, ToolCall, ToolCallDelta, Usage
-from holdfast.gateway.answers.assembly import Assembly, chunks_of
+from holdfast.gateway.assembly import Assembly, chunks_of
 from strategies import replies
 
 
