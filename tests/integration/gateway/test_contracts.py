@@ -656,9 +656,10 @@ def test_a_stream_in_process_has_no_end_before_the_whole_is_known_to_be_right():
 
     async def scene(gateway: Gateway) -> None:
         await serve(gateway, answers('{"reasoning": "x"', every=0.1), feature={"stream": "pass"}, retries=0)
+        stream = gateway.in_process().stream("answer", "?")
         with pytest.raises(ContractViolated):
-            async for chunk in gateway.in_process().stream("answer", "?"):
-                got.append(chunk)
+            while True:
+                got.append(await anext(stream))
 
     play(scene)
     assert "".join(chunk.text for chunk in got) == '{"reasoning": "x"'
