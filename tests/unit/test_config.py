@@ -584,7 +584,7 @@ def test_a_proxy_without_its_extra_is_told(folder, monkeypatch):
     assert load(folder / "holdfast.toml")
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     with pytest.raises(
-        ConfigError, match=r'holdfast.toml:3: models.gpt.proxy: needs an extra: pip install "\.\[aiohttp\]"'
+        ConfigError, match=r'holdfast.toml:3: models.gpt.proxy: needs an extra: pip install -e "\.\[aiohttp\]"'
     ):
         load(folder / "holdfast.toml")
     assert load(folder / "holdfast.toml", resolve_secrets=False)

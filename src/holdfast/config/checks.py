@@ -90,12 +90,12 @@ def checks(sources: Sources, *, resolve_secrets: bool, find_functions: bool) -> 
     def model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:
         yield from _model(settings, at, whole)
         if settings.proxy is not None and resolve_secrets and find_spec("aiohttp") is None:
-            yield (*at, "proxy"), 'needs an extra: pip install ".[aiohttp]" in the checkout of Holdfast'
+            yield (*at, "proxy"), 'needs an extra: pip install -e ".[aiohttp]" in the checkout of Holdfast'
 
     def telemetry(settings: TelemetrySettings, at: Place, _: bool) -> Iterator[Mistake]:
         yield from _telemetry(settings, at, _)
         if resolve_secrets and (find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None):
-            yield at, 'needs an extra: pip install ".[otel]" in the checkout of Holdfast'
+            yield at, 'needs an extra: pip install -e ".[otel]" in the checkout of Holdfast'
 
     return {
         ModelSettings: model,

@@ -164,7 +164,7 @@ def refuse(message: str, key: str = "", name: str = "contract", line: int = 0) -
 
 def needs_extra(package: str) -> NoReturn:
     """Raise ConfigError: a package of the extra `contracts` is missing."""
-    refuse(f'needs {package}, of the extra "contracts": pip install ".[contracts]" in the checkout of Holdfast')
+    refuse(f'needs {package}, of the extra "contracts": pip install -e ".[contracts]" in the checkout of Holdfast')
 
 
 def shortened(text: str, most: int = 200) -> str:

@@ -264,7 +264,7 @@ def _load() -> Any:
     try:
         import aiohttp
     except ImportError as error:
-        message = 'An HTTP proxy needs aiohttp: pip install ".[aiohttp]" in the checkout of Holdfast.'
+        message = 'An HTTP proxy needs aiohttp: pip install -e ".[aiohttp]" in the checkout of Holdfast.'
         raise HoldfastError(message) from error
     return aiohttp
 

@@ -73,7 +73,7 @@ class Telemetry:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
-            reason = f'needs the extra `otel`: pip install ".[otel]" in the checkout of Holdfast ({error})'
+            reason = f'needs the extra `otel`: pip install -e ".[otel]" in the checkout of Holdfast ({error})'
             raise ConfigError([_problem("", reason)]) from error
         endpoint, headers = settings.endpoint.rstrip("/"), _headers(settings, base)
         options: Any = {"headers": headers, "timeout": settings.timeout}

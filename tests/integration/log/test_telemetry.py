@@ -223,7 +223,7 @@ def test_a_receiver_that_is_away_harms_nothing_and_closing_ends_in_time() -> Non
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(ConfigError, match=r'telemetry: needs the extra `otel`: pip install "\.\[otel\]"'):
+    with pytest.raises(ConfigError, match=r'telemetry: needs the extra `otel`: pip install -e "\.\[otel\]"'):
         Telemetry(TelemetrySettings(endpoint="http://127.0.0.1:9"))
 
 
