@@ -60,6 +60,8 @@ def checks(sources: Sources, *, resolve_secrets: bool, find_functions: bool) -> 
     def feature(settings: FeatureSettings, at: Place, whole: bool) -> Iterator[Mistake]:
         if whole and settings.hedge and len(settings.names) == 1:
             yield (*at, "hedge"), "a hedge starts the next model, and there is only one"
+        if whole:
+            yield from _at_odds(settings, at)
         contract, mistakes = compiled(settings, at, sources, find_functions)
         yield from mistakes
         if settings.examples is not None:
@@ -104,6 +106,17 @@ def checks(sources: Sources, *, resolve_secrets: bool, find_functions: bool) -> 
         TelemetrySettings: telemetry,
         Secret: secret,
     }
+
+
+def _at_odds(settings: FeatureSettings, at: Place) -> Iterator[Mistake]:
+    """Find what in a feature makes something else in it pointless."""
+    if settings.stream == "object" and settings.contract is None:
+        yield (*at, "stream"), '"object" needs a contract; calls that bring a response_format may ask for it themselves'
+    if settings.vote is not None and settings.reproducible and not settings.vote.temperature:
+        yield (
+            (*at, "vote"),
+            "has no effect on a reproducible feature without a `temperature` above 0: all samples would be asked at 0",
+        )
 
 
 def _unusable(file: str, sources: Sources) -> str | None:
@@ -231,6 +244,8 @@ def document(doc: Mapping[str, Any]) -> Iterator[Mistake]:
     for name, feature in features.items():
         yield from _references(feature, models, features, ("features", name, "models"))
         yield from choices(feature, models, ("features", name, "examples"))
+        if isinstance(feature, dict) and "replay_ttl" in feature and not feature.get("reproducible"):
+            yield ("features", name, "replay_ttl"), "has no effect without reproducible = true"
     yield from _deadlines(_tables(doc, "gateway"), features)
 
 

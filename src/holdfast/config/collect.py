@@ -192,6 +192,8 @@ def _in_words(text: str, value: object, at: Place) -> str:
     """Translate what msgspec says of Python's and JSON's types into TOML's, and give advice where there is some."""
     if at[-1] == "models" and (value == [] or (isinstance(value, list) and [] in value and "length" in text)):
         return "name at least one model"
+    if at[-1] == "on" and "matching regex" in text:
+        return 'expected a JSON pointer such as "/category"'
 
     def translate(quoted: re.Match[str]) -> str:
         names = [name for name in quoted[1].split(" | ") if name != "null"]

@@ -1,13 +1,13 @@
 """The contracts of features: the files that they consist of, and what is wrong with them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from holdfast.config.collect import Mistake, Place
+from holdfast.config.collect import Mistake, Place, did_you_mean
 from holdfast.config.files import Sources
 from holdfast.config.types import Configuration, relative
 from holdfast.contracts.base import Contract
@@ -78,6 +78,8 @@ def _conflicts(settings: FeatureSettings, contract: Contract, at: Place, sources
     """Find what in a feature does not go with its contract."""
     if settings.stream == "object" and not contract.is_json:
         yield (*at, "stream"), f'"object" needs a contract whose answer is JSON, which {settings.contract} is not'
+    if settings.vote is not None:
+        yield from _not_in(contract, settings.vote.on, (*at, "vote", "on"))
     resort = settings.last_resort
     if resort is None or (fixed := _fixed(resort, sources)) is None:
         return
@@ -87,6 +89,20 @@ def _conflicts(settings: FeatureSettings, contract: Contract, at: Place, sources
         told = "; ".join(str(violation) for violation in violations[:_TOLD])
         more = f"; and {len(violations) - _TOLD} more" if len(violations) > _TOLD else ""
         yield (*at, "last_resort", form), f"does not meet the contract: {told}{more}"
+
+
+def _not_in(contract: Contract, pointers: Sequence[str], at: Place) -> Iterator[Mistake]:
+    """Find pointers to what an object under the contract never has, as far as the top of its schema tells."""
+    schema = contract.schema
+    if not isinstance(schema, dict) or schema.get("type") != "object" or "patternProperties" in schema:
+        return
+    if schema.get("additionalProperties") is not False:
+        return
+    for index, written in enumerate(pointers):
+        key = written[1:].partition("/")[0].replace("~1", "/").replace("~0", "~")
+        if written and key not in contract.keys:
+            hint = did_you_mean(key, contract.keys)
+            yield (*at, index), f'the contract has no "{key}"{hint}, and allows no other properties'
 
 
 def _fixed(resort: LastResort, sources: Sources) -> tuple[str, str] | None:

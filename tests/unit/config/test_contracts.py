@@ -165,6 +165,52 @@ def test_objects_are_streamed_of_json_only(folder):
     load(write(folder, 'contract = "answer.json"\nstream = "object"'))
 
 
+def test_objects_are_not_streamed_without_a_contract(folder):
+    (mistake,) = told(folder, 'stream = "object"')
+    assert mistake.startswith('5: features.answer.stream: "object" needs a contract; ')
+    assert told(folder, 'contract = 1\nstream = "object"') == [
+        "5: features.answer.contract: expected a string, got an integer"
+    ]
+
+
+def test_a_vote_is_not_about_what_the_contract_has_no_room_for(folder):
+    closed = SCHEMA | {"additionalProperties": False}
+    (folder / "closed.json").write_text(json.dumps(closed))
+    (folder / "patterns.json").write_text(json.dumps(closed | {"patternProperties": {"^x": True}}))
+    assert told(folder, 'contract = "closed.json"\nvote = { on = ["/answer", "/anwser/0"] }') == [
+        (
+            '6: features.answer.vote.on[1]: the contract has no "anwser" (did you mean "answer"?), '
+            "and allows no other properties"
+        )
+    ]
+    for contract in ("answer.json", "patterns.json"):
+        load(write(folder, f'contract = "{contract}"\nvote = {{ on = ["/other"] }}'))
+    load(write(folder, 'contract = "closed.json"\nvote = { on = ["", "/answer/0"] }'))
+
+
+def test_a_pointer_that_is_none_is_told_with_one_that_is(folder):
+    assert told(folder, 'vote = { on = ["answer"] }') == [
+        '5: features.answer.vote.on[0]: expected a JSON pointer such as "/category"'
+    ]
+
+
+@pytest.mark.parametrize("vote", ["{}", "{ samples = 3 }", "{ temperature = 0 }"])
+def test_a_vote_on_answers_that_are_all_the_same_is_refused(folder, vote):
+    (mistake,) = told(folder, f"reproducible = true\nvote = {vote}")
+    assert mistake.startswith(
+        "6: features.answer.vote: has no effect on a reproducible feature without a `temperature` above 0"
+    )
+
+
+def test_a_vote_of_a_reproducible_feature_has_a_temperature_of_its_own(folder):
+    load(write(folder, "reproducible = true\nvote = { temperature = 0.8 }"))
+
+
+@pytest.mark.parametrize("feature", ['replay_ttl = "1h"', 'replay_ttl = "1h"\nreproducible = false'])
+def test_answers_that_are_not_given_again_have_no_time_for_that(folder, feature):
+    assert told(folder, feature) == ["5: features.answer.replay_ttl: has no effect without reproducible = true"]
+
+
 def test_examples_are_checked_against_the_contract(folder):
     (folder / "shots.jsonl").write_text('{"input": "a", "output": {"answer": "b"}}\n{"input": "a", "output": {}}\n')
     (mistake,) = told(folder, 'contract = "answer.json"\nexamples = "shots.jsonl"')
