@@ -53,7 +53,7 @@ for (const model of MODELS) {
       const chunks = await collected(stream);
       const told = chunks.map((chunk) => chunk.holdfast).filter((one) => one?.event === "object");
       assert.ok(told.length > 2);
-      assert.deepEqual(told.at(-1), { event: "object", object: VALUE, complete: [""] });
+      assert.deepEqual(told.at(-1), { event: "object", object: VALUE, complete: ["/place", "/metres", ""] });
       assert.equal(said(chunks), RIGHT);
       const helped = gpt.chat.completions.stream({ model: `objects-${model}`, messages: USER });
       assert.equal((await helped.finalChatCompletion()).choices[0].message.content, RIGHT);
@@ -100,7 +100,7 @@ for (const model of MODELS) {
       await providers({ models: { [model]: { text: RIGHT, tps: 100 } } });
       const events = await collected(await claude.messages.create(ask(`objects-${model}`, { stream: true })));
       const told = events.filter((event) => event.type === "holdfast.object").map((event) => event.holdfast);
-      assert.deepEqual(told.at(-1), { event: "object", object: VALUE, complete: [""] });
+      assert.deepEqual(told.at(-1), { event: "object", object: VALUE, complete: ["/place", "/metres", ""] });
       assert.deepEqual([events[0].type, events.at(-1).type], ["message_start", "message_stop"]);
       const final = await claude.messages.stream(ask(`objects-${model}`)).finalMessage();
       assert.equal(final.content[0].text, RIGHT);

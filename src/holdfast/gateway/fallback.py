@@ -133,6 +133,8 @@ class Fallback:
     """Whether the caller has a part of an answer; `_resume` is how it can be taken up."""
     _resume: Resume = "no"
     _tried = False
+    _wrong: ContractViolated | None = None
+    """What was wrong with the answer of which the caller has a part, if that is why it was not gone on with."""
     _taken_up: Model | None = None
     """The last model that was asked to take up its own answer: once is enough."""
 
@@ -189,7 +191,9 @@ class Fallback:
             self._began = self._began or outcome.spoke
             self._resume = outcome.resume
             if self._ends(error):
-                return Fail(error)
+                return Fail(self._wrong or error)
+            if outcome.spoke and isinstance(error, ContractViolated):
+                self._wrong = self._wrong or error
             if reason == "continue" and isinstance(error, BadRequest):
                 reason = "restart"
                 if refuses_prefill(error):
@@ -354,7 +358,7 @@ class Fallback:
         error = self._most_telling()
         if self._last_resort and not self._began and not error.callers_fault:
             return UseLastResort(error)
-        return Fail(error)
+        return Fail(self._wrong or error)
 
     def _most_telling(self) -> ProviderError:
         """Return the last error that may pass by itself; if the caller is at fault everywhere, the first."""

@@ -16,7 +16,7 @@ from holdfast.chat import Choice, Refusal, Reply, Tool, ToolCall, Usage
 from holdfast.contracts.base import Contract
 from holdfast.contracts.forms.text import ChoiceForm, PatternForm
 from holdfast.contracts.load import make_contract
-from holdfast.contracts.streaming.watch import Watch
+from holdfast.contracts.streaming.watch import Watch, complete_of
 from holdfast.errors import ContentRefused, ContractViolated
 from holdfast.gateway.assembly import Assembly
 from holdfast.gateway.catalog import Replay
@@ -575,4 +575,4 @@ def check_promise(caller: Caller, how: str, contract: Contract, request: dict[st
         assert [choice.text for choice in reply.choices] == [resort]
     calls = any(isinstance(part, ToolCall) for part in reply.choices[0].parts)
     if caller.objects and contract.check(reply.text).ok and not calls:
-        assert caller.objects[-1] == (json.loads(reply.text), ("",))
+        assert caller.objects[-1] == (json.loads(reply.text), complete_of(json.loads(reply.text)))

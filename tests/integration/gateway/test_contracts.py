@@ -145,6 +145,49 @@ def test_the_ledger_tells_the_repairs_of_an_answer_that_was_mended_too():
     assert call.repairs == 3
 
 
+def test_a_model_whose_correction_is_wrong_is_told_why_and_so_is_the_caller():
+    caller = Caller()
+    transports = []
+
+    async def scene(gateway: Gateway) -> None:
+        corrections = (whole('{"/answer": "some"}'), whole('{"/answer": "several"}'))
+        transports.append(await serve(gateway, whole(WRONG), *corrections))
+        await gateway.call(caller, stream=False)
+
+    play(scene)
+    assert '"many"' in asked(transports[0], 1)[-1]["content"]
+    assert '"some"' in asked(transports[0], 2)[-1]["content"]
+    assert isinstance(caller.error, ContractViolated)
+    assert '/answer: "several" is not of type "integer"' in caller.error.message
+
+
+def test_a_correction_that_tells_nothing_leaves_what_was_wrong_before():
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, whole(WRONG), whole("I can't."))
+        await gateway.call(caller, stream=False)
+
+    play(scene)
+    assert isinstance(caller.error, ContractViolated)
+    assert '/answer: "many" is not of type "integer"' in caller.error.message
+
+
+def test_a_limit_is_named_where_it_cut_the_answer():
+    body = json.loads(whole(RIGHT[:-10]).steps[0][1])  # type: ignore[arg-type]
+    body["choices"][0]["finish_reason"] = "length"
+    cut = Play(((0.0, json.dumps(body).encode()),), headers=((b"content-type", b"application/json"),))
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, cut)
+        await gateway.call(caller, stream=False, max_tokens=5)
+
+    play(scene)
+    assert isinstance(caller.error, ContractViolated)
+    assert "max_tokens" in caller.error.message
+
+
 def test_a_model_that_stays_wrong_is_asked_at_most_retries_times_and_then_the_next_one():
     caller = Caller()
 
@@ -317,7 +360,7 @@ def test_objects_grow_until_they_are_whole():
     play(scene)
     values = [value for value, _ in caller.objects]
     assert values[-1] == json.loads(RIGHT)
-    assert caller.objects[-1][1] == ("",)
+    assert caller.objects[-1][1] == ("/reasoning", "/answer", "")
     known = 0
     for value in values:
         assert set(value) <= {"reasoning", "answer"}
@@ -468,6 +511,18 @@ def test_a_passed_answer_that_is_wrong_in_the_end_does_not_stop_as_if_it_were_ri
     assert isinstance(caller.error, ContractViolated)
     assert not any(chunk.finish and caller.error is None for chunk in caller.got)
     assert call.error == "contract_violated"
+
+
+def test_what_was_wrong_is_told_where_another_model_could_not_go_on():
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        wrong = answers('{"reasoning": "x", ', '"answer": [', every=0.1)
+        await serve(gateway, wrong, other=answers(RIGHT), feature={"stream": "pass"})
+        await gateway.call(caller)
+
+    play(scene)
+    assert isinstance(caller.error, ContractViolated)
 
 
 def test_a_caller_who_takes_resets_gets_the_next_model_s_answer():

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.contracts.base import MAX_TEXT, Contract, Violation, too_long
+from holdfast.contracts.base import MAX_TEXT, Contract, Violation, pointer, too_long
 from holdfast.contracts.repairs.candidates import FENCE
 from holdfast.contracts.repairs.repair import MAX_LENGTH
 from holdfast.contracts.streaming.fields import Fields, Objection
 from holdfast.contracts.streaming.prefixes import Watcher, watchers_of_text
 
+MOST_POINTERS: Final = 4096
 _MAX_FENCE: Final = 200
 _BRACKET: Final = re.compile(r"[{\[]")
 _JSON: Final = frozenset('"[tfn-0123456789')
@@ -33,6 +34,23 @@ class Partial(msgspec.Struct, frozen=True):
     does, so it is to be encoded or copied at once."""
     complete: tuple[str, ...] = ()
     """JSON pointers of what is complete, in order: "" for the whole. Those beyond some thousands are not told."""
+
+
+def complete_of(value: Any) -> tuple[str, ...]:
+    """Return what `Partial.complete` has of a whole value: at most `MOST_POINTERS` places, and the whole."""
+    found: list[str] = []
+    _list(value, "", found)
+    return (*found[:MOST_POINTERS], "")
+
+
+def _list(value: Any, path: str, found: list[str]) -> None:
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, member in members:
+        if len(found) >= MOST_POINTERS:
+            return
+        below = path + pointer((step,))
+        _list(member, below, found)
+        found.append(below)
 
 
 class Watch:

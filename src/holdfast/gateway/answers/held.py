@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from holdfast.chat import Chunk, Reply, Request, Usage
+from holdfast.contracts.streaming.watch import complete_of
 from holdfast.errors import BrokenStream, ProviderError, Truncated
 from holdfast.gateway import fetch
 from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer, check_not_refused
@@ -60,7 +61,7 @@ class HeldChat(Exchange):
     async def finish(self, summary: Summary) -> None:
         assert isinstance(self.reply, Reply)
         if self._objects and (value := self.judge.value(self.reply)) is not msgspec.UNSET:
-            await self._writer.object(value, ("",))
+            await self._writer.object(value, complete_of(value))
         await self._writer.chunks(tuple(chunks_of(self.reply)), LAST_RESORT)
         await self._writer.end(summary)
 

@@ -34,6 +34,7 @@ TOLD: Final = 3
 """Violations that an error message names."""
 WITH_THE_CALL: Final = "request"
 """The name of a contract that came with the call."""
+_AT_LIMIT: Final = Violation("", "it was cut off at the limit of tokens (max_tokens)", "cut")
 _NOT_OFFERED: Final = Violation("", "it calls a tool, and there is none", "tool")
 
 
@@ -43,6 +44,7 @@ class _Mend(msgspec.Struct, frozen=True):
     messages: tuple[Message, ...]
     part: Reask | None = None
     """None where the whole answer is asked for again."""
+    violations: tuple[Violation, ...] = ()
 
 
 class Judge:
@@ -219,15 +221,17 @@ class Judge:
             if isinstance(part, Unmet):
                 if isinstance(whole := await self._all(text, cut=cut), Met):
                     return whole  # it gave all of the answer anew, though it was asked for a part
-                raise self.violated(attempt, part.violations, None if cut else mend)
-            try:
-                text, ledger = mend.part.join(part), part.ledger
+                if cut or not isinstance(part.data, dict) or not part.data.keys() <= {*mend.part.contract.keys}:
+                    raise self.violated(attempt, mend.violations or part.violations, None if cut else mend)
+            try:  # also what is still wrong: it is told by its place in the answer
+                text, ledger = mend.part.join(Met(part.text, None)), part.ledger
             except ValueError as error:
                 raise self.violated(attempt, (Violation("", str(error), "limit"),)) from None
         met = await self._all(text, cut=cut)
         if isinstance(met, Unmet):
             attempt.ledger = ledger or met.ledger
-            raise self.violated(attempt, met.violations, await self._mended(met) if alone and not cut else None)
+            told = (_AT_LIMIT, *met.violations) if cut else met.violations
+            raise self.violated(attempt, told, await self._mended(met) if alone and not cut else None)
         return msgspec.structs.replace(met, ledger=ledger) if ledger else met
 
     async def _all(self, text: str, *, cut: bool) -> Met | Unmet:
@@ -245,8 +249,8 @@ class Judge:
         part = reask(self._contracts[0], unmet)
         told = Message(role="user", parts=(Text(text=part.message),))
         if not unmet.text.strip():  # not every wire takes a message that says nothing
-            return _Mend((told,), part)
-        return _Mend((Message(role="assistant", parts=(Text(text=unmet.text),)), told), part)
+            return _Mend((told,), part, unmet.violations)
+        return _Mend((Message(role="assistant", parts=(Text(text=unmet.text),)), told), part, unmet.violations)
 
     async def _calls(
         self, attempt: AttemptRecord, index: int, choice: Choice, repairs: list[Repair], *, alone: bool

@@ -7,6 +7,7 @@ import msgspec
 from holdfast.chat import Choice, Reply, Request, Text, ToolCall, Usage
 from holdfast.contracts.agreement import FAILED, Ballot, Equality, Result
 from holdfast.contracts.base import Contract
+from holdfast.contracts.streaming.watch import complete_of
 from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest, NoAgreement, ProviderError, Truncated
 from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer
 from holdfast.gateway.answers.judge import Judge
@@ -163,7 +164,7 @@ class VotedChat(Exchange):
         if self._request.stream:
             value = self.judge.value(self.reply) if self._objects and self.judge is not None else msgspec.UNSET
             if value is not msgspec.UNSET:
-                await self._writer.object(value, ("",))
+                await self._writer.object(value, complete_of(value))
             await self._writer.chunks(tuple(chunks_of(self.reply)), LAST_RESORT)
             await self._writer.end(summary)
         else:
