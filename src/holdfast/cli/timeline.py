@@ -54,7 +54,7 @@ def _render(console: Console, call: Call, snapshot: Snapshot | None) -> None:
     if call.request is None and call.reply is None:
         console.print(f"The log keeps no request and no reply of this call (store = {call.store}).", style="dim")
     sections = (("prompt", _prompt_lines(call, snapshot)), ("request", _request_lines(call)))
-    for title, lines in (*sections, ("reply", _reply_lines(call))):
+    for title, lines in (*sections, (_reply_title(call), _reply_lines(call))):
         for label, text in lines:
             console.print(Line.assemble((f"{title}: {printable(label)}", "bold cyan")))
             console.print(Padding(Line(printable(text)), (0, 0, 1, 2)))
@@ -251,6 +251,13 @@ def _request_lines(call: Call) -> Lines:
             yield message.role, _text(message.parts)
     elif isinstance(call.request, EmbeddingRequest):
         yield "input", "\n".join([str(item) for item in call.request.input])
+
+
+def _reply_title(call: Call) -> str:
+    """Say of the reply of a call that failed that its caller did not get it; of a stream, it may have got a part."""
+    if call.outcome not in ("error", "cancelled"):
+        return "reply"
+    return "reply, not delivered to its end" if call.stream else "reply, not delivered"
 
 
 def _reply_lines(call: Call) -> Lines:

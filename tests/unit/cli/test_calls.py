@@ -477,6 +477,23 @@ def test_an_id_that_another_begins_with_is_found(log: SqliteLog) -> None:
     assert json.loads(run("show", "01A", "--json").stdout)["id"] == "01A"
 
 
+@pytest.mark.parametrize(
+    ("change", "title"),
+    [
+        ({}, "reply: stop"),
+        ({"outcome": "last_resort"}, "reply: stop"),
+        ({"outcome": "error", "error": "contract_violated"}, "reply, not delivered: stop"),
+        ({"outcome": "cancelled", "error": "cancelled"}, "reply, not delivered: stop"),
+        ({"outcome": "error", "error": "broken_stream", "stream": True}, "reply, not delivered to its end: stop"),
+    ],
+)
+def test_a_reply_that_its_caller_did_not_get_is_said_not_to_be_delivered(
+    log: SqliteLog, change: dict[str, Any], title: str
+) -> None:
+    log.append([make_call(**({"stream": False} | change))])
+    assert title in run("show", id_of(0)).stdout.splitlines()
+
+
 def test_a_call_without_bodies_says_why(log: SqliteLog) -> None:
     log.append([make_call(store="metadata")])
     assert "store = metadata" in run("show", id_of(0)).stdout
