@@ -429,7 +429,7 @@ def test_json_tells_all_of_a_repaired_call(log: SqliteLog) -> None:
     shown = json.loads(run("show", id_of(1), "--json").stdout)
     assert (shown["contract"], shown["repairs"], shown["samples"], shown["agreement"]) == ("Answer", 3, 5, 0.8)
     assert shown["ledger"][0] == {
-        "kind": "fence", "offset": 0, "before": "```json\n", "after": "", "choice": 0, "tool": None,
+        "kind": "fence", "offset": 0, "before": "```json\n", "after": "", "choice": 0, "tool": None, "attempt": 0,
     }  # fmt: skip
     assert "ledger" not in listed()[0]
 
