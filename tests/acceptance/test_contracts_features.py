@@ -74,7 +74,8 @@ def test_a_last_resort_is_an_object_on_the_stream_too(keeping, providers, wire, 
     path = "/v1/messages" if wire == "anthropic" else "/v1/chat/completions"
     body = {"model": name, "messages": USER, "max_tokens": 9, "stream": True, "holdfast": {"stream": "object"}}
     told = [payload["holdfast"] for payload in keeping.events(path, body) if "holdfast" in payload]
-    assert told[0] == {"event": "object", "object": json.loads(RESORT), "complete": [""]}
+    resort = json.loads(RESORT)
+    assert told[0] == {"event": "object", "object": resort, "complete": [*[f"/{key}" for key in resort], ""]}
     assert told[-1]["outcome"] == "last_resort"
 
 
