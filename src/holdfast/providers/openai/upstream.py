@@ -17,9 +17,10 @@ What nobody changed since it was decoded from this wire goes out as the bytes th
 """
 
 import math
+import re
 from base64 import b64decode
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 import msgspec
@@ -85,6 +86,10 @@ _DEFAULTS: dict[str, Any] = {"n": 1, "stream": False, "stop": ()}
 _PRIVATE = private_to_others("openai")
 
 
+_REASONS: Final = re.compile(r"(?:.*/)?(?:o[1-9](?![0-9a-z])|gpt-5(?!-chat)).*", re.IGNORECASE)
+"""OpenAI's models that think first: they refuse any `temperature` but their own."""
+
+
 class OpenAIUpstream(Upstream):
     """Speaks the OpenAI wire to one model."""
 
@@ -97,6 +102,7 @@ class OpenAIUpstream(Upstream):
         self._embeddings_url = f"{endpoint.base_url}/embeddings{query}"
         self._headers = _headers(endpoint)
         self._quirks = endpoint.quirks
+        self._reasons = _REASONS.fullmatch(endpoint.model) is not None
         self._reader = ReplyReader(endpoint.api_key)
 
     def encode(self, request: Request, source: Source | None = None) -> HttpRequest:
@@ -155,6 +161,8 @@ class OpenAIUpstream(Upstream):
         old = self._forward(body, request, ours) if ours is not None else None
         self._write(body, request, ours)
         self._write_changed(body, request, old)
+        if self._reasons and source is not None and request.temperature != source.request.temperature:
+            body.pop("temperature", None)  # the gateway's wish, which such a model refuses
         if old is None:
             private = _PRIVATE if source is not None else frozenset()
             body.update({key: value for key, value in request.extra.items() if key not in private})

@@ -589,3 +589,24 @@ def test_any_json_is_read_or_a_provider_error(value: Any, key: str) -> None:
             with suppress(ProviderError):
                 read(body)
         assert isinstance(upstream().error(400, (), body), ProviderError)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("gpt-4o", True),
+        ("gpt-5-mini", False),
+        ("openai/o3", False),
+        ("o4-mini-2025-04-16", False),
+        ("gpt-5-chat-latest", True),
+    ],
+)
+def test_a_temperature_that_the_gateway_wishes_is_not_sent_to_models_that_refuse_one(name, sent):
+    upstream = OpenAIUpstream(Endpoint(model=name, base_url="http://127.0.0.1/v1"))
+    request, source = OpenAISurface().decode(b'{"model": "m", "messages": [{"role": "user", "content": "?"}]}', "/")
+    wished = msgspec.structs.replace(request, temperature=0.0)
+    assert ("temperature" in json.loads(upstream.encode(wished, source).body)) is sent
+    own = b'{"model": "m", "temperature": 0.5, "messages": [{"role": "user", "content": "?"}]}'
+    request, source = OpenAISurface().decode(own, "/")
+    changed = msgspec.structs.replace(request, seed=1)
+    assert json.loads(upstream.encode(changed, source).body)["temperature"] == 0.5
