@@ -227,7 +227,7 @@ async def test_an_answer_that_is_voted_on_is_an_instance_too(h, providers):
 @every_wire
 @pytest.mark.parametrize(("name", "returns"), [("plain-", Depth), ("depth-", None), ("", Reef), ("depth-", Depth)])
 async def test_what_is_known_of_an_answer_grows(h, providers, model, name, returns):
-    providers.follow({"models": {model: {"text": RIGHT, "tps": 200}}})
+    providers.follow({"models": {model: {"text": RIGHT, "tps": 40}}})
     told = [partial async for partial in h.objects(name + model, QUESTION, returns=returns)]
     values = [partial.value for partial in told]
     assert values[-1] == VALUE

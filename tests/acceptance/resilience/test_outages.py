@@ -48,7 +48,7 @@ async def test_a_model_that_is_down_is_left_alone_but_for_one_probe_at_a_time(se
     assert {told.text for told in seen.told} == {TEXT}
     records = sorted(seen.primary, key=lambda record: record.at)
     probes = _probes(records)
-    assert len(records) - len(probes) <= 15  # until the breaker saw it, and what was under way then
+    assert len(records) - len(probes) <= 30  # until the breaker saw it, and what was under way then; else it were 70
     assert 1 <= len(probes) <= 4
     for earlier, later in itertools.pairwise(probes):
         assert later.at >= (earlier.ended_at or earlier.at), "two probes at once"
