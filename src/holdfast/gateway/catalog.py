@@ -80,7 +80,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts | None = None
     contract: Contract | None = None
     reask_tokens: int = 8192
-    """The most output tokens that mending answers may take in one call."""
+    """The output tokens of one call for mending answers: beyond, none is mended any more."""
     stream: Streaming = "hold"
     examples: Shots | None = None
     vote: Vote | None = None

@@ -96,7 +96,7 @@ class FeatureSettings(Settings, frozen=True, kw_only=True):
     """What the answer must look like: a `.json`, `.toml` or `.lark` file, or a reference such as
     "app.contracts:Answer"."""
     reask_tokens: Annotated[int, Meta(ge=0)] = 8192
-    """The most output tokens that mending wrong answers may take in one call."""
+    """The output tokens of one call for mending wrong answers. Once they are used up, none is mended any more."""
     stream: Literal["hold", "pass", "object"] = "hold"
     """How an answer under a contract is streamed: held back until it is known to meet it, passed on as it comes, or as
     `holdfast.object` events, each with all that is known of the object so far. A caller may choose otherwise."""
