@@ -14,6 +14,7 @@ from holdfast.contracts.base import Contract
 from holdfast.contracts.load import is_file, load_contract
 from holdfast.errors import ConfigError, Problem
 from holdfast.gateway.settings import FeatureSettings, LastResort
+from holdfast.pointers import keys_of
 from holdfast.references import misnamed
 
 _TOLD: Final = 3
@@ -99,8 +100,7 @@ def _not_in(contract: Contract, pointers: Sequence[str], at: Place) -> Iterator[
     if schema.get("additionalProperties") is not False:
         return
     for index, written in enumerate(pointers):
-        key = written[1:].partition("/")[0].replace("~1", "/").replace("~0", "~")
-        if written and key not in contract.keys:
+        if written and (key := keys_of(written)[0]) not in contract.keys:
             hint = did_you_mean(key, contract.keys)
             yield (*at, index), f'the contract has no "{key}"{hint}, and allows no other properties'
 

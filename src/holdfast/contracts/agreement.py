@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from holdfast.pointers import NOWHERE, at
+
 MOST_VALUES: Final = 10_000
 """Values of two answers that are compared one by one. What is longer is the same only to the letter."""
 MOST_CHARACTERS: Final = 100_000
@@ -33,7 +35,7 @@ class _Sign:
 
 FAILED: Final = _Sign("FAILED")
 """A sample that brought no answer: a vote for nothing."""
-ABSENT: Final = _Sign("ABSENT")
+ABSENT: Final = NOWHERE
 """What an object says of a field that it does not have."""
 _OBJECT: Final = _Sign("OBJECT")
 
@@ -140,25 +142,6 @@ class Equality(msgspec.Struct, frozen=True):
         if all(one is ABSENT for one in (*ones, *others)):
             return same(a, b, self.tolerance, fold=fold)
         return all(same(*pair, self.tolerance, fold=fold) for pair in zip(ones, others, strict=True))
-
-
-def at(value: Any, pointer: str) -> Any:
-    """Return what stands at a JSON pointer (RFC 6901), ABSENT if nothing does.
-
-    >>> at({"a": [1, {"b/c": 2}]}, "/a/1/b~1c")
-    2
-    >>> at({"a": 1}, "/b")
-    ABSENT
-    """
-    for step in pointer.split("/")[1:]:
-        key = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and key.isascii() and key.isdigit() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            return ABSENT
-    return value
 
 
 # --- voting -----------------------------------------------------------------------------------------------------------
@@ -331,4 +314,4 @@ def _objects(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
             yield from _objects(inner, depth - 1)
 
 
-__all__: Sequence[str] = ("ABSENT", "FAILED", "Ballot", "Equality", "Result", "State", "at", "plain", "same")
+__all__: Sequence[str] = ("ABSENT", "FAILED", "Ballot", "Equality", "Result", "State", "plain", "same")

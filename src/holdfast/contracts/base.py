@@ -152,11 +152,6 @@ def too_long(length: int) -> Violation:
     return Violation("", f"the answer has {length:,} characters; no more than {MAX_TEXT:,} are checked", "limit")
 
 
-def pointer(path: Iterable[object]) -> str:
-    """Return a JSON pointer (RFC 6901)."""
-    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
-
-
 def refuse(message: str, key: str = "", name: str = "contract", line: int = 0) -> NoReturn:
     """Raise ConfigError with one problem."""
     raise ConfigError([Problem(name or "contract", line, key, message)])

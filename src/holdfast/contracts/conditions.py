@@ -8,13 +8,13 @@ from typing import Any, Final, Literal
 from holdfast.contracts.base import Condition, Violation, refuse, shortened
 from holdfast.contracts.forms.patterns import Pattern
 from holdfast.contracts.forms.text import unmatched
+from holdfast.pointers import NOWHERE, at, step
 
 Unit = Literal["characters", "words", "tokens"]
 Count = Callable[[str], int]
 Phrase = Literal["stops_at", "stops_before", "includes"]
 
 BYTES_PER_TOKEN: Final = 4
-_MISSING: Final = object()
 
 
 def approximate_tokens(text: str) -> int:
@@ -176,21 +176,12 @@ def select(value: Any, steps: tuple[str, ...], path: str = "") -> Iterator[tuple
     if not steps:
         yield path, value
         return
-    step, rest = steps[0], steps[1:]
-    if step == "*" and isinstance(value, dict | list):
+    first, rest = steps[0], steps[1:]
+    if first == "*" and isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            written = str(key).replace("~", "~0").replace("/", "~1")
-            yield from select(item, rest, f"{path}/{written}")
-    elif (item := _item(value, step.replace("~1", "/").replace("~0", "~"))) is not _MISSING:
-        yield from select(item, rest, f"{path}/{step}")
-
-
-def _item(value: Any, step: str) -> Any:
-    if isinstance(value, dict):
-        return value.get(step, _MISSING)
-    if isinstance(value, list) and step.isdecimal() and len(step) < 10 and int(step) < len(value):
-        return value[int(step)]
-    return _MISSING
+            yield from select(item, rest, f"{path}/{step(key)}")
+    elif (item := at(value, f"/{first}")) is not NOWHERE:
+        yield from select(item, rest, f"{path}/{first}")
 
 
 def _told(error: BaseException) -> str:

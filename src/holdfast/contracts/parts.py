@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.contracts.base import Schema, Violation, pointer
+from holdfast.contracts.base import Schema, Violation
+from holdfast.pointers import NOWHERE, follow, item, keys_of, pointer
 
 MAX_PARTS: Final = 16
 """Parts that are asked for one by one."""
@@ -44,9 +45,9 @@ def parts_to_ask(schema: dict[str, Any], data: Any, violations: Sequence[Violati
 
 def _failing(schema: dict[str, Any], data: Any, violation: Violation) -> Iterator[tuple[list[str], str]]:
     """Yield the steps to what a violation is about, the value there or each key that it lacks, and what is wrong."""
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in violation.path.split("/")[1:]]
+    steps = keys_of(violation.path)
     missing: list[str] = []
-    if violation.keyword == "required" and isinstance(value := _value_at(data, steps), dict):
+    if violation.keyword == "required" and isinstance(value := follow(data, steps), dict):
         told = [
             key for part in _applied(_schemas_at(schema, data, steps), schema) for key in _texts(part.get("required"))
         ]
@@ -60,20 +61,11 @@ def _closest(schema: dict[str, Any], data: Any, steps: list[str]) -> tuple[list[
     """Return the nearest place at or above some steps that can be asked for alone, and what the schema says there."""
     for length in range(len(steps), 0, -1):
         at = steps[:length]
-        parent = _value_at(data, at[:-1])
-        reachable = isinstance(parent, dict) or (isinstance(parent, list) and _index(at[-1]) in range(len(parent)))
+        parent = follow(data, at[:-1])
+        reachable = isinstance(parent, dict) or item(parent, at[-1]) is not NOWHERE
         if reachable and (schemas := _schemas_at(schema, data, at)):
             return at, schemas[0] if len(schemas) == 1 else {"allOf": schemas}
     return [], True
-
-
-def _value_at(data: Any, steps: list[str]) -> Any:
-    for step in steps:
-        if isinstance(data, list) and _index(step) in range(len(data)):
-            data = data[_index(step)]
-        else:
-            data = data.get(step) if isinstance(data, dict) else None
-    return data
 
 
 def _index(step: str) -> int:
@@ -84,7 +76,7 @@ def _schemas_at(root: dict[str, Any], data: Any, steps: list[str]) -> list[dict[
     """Return all that the schema says of the value there, whatever stands elsewhere. Empty: it can't be told."""
     here: list[dict[str, Any]] = [root]
     for number, step in enumerate(steps):
-        is_list = isinstance(_value_at(data, steps[:number]), list)
+        is_list = isinstance(follow(data, steps[:number]), list)
         below = [inner for part in _applied(here, root) for inner in _below(part, step, is_list)]
         if not below or False in below:
             return []

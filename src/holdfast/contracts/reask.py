@@ -16,6 +16,7 @@ from holdfast.contracts.forms.schema import compile_schema
 from holdfast.contracts.parts import Part, parts_to_ask, schema_of_parts
 from holdfast.contracts.repairs.places import place_of
 from holdfast.errors import ConfigError
+from holdfast.pointers import keys_of
 
 MAX_ERRORS: Final = 2_000
 """Characters of errors in a message."""
@@ -112,7 +113,7 @@ def joined(text: str, correction: str) -> str:
     grown: set[int] = set()
     for path, value in values.inner or ():
         written = correction[value.start : value.end]
-        steps = [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
+        steps = keys_of(path)
         if (place := root.at(steps)) is not None:
             edits.append((place.start, place.end, written))
             continue

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from holdfast.pointers import at
+
 Type = Literal["object", "array", "string", "number", "integer", "boolean", "null"]
 
 _MAX_REFERENCES = 16
@@ -114,7 +116,7 @@ def _resolved(schema: object, root: object) -> dict[str, Any]:
         if not isinstance(schema, dict):
             return {}
         if isinstance(reference := schema.get("$ref"), str):
-            schema = _pointed(reference, root)
+            schema = at(root, reference[1:]) if reference.startswith("#") else {}
         elif len(parts := _list(schema.get("allOf"))) == 1 and "properties" not in schema:
             schema = parts[0]
         else:
@@ -133,17 +135,6 @@ def _types(schema: dict[str, Any]) -> frozenset[Type]:
     if not names and isinstance(schema.get("enum"), list):
         return frozenset(type_of(choice) for choice in schema["enum"])
     return frozenset(kind for kind in _TYPES.values() if kind in names)
-
-
-def _pointed(reference: str, root: object) -> object:
-    """Return what a reference like #/$defs/Answer points at, or anything at all."""
-    if not reference.startswith("#"):
-        return True
-    place = root
-    for step in reference[1:].split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        place = place.get(name, True) if isinstance(place, dict) else True
-    return place
 
 
 def _list(value: object) -> list[Any]:

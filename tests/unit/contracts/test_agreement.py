@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.contracts.agreement import ABSENT, FAILED, MOST_VALUES, Ballot, Equality, at, same
+from holdfast.contracts.agreement import ABSENT, FAILED, MOST_VALUES, Ballot, Equality, same
 
 TEXT = Equality("text")
 JSON = Equality("json")
@@ -109,14 +109,6 @@ def test_a_text_that_is_no_json_stands_for_itself():
     assert JSON.value("no json") == "no json"
     assert JSON.value("[" * 100_000) == "[" * 100_000
     assert TEXT.value('{"a": 1}') == '{"a": 1}'
-
-
-@pytest.mark.parametrize(
-    ("pointer", "found"),
-    [("", {"a": [1, {"b/c": 2}]}), ("/a/0", 1), ("/a/1/b~1c", 2), ("/a/2", ABSENT), ("/a/x", ABSENT), ("/b", ABSENT)],
-)
-def test_a_pointer_finds_what_is_there(pointer, found):
-    assert at({"a": [1, {"b/c": 2}]}, pointer) == found
 
 
 def test_only_what_the_vote_is_about_counts():

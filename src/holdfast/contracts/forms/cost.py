@@ -12,6 +12,7 @@ from typing import Any, Final, TypeGuard
 
 from holdfast.contracts.forms.patterns import MAX_PATTERN
 from holdfast.contracts.forms.patterns import cost as cost_of_pattern
+from holdfast.pointers import at
 
 MAX_NODES: Final = 5_000
 MAX_INPLACE: Final = 64
@@ -202,7 +203,7 @@ class _Graph:
             roots = (
                 [self._roots[id(schema)], *self._documents[:1]] if not uri else self._resources.get(_last_step(uri), [])
             )
-            found = [place for root in roots if isinstance(place := _pointed(root, fragment), dict | bool)]
+            found = [place for root in roots if isinstance(place := at(root, fragment), dict | bool)]
             if not fragment:
                 found += self._anchors.get("", ())
         if len(found) > MAX_INPLACE:
@@ -297,19 +298,6 @@ def _cost_of(pattern: str) -> int:
     if len(pattern) > MAX_PATTERN:
         raise Unbounded(f"a pattern is longer than {MAX_PATTERN:,} characters")
     return cost_of_pattern(pattern)
-
-
-def _pointed(root: Any, fragment: str) -> Any:
-    place = root
-    for step in fragment.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(place, dict):
-            place = place.get(name)
-        elif isinstance(place, list) and name.isdecimal() and len(name) < 7 and int(name) < len(place):
-            place = place[int(name)]
-        else:
-            return None
-    return place
 
 
 def _last_step(uri: str) -> str:

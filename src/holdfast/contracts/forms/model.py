@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from holdfast.contracts.base import MAX_VIOLATIONS, Constraint, Violation, needs_extra, pointer, refuse, shortened
+from holdfast.contracts.base import MAX_VIOLATIONS, Constraint, Violation, needs_extra, refuse, shortened
 from holdfast.contracts.forms.schema import JsonForm, compile_schema
+from holdfast.pointers import pointer
 
 
 class ModelForm:

@@ -13,13 +13,13 @@ from holdfast.contracts.base import (
     Constraint,
     Schema,
     Violation,
-    pointer,
     refuse,
     shortened,
 )
 from holdfast.contracts.forms.cost import MAX_DEPTH, Unbounded, work_by_depth, work_of_parts
 from holdfast.contracts.forms.patterns import MAX_WORK, library, options, reason
 from holdfast.contracts.forms.subschemas import Dialect, Subschemas
+from holdfast.pointers import pointer
 
 Draft = Literal["4", "6", "7", "2019-09", "2020-12"]
 

@@ -7,7 +7,8 @@ else a schema says of a value (`anyOf`, `if`, keys by pattern) is judged with th
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
-from holdfast.contracts.base import Schema, Violation, pointer, shortened
+from holdfast.contracts.base import Schema, Violation, shortened
+from holdfast.pointers import at, pointer, step
 
 Dialect = Literal["4", "6", "7", "2019-09", "2020-12", "other"]
 
@@ -173,7 +174,7 @@ class Subschemas:
             if pointer in seen:
                 continue
             seen.add(pointer)
-            schema = _pointed(self._schema, pointer)
+            schema = at(self._schema, pointer)
             if isinstance(schema, dict):
                 reference = schema.get("$ref")
                 if isinstance(reference, str) and (target := self._target(reference)):
@@ -194,7 +195,7 @@ class Subschemas:
 
     def _target(self, reference: str) -> str | None:
         inside = reference == "#" or (reference.startswith("#/") and "%" not in reference)
-        if self._has_bases or not inside or not isinstance(_pointed(self._schema, reference), dict | bool):
+        if self._has_bases or not inside or not isinstance(at(self._schema, reference), dict | bool):
             return None
         return reference
 
@@ -207,8 +208,7 @@ class Subschemas:
 
 def _member(schema: dict[str, Any], key: str) -> str | None:
     if key in _properties(schema):
-        escaped = key.replace("~", "~0").replace("/", "~1")
-        return f"/properties/{escaped}"
+        return f"/properties/{step(key)}"
     if isinstance(schema.get("additionalProperties"), dict | bool) and not schema.get("patternProperties"):
         return "/additionalProperties"
     return None
@@ -231,19 +231,6 @@ def _types(schema: dict[str, Any]) -> frozenset[str]:
 def _least(schemas: list[dict[str, Any]], keyword: str) -> int | None:
     limits = (schema.get(keyword) for schema in schemas)
     return min((limit for limit in limits if isinstance(limit, int) and not isinstance(limit, bool)), default=None)
-
-
-def _pointed(root: Schema, pointer: str) -> Any:
-    place: Any = root
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(place, dict):
-            place = place.get(name)
-        elif isinstance(place, list) and name.isdecimal() and len(name) < 7 and int(name) < len(place):
-            place = place[int(name)]
-        else:
-            return None
-    return place
 
 
 def _has_bases(schema: dict[str, Any], keyword: str) -> bool:

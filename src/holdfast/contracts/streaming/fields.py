@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Final
 
-from holdfast.contracts.base import Contract, Violation, pointer, shortened
+from holdfast.contracts.base import Contract, Violation, shortened
 from holdfast.contracts.conditions import AtField
 from holdfast.contracts.forms.cost import MAX_DEPTH
 from holdfast.contracts.forms.model import ModelForm
@@ -18,6 +18,7 @@ from holdfast.contracts.predicates import Predicate
 from holdfast.contracts.repairs.scalars import coerced_to
 from holdfast.contracts.shape import Shape
 from holdfast.contracts.streaming.incremental import Exhausted, Frame, JsonParser, Malformed
+from holdfast.pointers import pointer, step
 
 _MAX_KEY: Final = 200
 """Characters of a key that the repair knows as one."""
@@ -288,13 +289,12 @@ def _shown(key: str) -> str:
 
 def _is_at(steps: list[Any], field: tuple[str, ...]) -> bool:
     return len(steps) == len(field) and all(
-        wanted in ("*", str(step).replace("~", "~0").replace("/", "~1"))
-        for step, wanted in zip(steps, field, strict=True)
+        wanted in ("*", step(key)) for key, wanted in zip(steps, field, strict=True)
     )
 
 
 def _nested(steps: list[Any], value: Any) -> Any:
     """Return a value at some steps, and nothing beside it."""
-    for step in reversed(steps):
-        value = {str(step): value}
+    for key in reversed(steps):
+        value = {str(key): value}
     return value

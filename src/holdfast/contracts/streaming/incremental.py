@@ -11,6 +11,8 @@ from typing import Any, Final, NoReturn, Protocol
 
 import msgspec
 
+from holdfast.pointers import step
+
 MAX_VALUES: Final = 20_000
 """The most values that are read of one text: less than two hundred milliseconds."""
 MAX_POINTERS: Final = 256 * 2**10
@@ -264,8 +266,7 @@ class JsonParser:
         """Return the pointer to the member of a frame that is read."""
         if frame.pointer is None or len(frame.pointer) > _MAX_POINTER:
             return None
-        step = frame.key if isinstance(frame.key, int) else frame.key.replace("~", "~0").replace("/", "~1")
-        return f"{frame.pointer}/{step}"
+        return f"{frame.pointer}/{step(frame.key)}"
 
     def _tell(self, pointer: str | None) -> None:
         if pointer is not None and (not pointer or self._room >= len(pointer)):

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.contracts.base import MAX_TEXT, Contract, Violation, pointer, too_long
+from holdfast.contracts.base import MAX_TEXT, Contract, Violation, too_long
 from holdfast.contracts.repairs.candidates import FENCE
 from holdfast.contracts.repairs.repair import MAX_LENGTH
 from holdfast.contracts.streaming.fields import Fields, Objection
 from holdfast.contracts.streaming.prefixes import Watcher, watchers_of_text
+from holdfast.pointers import step
 
 MOST_POINTERS: Final = 4096
 _MAX_FENCE: Final = 200
@@ -45,10 +46,10 @@ def complete_of(value: Any) -> tuple[str, ...]:
 
 def _list(value: Any, path: str, found: list[str]) -> None:
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for step, member in members:
+    for key, member in members:
         if len(found) >= MOST_POINTERS:
             return
-        below = path + pointer((step,))
+        below = f"{path}/{step(key)}"
         _list(member, below, found)
         found.append(below)
 

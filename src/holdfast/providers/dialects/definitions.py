@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
 
-from holdfast.providers.dialects.dialect import CONSTRAINTS, Json, below, step
+from holdfast.pointers import step
+from holdfast.providers.dialects.dialect import CONSTRAINTS, Json, below
 
 HOMES: Final = ("definitions", "$defs")
 IN_PLACE: Final = ("allOf", "anyOf", "oneOf", "if", "then", "else", "not", "dependentSchemas", "dependencies")

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from holdfast.chat import ResponseFormat
+from holdfast.pointers import step
 
 Json = dict[str, Any]
 
@@ -170,8 +171,3 @@ def below(node: Json, path: str = "") -> Iterator[tuple[Any, str]]:
 
 def is_schema(value: Any) -> bool:
     return isinstance(value, dict | bool)
-
-
-def step(key: str) -> str:
-    """Return a key as a step of a JSON pointer (RFC 6901)."""
-    return key.replace("~", "~0").replace("/", "~1")

@@ -10,6 +10,7 @@ others, is taken to mean no others, where a server takes no other schema, or rea
 import json
 from typing import Any, Final, NamedTuple
 
+from holdfast.pointers import step
 from holdfast.providers.dialects.definitions import IN_PLACE, Definitions, definition_of, others, root_of
 from holdfast.providers.dialects.dialect import (
     CONSTRAINTS,
@@ -20,7 +21,6 @@ from holdfast.providers.dialects.dialect import (
     Keyword,
     below,
     keywords,
-    step,
 )
 from holdfast.providers.dialects.regular import is_anchored
 

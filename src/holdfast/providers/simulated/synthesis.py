@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from holdfast.pointers import at
+
 _DEPTH = 6
 """Below it only what is required is made, so that recursive schemas end."""
 _FORMATS = {
@@ -72,10 +74,7 @@ class _Maker:
         return {}
 
     def _referred(self, pointer: Any) -> Mapping[str, Any] | None:
-        found: Any = self.root
-        for step in str(pointer).removeprefix("#").split("/")[1:]:
-            name = step.replace("~1", "/").replace("~0", "~")
-            found = found.get(name) if isinstance(found, Mapping) else None
+        found = at(self.root, str(pointer).removeprefix("#"))
         return found if isinstance(found, Mapping) else None
 
     def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
