@@ -23,33 +23,50 @@ from holdfast.gateway.serving.openapi.shapes import (
 
 def schemas() -> dict[str, Json]:
     """Return the components: `MessagesRequest`, and what it and the answers are made of."""
+    return _blocks() | _tools() | {"MessagesRequest": _request(), "Turn": _turn(), "Thinking": _thinking()} | _answers()
+
+
+def _request() -> Json:
     format = record("type schema", type=const("json_schema"), schema=OBJECT)
-    return _blocks() | {
-        "MessagesRequest": record(
-            "model messages max_tokens",
-            model=ref("Model"),
-            messages=array(ref("Turn"), 1),
-            max_tokens=_integer(1, 2**53),
-            system=maybe(either(STRING, array(ref("TextBlock")))),
-            tools=maybe(array(ref("CustomTool"))),
-            tool_choice=maybe(ref("MessagesToolChoice")),
-            thinking=maybe(ref("Thinking")),
-            output_config=maybe(
-                record(effort=maybe(enum(("low", "medium", "high", "xhigh", "max"))), format=maybe(format))
-            ),
-            output_format=maybe(format),
-            stop_sequences=maybe(array(STRING)),
-            temperature=maybe(NUMBER | {"minimum": 0, "maximum": 1}),
-            top_p=maybe(NUMBER | {"minimum": 0, "maximum": 1}),
-            top_k=maybe(_integer(0, 2**53)),
-            stream=maybe(BOOLEAN),
-            holdfast=maybe(ref("Hints")),
+    return record(
+        "model messages max_tokens",
+        model=ref("Model"),
+        messages=array(ref("Turn"), 1),
+        max_tokens=_integer(1, 2**53),
+        system=maybe(either(STRING, array(ref("TextBlock")))),
+        tools=maybe(array(ref("CustomTool"))),
+        tool_choice=maybe(ref("MessagesToolChoice")),
+        thinking=maybe(ref("Thinking")),
+        output_config=maybe(
+            record(effort=maybe(enum(("low", "medium", "high", "xhigh", "max"))), format=maybe(format))
         ),
-        "Turn": either(
-            record("role content", role=const("user"), content=_content("UserBlock")),
-            record("role content", role=const("assistant"), content=_content("AssistantBlock")),
-            record("role content", role=const("system"), content=_content("TextBlock")),
-        ),
+        output_format=maybe(format),
+        stop_sequences=maybe(array(STRING)),
+        temperature=maybe(NUMBER | {"minimum": 0, "maximum": 1}),
+        top_p=maybe(NUMBER | {"minimum": 0, "maximum": 1}),
+        top_k=maybe(_integer(0, 2**53)),
+        stream=maybe(BOOLEAN),
+        holdfast=maybe(ref("Hints")),
+    )
+
+
+def _turn() -> Json:
+    return either(
+        record("role content", role=const("user"), content=_content("UserBlock")),
+        record("role content", role=const("assistant"), content=_content("AssistantBlock")),
+        record("role content", role=const("system"), content=_content("TextBlock")),
+    )
+
+
+def _thinking() -> Json:
+    return either(
+        record("type budget_tokens", type=const("enabled"), budget_tokens=_integer(1)),
+        record("type", type=named("enabled"), budget_tokens=maybe(_integer(1))),
+    )
+
+
+def _tools() -> dict[str, Json]:
+    return {
         "CustomTool": record(
             "name input_schema",
             type=maybe(const("custom")),
@@ -62,11 +79,6 @@ def schemas() -> dict[str, Json]:
             record("type", type=enum(("auto", "any", "none")), **_choice()),
             record("type name", type=const("tool"), **(_choice() | {"name": STRING})),
         ),
-        "Thinking": either(
-            record("type budget_tokens", type=const("enabled"), budget_tokens=_integer(1)),
-            record("type", type=named("enabled"), budget_tokens=maybe(_integer(1))),
-        ),
-        **_answers(),
     }
 
 

@@ -4,24 +4,18 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, get_args
 
-from holdfast.events import Reason
 from holdfast.gateway.hints import Hints, OnBreak, Priority
-from holdfast.gateway.serving.openapi import anthropic, openai
+from holdfast.gateway.serving.openapi import anthropic, openai, pages
 from holdfast.gateway.serving.openapi.shapes import (
     BOOLEAN,
     INTEGER,
-    NUMBER,
     OBJECT,
     STRING,
     Json,
-    array,
-    const,
     described,
     either,
     enum,
     generated,
-    maybe,
-    record,
     ref,
 )
 from holdfast.gateway.serving.query import CallsQuery
@@ -64,66 +58,12 @@ _QUERY = {
 
 def document(names: Sequence[str]) -> Json:
     """Return the OpenAPI 3.1 document of a gateway where `names` can be called."""
-    components = openai.schemas() | anthropic.schemas() | generated(Hints) | _pages(names)
+    components = openai.schemas() | anthropic.schemas() | generated(Hints) | pages.schemas(names)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Holdfast", "version": version("holdfast"), "description": ABOUT},
         "paths": _calls() | _views(),
         "components": {"schemas": dict(sorted(components.items()))},
-    }
-
-
-def _pages(names: Sequence[str]) -> dict[str, Json]:
-    model = record("id object created owned_by", id=STRING, object=const("model"), created=INTEGER, owned_by=STRING)
-    call = record(
-        "id at at_us kind wire name config outcome status duration_us attempts tags",
-        id=STRING,
-        at=STRING | {"format": "date-time"},
-        at_us=INTEGER,
-        kind=enum(("chat", "embeddings", "distribution")),
-        wire=STRING,
-        name=STRING,
-        config=STRING,
-        outcome=enum(("answered", "last_resort", "error", "cancelled")),
-        status=INTEGER,
-        duration_us=INTEGER,
-        model=maybe(STRING),
-        error=maybe(STRING),
-        message=maybe(STRING),
-        stream=BOOLEAN,
-        session=maybe(STRING),
-        subject=maybe(STRING),
-        tags=OBJECT | {"additionalProperties": STRING},
-        usage=maybe(OBJECT),
-        cost_usd=maybe(STRING),
-        contract=maybe(STRING),
-        repairs=INTEGER,
-        replayed=maybe(STRING),
-        samples=maybe(INTEGER),
-        agreement=maybe(NUMBER),
-        ledger=array(record("kind offset before after", kind=STRING, offset=INTEGER, before=STRING, after=STRING)),
-        attempts=array(
-            record(
-                "model provider started_us duration_us",
-                model=STRING,
-                provider=STRING,
-                started_us=INTEGER,
-                duration_us=INTEGER,
-                reason=enum(get_args(Reason)),
-                error=maybe(STRING),
-                saved_tokens=INTEGER,
-                ignored=BOOLEAN,
-            )
-        ),
-    )
-    return {
-        "Model": described(enum(names), "A feature or a model that can be called at the moment."),
-        "ModelObject": model,
-        "ModelList": record("object data", object=const("list"), data=array(ref("ModelObject")), has_more=BOOLEAN),
-        "Status": record("status", status=STRING),
-        "Call": call,
-        "CallPage": record("calls next", calls=array(ref("Call")), next=maybe(STRING)),
-        "Index": record("name version routes", name=const("holdfast"), version=STRING, routes=array(STRING)),
     }
 
 

@@ -32,54 +32,66 @@ _CONDITIONS = (
 def schemas() -> dict[str, Json]:
     """Return the components: `ChatRequest`, `EmbeddingRequest`, and what they and the answers are made of."""
     structs = generated(WireRequest, WireEmbeddingRequest)
-    part, message = structs.pop("WirePart"), structs.pop("WireMessage")
-    chat, embedding = structs.pop("WireRequest"), structs.pop("WireEmbeddingRequest")
+    chat, message, part = structs.pop("WireRequest"), structs.pop("WireMessage"), structs.pop("WirePart")
     call, tool = structs.pop("WireToolCall"), structs.pop("WireTool")
-    choice_format = structs.pop("WireResponseFormat")
-    schema = ref("WireJsonSchema")
+    response_format, embedding = structs.pop("WireResponseFormat"), structs.pop("WireEmbeddingRequest")
     return (
         structs
         | distribution.schemas(chat)
         | {
-            "ChatRequest": refine(
-                chat,
-                model=ref("Model"),
-                messages=array(ref("Message"), 1),
-                tools=maybe(array(ref("Tool"))),
-                tool_choice=maybe(ref("ToolChoice")),
-                response_format=maybe(ref("ResponseFormat")),
-                holdfast=maybe(ref("Hints")),
-            )
-            | {"allOf": list(_CONDITIONS)},
+            "ChatRequest": _chat(chat),
             "Message": either(*_messages(message, call)),
             "Part": either(ref("SimplePart"), *_parts(part, _PARTS[3:]), refine(part, type=named(*_PARTS))),
             "SimplePart": either(*_parts(part, _IN_RESULTS)),
-            "ToolCall": either(
-                refine(call, "function", type=const("function"), function=ref("WireFunctionCall")),
-                refine(call, "type", type=named("function")),
-            ),
-            "Tool": either(
-                refine(tool, "function", type=const("function"), function=ref("WireFunction")),
-                refine(tool, type=named("function")),
-            ),
-            "ToolChoice": either(
-                enum(("none", "auto", "required")),
-                record("type function", type=const("function"), function=record("name", name=STRING)),
-                record("type", type=named("function")),
-            ),
             "ResponseFormat": either(
-                refine(choice_format, "json_schema", type=const("json_schema"), json_schema=schema),
-                refine(choice_format, type=named("json_schema")),
+                refine(response_format, "json_schema", type=const("json_schema"), json_schema=ref("WireJsonSchema")),
+                refine(response_format, type=named("json_schema")),
             ),
-            "EmbeddingRequest": refine(
-                embedding,
-                model=ref("Model"),
-                input=either(STRING, array(STRING, 1), array(INTEGER, 1), array(array(INTEGER, 1), 1)),
-                holdfast=maybe(ref("Hints")),
-            ),
-            **_answers(),
+            "EmbeddingRequest": _embedding(embedding),
         }
+        | _tools(tool, call)
+        | _answers()
     )
+
+
+def _chat(request: Json) -> Json:
+    refined = refine(
+        request,
+        model=ref("Model"),
+        messages=array(ref("Message"), 1),
+        tools=maybe(array(ref("Tool"))),
+        tool_choice=maybe(ref("ToolChoice")),
+        response_format=maybe(ref("ResponseFormat")),
+        holdfast=maybe(ref("Hints")),
+    )
+    return refined | {"allOf": list(_CONDITIONS)}
+
+
+def _embedding(request: Json) -> Json:
+    return refine(
+        request,
+        model=ref("Model"),
+        input=either(STRING, array(STRING, 1), array(INTEGER, 1), array(array(INTEGER, 1), 1)),
+        holdfast=maybe(ref("Hints")),
+    )
+
+
+def _tools(tool: Json, call: Json) -> dict[str, Json]:
+    return {
+        "ToolCall": either(
+            refine(call, "function", type=const("function"), function=ref("WireFunctionCall")),
+            refine(call, "type", type=named("function")),
+        ),
+        "Tool": either(
+            refine(tool, "function", type=const("function"), function=ref("WireFunction")),
+            refine(tool, type=named("function")),
+        ),
+        "ToolChoice": either(
+            enum(("none", "auto", "required")),
+            record("type function", type=const("function"), function=record("name", name=STRING)),
+            record("type", type=named("function")),
+        ),
+    }
 
 
 def _messages(message: Json, call: Json) -> list[Json]:
