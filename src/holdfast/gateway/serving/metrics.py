@@ -26,8 +26,24 @@ def render(
 
     `refused` counts the calls that all workers turned away, by reason.
     """
+    series = (
+        *_traffic(totals, attempts),
+        *_contracts(totals, attempts),
+        *_gateway(queue, lost, refused, reload_failed),
+        *_healths(healths),
+    )
     lines: list[str] = []
-    series: list[_Series] = [
+    for name, kind, help, samples in series:
+        lines += [f"# HELP {name} {help}", f"# TYPE {name} {kind}"]
+        lines += [f"{name}{labels} {value}" for labels, value in samples]
+    return ("\n".join(lines) + "\n").encode()
+
+
+_Series = tuple[str, str, str, list[tuple[str, object]]]
+
+
+def _traffic(totals: Sequence[Total], attempts: Sequence[AttemptTotal]) -> list[_Series]:
+    return [
         ("holdfast_calls_total", "counter", "Calls by outcome.", _counts(totals, "calls")),
         ("holdfast_attempts_total", "counter", "Requests to models, by their error.", _attempts(attempts)),
         (
@@ -40,7 +56,11 @@ def render(
         ("holdfast_cost_usd_total", "counter", "Cost in US dollars of the calls whose cost is known.", _cost(totals)),
         ("holdfast_unpriced_calls_total", "counter", "Calls whose cost is unknown.", _counts(totals, "unpriced")),
         ("holdfast_call_duration_seconds", "histogram", "From arrival to the last byte.", _durations(totals)),
-        *_contracts(totals, attempts),
+    ]
+
+
+def _gateway(queue: int, lost: int, refused: Mapping[str, int], reload_failed: bool) -> list[_Series]:
+    return [
         (
             "holdfast_refused_total",
             "counter",
@@ -55,15 +75,7 @@ def render(
             "1 while the configuration in force is older than its files, because those are wrong.",
             [("", int(reload_failed))],
         ),
-        *_healths(healths),
     ]
-    for name, kind, help, samples in series:
-        lines += [f"# HELP {name} {help}", f"# TYPE {name} {kind}"]
-        lines += [f"{name}{labels} {value}" for labels, value in samples]
-    return ("\n".join(lines) + "\n").encode()
-
-
-_Series = tuple[str, str, str, list[tuple[str, object]]]
 
 
 def _contracts(totals: Sequence[Total], attempts: Sequence[AttemptTotal]) -> list[_Series]:
