@@ -5,8 +5,8 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -56,56 +56,79 @@ def mask(text: str) -> str:
 
 def checks(sources: Sources, *, resolve_secrets: bool, find_functions: bool) -> Mapping[type, Check]:
     """Return the check of each type of settings."""
+    all = _Checks(sources, resolve_secrets, find_functions)
+    return {
+        ModelSettings: all.model,
+        FeatureSettings: all.feature,
+        LastResort: all.last_resort,
+        TelemetrySettings: all.telemetry,
+        Secret: all.secret,
+    }
 
-    def feature(settings: FeatureSettings, at: Place, whole: bool) -> Iterator[Mistake]:
+
+@dataclass(frozen=True)
+class _Checks:
+    """The checks that look beyond the settings: at files, functions, secrets and what is installed."""
+
+    sources: Sources
+    resolve_secrets: bool
+    find_functions: bool
+
+    def feature(self, settings: FeatureSettings, at: Place, whole: bool) -> Iterator[Mistake]:
         if whole and settings.hedge and len(settings.names) == 1:
             yield (*at, "hedge"), "a hedge starts the next model, and there is only one"
         if whole:
             yield from _at_odds(settings, at)
-        contract, mistakes = compiled(settings, at, sources, find_functions)
+        contract, mistakes = compiled(settings, at, self.sources, self.find_functions)
         yield from mistakes
         if settings.examples is not None:
-            yield from examples(settings.examples, (*at, "examples"), sources, contract)
-        if settings.prompt is None:
-            return
-        if failure := sources.failure(settings.prompt, empty=False):
-            yield (*at, "prompt"), f"{settings.prompt}: {failure}"
-            return
-        for line, written in not_places(sources.texts[relative(settings.prompt, sources.base)]):
-            yield (*at, "prompt"), f"{settings.prompt}:{line}: {written} {NO_VARIABLE}"
+            yield from examples(settings.examples, (*at, "examples"), self.sources, contract)
+        if settings.prompt is not None:
+            yield from _prompt(settings.prompt, (*at, "prompt"), self.sources)
 
-    def last_resort(settings: LastResort, at: Place, _: bool) -> Iterator[Mistake]:
-        if settings.file is not None and (failure := _unusable(settings.file, sources)):
+    def last_resort(self, settings: LastResort, at: Place, _: bool) -> Iterator[Mistake]:
+        if settings.file is not None and (failure := _unusable(settings.file, self.sources)):
             yield (*at, "file"), failure
-        if settings.function is not None and (failure := _uncallable(settings.function, sources.base, find_functions)):
+        if settings.function is not None and (failure := self._uncallable(settings.function)):
             yield (*at, "function"), failure
 
-    def secret(value: Secret, at: Place, _: bool) -> Iterator[Mistake]:
+    def _uncallable(self, reference: str) -> str | None:
+        """Return what is wrong with the function of a last resort."""
+        try:
+            if self.find_functions:
+                find_function(reference, self.sources.base)
+        except ValueError as error:
+            return str(error)
+        return misnamed(reference)
+
+    def secret(self, value: Secret, at: Place, _: bool) -> Iterator[Mistake]:
         if value.env is not None and not _VARIABLE.fullmatch(value.env):
             yield (*at, "env"), "expected the name of an environment variable, not the secret itself"
-        elif resolve_secrets:
+        elif self.resolve_secrets:
             try:
-                reveal(value, sources.base)
+                reveal(value, self.sources.base)
             except ValueError as error:
                 yield at, str(error)
 
-    def model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:
+    def model(self, settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:
         yield from _model(settings, at, whole)
-        if settings.proxy is not None and resolve_secrets and find_spec("aiohttp") is None:
+        if settings.proxy is not None and self.resolve_secrets and find_spec("aiohttp") is None:
             yield (*at, "proxy"), 'needs an extra: pip install -e ".[aiohttp]" in the checkout of Holdfast'
 
-    def telemetry(settings: TelemetrySettings, at: Place, _: bool) -> Iterator[Mistake]:
-        yield from _telemetry(settings, at, _)
-        if resolve_secrets and (find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None):
+    def telemetry(self, settings: TelemetrySettings, at: Place, _: bool) -> Iterator[Mistake]:
+        if mistake := _url(settings.endpoint):
+            yield (*at, "endpoint"), mistake
+        yield from _headers(settings.headers, at)
+        if self.resolve_secrets and (find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None):
             yield at, 'needs an extra: pip install -e ".[otel]" in the checkout of Holdfast'
 
-    return {
-        ModelSettings: model,
-        FeatureSettings: feature,
-        LastResort: last_resort,
-        TelemetrySettings: telemetry,
-        Secret: secret,
-    }
+
+def _prompt(prompt: str, at: Place, sources: Sources) -> Iterator[Mistake]:
+    if failure := sources.failure(prompt, empty=False):
+        yield at, f"{prompt}: {failure}"
+        return
+    for line, written in not_places(sources.texts[relative(prompt, sources.base)]):
+        yield at, f"{prompt}:{line}: {written} {NO_VARIABLE}"
 
 
 def _at_odds(settings: FeatureSettings, at: Place) -> Iterator[Mistake]:
@@ -136,16 +159,6 @@ def _unusable(file: str, sources: Sources) -> str | None:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"it has no {name}")
-
-
-def _uncallable(reference: str, base: Path, find: bool) -> str | None:
-    """Return what is wrong with the function of a last resort."""
-    try:
-        if find:
-            find_function(reference, base)
-    except ValueError as error:
-        return str(error)
-    return misnamed(reference)
 
 
 def _model(settings: ModelSettings, at: Place, whole: bool) -> Iterator[Mistake]:
@@ -201,12 +214,6 @@ def _url(url: str) -> str | None:
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         return "a URL without ? and # is expected here"
     return None
-
-
-def _telemetry(settings: TelemetrySettings, at: Place, _: bool) -> Iterator[Mistake]:
-    if mistake := _url(settings.endpoint):
-        yield (*at, "endpoint"), mistake
-    yield from _headers(settings.headers, at)
 
 
 def _headers(headers: Mapping[str, str | Secret], at: Place) -> Iterator[Mistake]:
