@@ -34,19 +34,14 @@ class LogSettings(Settings, frozen=True, kw_only=True):
             raise ValueError('keep: expected "1h" or more, as calls are deleted once they are that old')
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which calls: all conditions hold together, None is no condition. Times are microseconds since 1970 UTC."""
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a call in the same words everywhere. All hold together, None is no condition."""
 
-    since_us: int | None = None
-    until_us: int | None = None
     name: str | None = None
     model: str | None = None
     outcome: Outcome | None = None
     error: str | None = None
     session: str | None = None
-    subject: str | None = None
-    """The keyed hash."""
-    tag: tuple[str, str] | None = None
     contract: str | None = None
     repaired: bool | None = None
     """Whether the answer needed repairs."""
@@ -54,6 +49,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the answer is that of another call, given again."""
     before: str | None = None
     """Only calls that come later in the order of the scan than the call of this id: the cursor of a page."""
+
+
+class Filter(Conditions, frozen=True, kw_only=True):
+    """Which calls. Times are microseconds since 1970 UTC."""
+
+    since_us: int | None = None
+    until_us: int | None = None
+    subject: str | None = None
+    """The keyed hash."""
+    tag: tuple[str, str] | None = None
     after: str | None = None
     """Only calls appended after the call of this id; the scan then runs oldest first."""
     limit: int | None = None
