@@ -11,30 +11,21 @@ import random
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
 import uvloop
 from checks import ANSWER, SCHEMA
-from outage import Tally
+from inprocess import Tally, feature, gateway, model
 from report import Table
 from resilience import Finding
 
 from holdfast.client import Holdfast
-from holdfast.clock import SystemClock, UlidFactory
+from holdfast.clock import SystemClock
+from holdfast.contracts.base import Contract
 from holdfast.contracts.load import make_contract
 from holdfast.contracts.streaming.watch import Watch
-from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
-from holdfast.gateway.pipeline import Pipeline
-from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.traffic.health import Health
-from holdfast.http.base import Headers, HttpRequest, Timeouts
-from holdfast.privacy.subjects import SubjectHasher
-from holdfast.providers.base import ModelSettings
-from holdfast.providers.known import resolve
-from holdfast.providers.openai import OpenAIUpstream
+from holdfast.http.base import Headers, HttpRequest
 
 VALID_US, REPAIRED_US, CHUNK_US = 60.0, 1000.0, 10.0
 WARM: Final = 200
@@ -113,39 +104,15 @@ _END: Final = (
 )
 
 
-def gateway(providers: Mapping[str, Provider], contract: Any) -> Holdfast:
+def caller_of(providers: Mapping[str, Provider], contract: Contract) -> Holdfast:
     """Return a gateway with two features a provider: by its name, and with "+" and the contract."""
     clock = SystemClock()
-    models = {name: _model(name, provider, clock) for name, provider in providers.items()}
-    features = {
-        name + mark: Feature(
-            name=name + mark,
-            models=(model,),
-            rules=Rules(),
-            deadline=30.0,
-            max_answer=2**20,
-            store="none",
-            contract=contract if mark else None,
-        )
-        for name, model in models.items()
-        for mark in ("", "+")
-    }
-    catalog = Catalog(config="", settings=GatewaySettings(), features=features, models=models)
-    with TemporaryDirectory() as folder:
-        subjects = SubjectHasher.load(Path(folder))
-    return Holdfast(Pipeline(catalog, Tally(), subjects, clock, random.Random(1)), UlidFactory(clock))
-
-
-def _model(name: str, provider: Provider, clock: SystemClock) -> Model:
-    endpoint = resolve(name, ModelSettings(provider="openai", base_url="http://127.0.0.1:1"), Path())
-    return Model(
-        name=name,
-        provider="openai",
-        upstream=OpenAIUpstream(endpoint),
-        transport=provider,
-        timeouts=Timeouts(),
-        health=Health.private(clock),
-    )
+    features = {}
+    for name, provider in providers.items():
+        only = [model(name, provider, clock)]
+        features[name] = feature(name, only)
+        features[name + "+"] = feature(name + "+", only, contract=contract)
+    return gateway(features, Tally(), clock, random.Random(1))
 
 
 Call = Callable[[], Awaitable[object]]
@@ -178,7 +145,7 @@ def measure(calls: int) -> tuple[list[Table], list[Finding]]:
 
 async def _measure(calls: int) -> tuple[list[Table], list[Finding]]:
     providers = {"valid": Provider(TEXT), "broken": Provider(BROKEN)}
-    caller = gateway(providers, make_contract(SCHEMA, name="answer.json"))
+    caller = caller_of(providers, make_contract(SCHEMA, name="answer.json"))
     format = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
 
     def whole(feature: str, **more: Any) -> Call:

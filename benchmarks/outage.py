@@ -7,28 +7,15 @@ import asyncio
 import contextlib
 import random
 import selectors
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import payloads
+from inprocess import Tally, feature, gateway, model
 
 from holdfast.client import Holdfast
-from holdfast.clock import UlidFactory
 from holdfast.errors import CallError
-from holdfast.events import AnyEvent, Call
-from holdfast.gateway.catalog import Catalog, Feature, Model, Rules
-from holdfast.gateway.pipeline import Pipeline
-from holdfast.gateway.settings import GatewaySettings
-from holdfast.gateway.traffic.health import Health
-from holdfast.http.base import Headers, HttpRequest, Timeouts
-from holdfast.log.writer import LogWriter
-from holdfast.privacy.subjects import SubjectHasher
-from holdfast.providers.base import ModelSettings
-from holdfast.providers.known import resolve
-from holdfast.providers.openai import OpenAIUpstream
+from holdfast.http.base import Headers, HttpRequest
 
 RATE = 100
 """Calls a second."""
@@ -127,24 +114,6 @@ class Response:
         pass
 
 
-class Tally(LogWriter):
-    """Counts what the log would be told, and keeps nothing."""
-
-    def __init__(self) -> None:
-        self.sync, self.failing = False, None
-        self.outcomes: Counter[str] = Counter()
-        self.reasons: Counter[str] = Counter()
-
-    @property
-    def full(self) -> bool:
-        return False
-
-    def append(self, event: AnyEvent, size: int = 0) -> None:
-        if isinstance(event, Call):
-            self.outcomes[event.outcome] += 1
-            self.reasons.update([attempt.reason for attempt in event.attempts])
-
-
 def simulate(seconds: float, rate: int = RATE, seed: int = 1) -> Seen:
     """Let calls come for some seconds while the first of three models is down, and for a while after it is back."""
     with asyncio.Runner(loop_factory=LeapingLoop) as runner:
@@ -169,33 +138,8 @@ async def _simulate(seconds: float, rate: int, seed: int, clock: LoopClock) -> S
 
 def _gateway(providers: list[Provider], tally: Tally, clock: LoopClock, chance: random.Random) -> Holdfast:
     names = ("dead", "sound", "spare")
-    models = tuple(_model(name, provider, clock) for name, provider in zip(names, providers, strict=True))
-    feature = Feature(
-        name="outage",
-        models=models,
-        rules=Rules(hedge=True),
-        deadline=30.0,
-        max_answer=2**20,
-        store="none",
-    )
-    catalog = Catalog(
-        config="", settings=GatewaySettings(), features={"outage": feature}, models={m.name: m for m in models}
-    )
-    with TemporaryDirectory() as folder:
-        subjects = SubjectHasher.load(Path(folder))
-    return Holdfast(Pipeline(catalog, tally, subjects, clock, chance), UlidFactory(clock))
-
-
-def _model(name: str, provider: Provider, clock: LoopClock) -> Model:
-    endpoint = resolve(name, ModelSettings(provider="openai", base_url="http://127.0.0.1:1"), Path())
-    return Model(
-        name=name,
-        provider="openai",
-        upstream=OpenAIUpstream(endpoint),
-        transport=provider,
-        timeouts=Timeouts(),
-        health=Health.private(clock),
-    )
+    models = [model(name, provider, clock) for name, provider in zip(names, providers, strict=True)]
+    return gateway({"outage": feature("outage", models, hedge=True)}, tally, clock, chance)
 
 
 async def _calls(caller: Holdfast, count: int, rate: int) -> int:
