@@ -56,6 +56,10 @@ _BEGINNINGS: Final = frozenset('"{[tfn-0123456789')
 State = Callable[[str, int], int]
 
 
+def _skip_space(text: str, at: int) -> int:
+    return _SPACE.match(text, at).end()  # type: ignore[union-attr]
+
+
 class Malformed(Exception):
     """A character is no JSON. `at` counts the characters up to and with it."""
 
@@ -171,7 +175,7 @@ class JsonParser:
     # Values
 
     def _value(self, text: str, at: int) -> int:
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        at = _skip_space(text, at)
         if at == len(text):
             return at
         char = text[at]
@@ -204,7 +208,7 @@ class JsonParser:
         return at + 1
 
     def _first_element(self, text: str, at: int) -> int:
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        at = _skip_space(text, at)
         if at == len(text):
             return at
         if text[at] == "]":
@@ -214,7 +218,7 @@ class JsonParser:
 
     def _after(self, text: str, at: int) -> int:
         """Read what follows a value in brackets."""
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        at = _skip_space(text, at)
         if at == len(text):
             return at
         is_object = isinstance(self.frames[-1].value, dict)
@@ -237,7 +241,7 @@ class JsonParser:
         return at + 1
 
     def _end(self, text: str, at: int) -> int:
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        at = _skip_space(text, at)
         if at < len(text):
             self._fault("nothing after the JSON", text, at)
         return at
@@ -276,13 +280,13 @@ class JsonParser:
     # Keys
 
     def _first_key(self, text: str, at: int) -> int:
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        at = _skip_space(text, at)
         if at < len(text) and text[at] == "}":
             return self._close(at)
         return self._next_key(text, at)
 
     def _next_key(self, text: str, at: int) -> int:
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        at = _skip_space(text, at)
         if at == len(text):
             return at
         if text[at] != '"':
@@ -291,7 +295,7 @@ class JsonParser:
         return self._open_string(text, at)
 
     def _colon(self, text: str, at: int) -> int:
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        at = _skip_space(text, at)
         if at == len(text):
             return at
         if text[at] != ":":
