@@ -469,6 +469,21 @@ def test_an_opening_without_a_word_is_no_part_of_an_answer():
     assert caller.error is None
 
 
+def test_what_came_before_the_first_word_is_passed_on_with_it_even_if_what_comes_next_is_wrong():
+    opening = delta(role="assistant", content="")
+    words = says('{"reasoning": "x", ') + says('"answer": [')
+    caller = Caller()
+
+    async def scene(gateway: Gateway) -> None:
+        await serve(gateway, Play(((0.0, opening), (0.1, words))), feature={"stream": "pass"}, retries=0)
+        await gateway.call(caller)
+
+    play(scene)
+    assert b"data: " + (caller.got[0].raw or b"") + b"\n\n" == opening
+    assert caller.text == '{"reasoning": "x", '
+    assert isinstance(caller.error, ContractViolated)
+
+
 def test_no_argument_of_a_strict_tool_is_passed_on_after_which_the_call_can_not_be_right():
     def argues(arguments: str, **opening: Any) -> bytes:
         return delta(tool_calls=[{"index": 0, **opening, "function": {**opening, "arguments": arguments}}])

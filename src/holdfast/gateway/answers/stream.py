@@ -66,16 +66,11 @@ class StreamedChat(Exchange):
         model, request, assembly, passable = attempt.model, self._request, self._assembly, self._passable
         write, add, wire, noticed = self._writer.chunks, assembly.add, model.upstream.wire, self.on_stall is not None
 
-        opening: list[Chunk] = []
-
         async def emit(chunks: Sequence[Chunk]) -> None:
             whole, error = await passable(attempt, chunks, watch)
-            if self.judge is not None and not attempt.spoke and error is None:
-                opening.extend(whole)
-                whole = await self._opened(attempt, opening)
             if whole and not attempt.spoke:
-                if self._refuses:
-                    _check_not_refused(whole)
+                if not any(chunk.speaks for chunk in whole):
+                    await self._check_silent(attempt, whole)
                 self._hear(attempt)
             for chunk in whole:
                 add(chunk)
@@ -95,17 +90,15 @@ class StreamedChat(Exchange):
             if attempt.spoke:
                 attempt.served_model, attempt.fingerprint = assembly.model or None, assembly.fingerprint
 
-    async def _opened(self, attempt: AttemptRecord, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
-        """Return what came of an answer once there are words in it, or it has ended as it may without any."""
-        if any(chunk.speaks for chunk in chunks):
-            return chunks
-        if self.judge is None or not any(chunk.finish for chunk in chunks):
-            return ()
-        silent = Assembly()
-        for chunk in chunks:
-            silent.add(chunk)
-        await self.judge.check(attempt, silent.reply())
-        return chunks
+    async def _check_silent(self, attempt: AttemptRecord, chunks: Sequence[Chunk]) -> None:
+        """Check an answer that ended without a word, of which this is all. Raises ContractViolated, ContentRefused."""
+        if self.judge is not None:
+            silent = Assembly()
+            for chunk in chunks:
+                silent.add(chunk)
+            await self.judge.check(attempt, silent.reply())
+        if self._refuses and any(chunk.finish == "refused" for chunk in chunks):
+            raise ContentRefused(next((chunk.refusal_reason for chunk in chunks if chunk.refusal_reason), ""))
 
     async def _take_up(self, attempt: AttemptRecord, limits: Limits, watch: Follower | None) -> None:
         """Relay what comes after what the caller has."""
@@ -285,12 +278,6 @@ class _Joint:
             refusal_reason=chunk.refusal_reason,
             usage=chunk.usage,
         )
-
-
-def _check_not_refused(chunks: Sequence[Chunk]) -> None:
-    """Raise ContentRefused if this is all: a refusal without a word."""
-    if any(chunk.finish == "refused" for chunk in chunks) and not any(chunk.speaks for chunk in chunks):
-        raise ContentRefused(next((chunk.refusal_reason for chunk in chunks if chunk.refusal_reason), ""))
 
 
 def _before_limit(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
