@@ -38,6 +38,8 @@ bench: $(VENV)/.dev  # measure speed beside other gateways
 lock:  # lock the dependencies anew, after a change of them in pyproject.toml
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --upgrade \
 	    pyproject.toml -o requirements/base.txt
+	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
+	    --extra contracts --extra custody -c requirements/base.txt pyproject.toml -o requirements/up.txt
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --upgrade \
 	    --all-extras --group test --group lint --group docs -c requirements/base.txt pyproject.toml -o requirements/dev.txt
 
@@ -48,8 +50,8 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Holdfast needs Python 3.11 or newer.")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.base: requirements/base.txt pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r requirements/base.txt
+$(VENV)/.base: requirements/up.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements/up.txt
 	$(PIP) install --no-deps -e .
 	@touch $@
 

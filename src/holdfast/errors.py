@@ -2,10 +2,14 @@
 
 HoldfastError
 ├── ConfigError                  the configuration is wrong: a list of problems with file and line
-├── LogError                     the log can't be opened, read or written
+├── StoreError                   a file of the state directory can't be opened, read or written
+│   ├── LogError                 ...the log
+│   ├── StateError               ...keys, accounts, limits
+│   └── PrivacyError             ...the master key, the keys of subjects, the audit trail
 └── CallError                    a call ended without an answer
     ├── RequestError             ...because of what the caller sent; nothing reached a model
     │   ├── InvalidRequest           400  invalid_request
+    │   ├── Unauthenticated          401  unauthenticated
     │   ├── UnknownModel             404  model_not_found
     │   ├── NotFound                 404  not_found
     │   ├── MethodNotAllowed         405  method_not_allowed
@@ -23,6 +27,8 @@ HoldfastError
         ├── Overloaded               503  overloaded (with retry_after)
         ├── ModelDown                503  model_down (with retry_after): known to be down, nothing was sent
         ├── ModelBusy                503  model_busy (with retry_after): at its limit of calls, nothing was sent
+        ├── LimitExceeded            429  limit_exceeded (with retry_after): a budget is used up, nothing was sent
+        ├── PriceUnknown             403  price_unknown: under a budget in money, nothing was sent
         ├── ProviderFailed           502  provider_failed: any other 5xx
         ├── ContextTooLong           400  context_too_long
         ├── ContentRefused           400  content_refused
@@ -74,8 +80,20 @@ class ConfigError(HoldfastError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class LogError(HoldfastError):
+class StoreError(HoldfastError):
+    """A file of the state directory can't be used."""
+
+
+class LogError(StoreError):
     """The log can't be used."""
+
+
+class StateError(StoreError):
+    """The state can't be used: keys, accounts, limits."""
+
+
+class PrivacyError(StoreError):
+    """What keeps data private can't be used: the master key, the keys of subjects, the audit trail."""
 
 
 class CallError(HoldfastError):
@@ -101,6 +119,13 @@ class RequestError(CallError):
 
 class InvalidRequest(RequestError):
     """The request is not valid."""
+
+
+class Unauthenticated(RequestError):
+    """The call brings no key that is valid."""
+
+    status = 401
+    code = "unauthenticated"
 
 
 class UnknownModel(RequestError):
@@ -239,6 +264,22 @@ class ModelBusy(ProviderError):
 
     status = 503
     code = "model_busy"
+
+
+class LimitExceeded(ProviderError):
+    """A budget is used up, so nothing was sent."""
+
+    status = 429
+    code = "limit_exceeded"
+    callers_fault = True
+
+
+class PriceUnknown(ProviderError):
+    """What the model costs is not known, and a budget in money holds, so nothing was sent."""
+
+    status = 403
+    code = "price_unknown"
+    callers_fault = True
 
 
 class ProviderFailed(ProviderError):

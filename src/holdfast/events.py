@@ -110,6 +110,9 @@ class Call(Event, tag="call", frozen=True, kw_only=True):
     samples: int | None = None
     """How many answers voted, where they did, and the share of them that agreed with this one."""
     agreement: float | None = None
+    tenant: str | None = None
+    """Whose key made the call, and the name of that key; None where the gateway knows no keys."""
+    key: str | None = None
 
 
 class Snapshot(Event, tag="snapshot", frozen=True, kw_only=True):

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from holdfast.database import Durability, transaction
 from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call, Correction, FingerprintChanged, Snapshot
 from holdfast.log import rows
 from holdfast.log.base import AttemptTotal, Filter, Pause, Total, UnknownCall, no_pause
-from holdfast.log.connection import Durability, open_reader, open_writer, transaction, translated
+from holdfast.log.connection import open_reader, open_writer, translated
 from holdfast.log.expiry import expire
 from holdfast.log.recorder import (
     SUM_COLUMNS,

@@ -15,7 +15,7 @@ from holdfast.errors import LogError
 from holdfast.events import Repair
 from holdfast.log.base import Filter
 from holdfast.log.bodies import Packer, zstd
-from holdfast.log.connection import APPLICATION_ID, newest
+from holdfast.log.connection import LOG
 from holdfast.log.sqlite import SqliteLog
 from log_samples import ATTEMPT, CHANGE, FAILED, LEDGER, REPLY, REQUEST, START_US, make_call
 
@@ -96,10 +96,10 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(path: Path) 
 
 def test_a_log_newer_than_the_code_is_refused_and_says_what_to_do(path: Path) -> None:
     SqliteLog(path).close()
-    sql(path, f"PRAGMA user_version = {newest() + 1}")
+    sql(path, f"PRAGMA user_version = {LOG.newest + 1}")
     before = path.read_bytes()
     for open in (SqliteLog, SqliteLog.read):
-        with pytest.raises(LogError, match=f"format {newest() + 1}.*upgrade Holdfast"):
+        with pytest.raises(LogError, match=f"format {LOG.newest + 1}.*upgrade Holdfast"):
             open(path)
     assert path.read_bytes() == before
 
@@ -171,7 +171,7 @@ def format_1(path: Path) -> None:
             0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0);
         INSERT INTO attempt_totals VALUES (0, 'house', 'overloaded', 1, 0, 0, 0, 0, 5000);
         PRAGMA user_version = 1;
-        PRAGMA application_id = {APPLICATION_ID};
+        PRAGMA application_id = {LOG.application_id};
     """)
     db.close()
 
