@@ -16,17 +16,9 @@ from holdfast.gateway.settings import Vote
 from holdfast.log.base import LogSettings
 from holdfast.log.memory import MemoryLog
 from holdfast.log.writer import LogWriter
+from integration.gateway.contracted import CONTRACT, OTHER, RIGHT
 from integration.gateway.staged import SILENT, Caller, Gateway, Play, Staged, answers, fails, play, whole
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"reasoning": {"type": "string"}, "answer": {"type": "integer"}},
-    "required": ["reasoning", "answer"],
-    "additionalProperties": False,
-}
-RIGHT = '{"reasoning": "six times seven", "answer": 42}'
-OTHER = '{"reasoning": "seven times seven", "answer": 49}'
-CONTRACT = make_contract(SCHEMA, name="answer.json")
 REPLAY = Replay(ttl=60.0, hash=b"x")
 
 

@@ -23,6 +23,7 @@ from holdfast.gateway.catalog import Replay
 from holdfast.gateway.hints import Hints
 from holdfast.gateway.settings import Vote
 from holdfast.providers.prices import Price, Rates
+from integration.gateway.contracted import CONTRACT, OTHER, RIGHT, SCHEMA, WRONG
 from integration.gateway.staged import (
     DONE,
     SILENT,
@@ -41,16 +42,6 @@ from integration.gateway.staged import (
     whole,
 )
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"reasoning": {"type": "string"}, "answer": {"type": "integer"}},
-    "required": ["reasoning", "answer"],
-    "additionalProperties": False,
-}
-RIGHT = '{"reasoning": "six times seven", "answer": 42}'
-OTHER = '{"reasoning": "seven times seven", "answer": 49}'
-WRONG = '{"reasoning": "six times seven", "answer": "many"}'
-CONTRACT = make_contract(SCHEMA, name="answer.json")
 HOW = ["whole", "hold", "pass", "object"]
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from holdfast.chat import ResponseFormat, Tool
-from holdfast.contracts.base import Contract
-from holdfast.contracts.load import make_contract, parse_contract
+from holdfast.contracts.load import parse_contract
 from holdfast.errors import ContractViolated, InvalidRequest
 from holdfast.gateway.hints import Hints
 from holdfast.providers.dialects.servers import OPENAI
+from integration.gateway.contracted import CONTRACT, RIGHT, SCHEMA, WRONG
 from integration.gateway.staged import (
     DONE,
     Caller,
@@ -28,20 +28,8 @@ from integration.gateway.staged import (
     whole,
 )
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"reasoning": {"type": "string"}, "answer": {"type": "integer"}},
-    "required": ["reasoning", "answer"],
-    "additionalProperties": False,
-}
-RIGHT = '{"reasoning": "six times seven", "answer": 42}'
-WRONG = '{"reasoning": "six times seven", "answer": "many"}'
 SAVE = Tool(name="save", parameters=SCHEMA, strict=True)
 FENCED = f"Sure!\n```json\n{RIGHT}\n```"
-
-
-def contract() -> Contract:
-    return make_contract(SCHEMA, name="answer.json")
 
 
 def asked(transport: Staged, index: int) -> list[dict[str, Any]]:
@@ -56,7 +44,7 @@ async def serve(gateway: Gateway, *plays: Play, other: Play | None = None, **opt
     gateway.model("first", first)
     if other is not None:
         gateway.model("other", Staged(other))
-    feature = {"contract": contract()} | options.pop("feature", {})
+    feature = {"contract": CONTRACT} | options.pop("feature", {})
     gateway.serve(feature=feature, **options)
     return first
 
