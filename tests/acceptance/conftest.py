@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import anthropic
 import openai
@@ -41,11 +42,8 @@ def shared_gateway(simulator: RunningSimulator, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def gateway(shared_gateway: Gateway, providers: RunningSimulator) -> Iterator[Gateway]:
     """The shared gateway. What it complains of is shown with a test that fails; a traceback fails any test."""
-    before = len(shared_gateway.stderr)
-    yield shared_gateway
-    said = shared_gateway.stderr[before:]
-    print(said)  # noqa: T201 - pytest shows it
-    assert "Traceback" not in said
+    with _overheard(shared_gateway):
+        yield shared_gateway
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +55,15 @@ def _keeping_gateway(simulator: RunningSimulator, tmp_path_factory: pytest.TempP
 @pytest.fixture
 def keeping(_keeping_gateway: Gateway, providers: RunningSimulator) -> Iterator[Gateway]:
     """The gateway whose features have contracts, as `gateway` otherwise."""
-    before = len(_keeping_gateway.stderr)
-    yield _keeping_gateway
-    said = _keeping_gateway.stderr[before:]
+    with _overheard(_keeping_gateway):
+        yield _keeping_gateway
+
+
+@contextlib.contextmanager
+def _overheard(gateway: Gateway) -> Iterator[None]:
+    before = len(gateway.stderr)
+    yield
+    said = gateway.stderr[before:]
     print(said)  # noqa: T201 - pytest shows it
     assert "Traceback" not in said
 
@@ -83,21 +87,41 @@ def serve(tmp_path, request: pytest.FixtureRequest) -> Iterator[Serve]:
 # --- SDKs -------------------------------------------------------------------------------------------------------------
 
 
-@pytest_asyncio.fixture(
-    scope="session", loop_scope="session", params=[openai.OpenAI, openai.AsyncOpenAI], ids=["sync", "async"]
-)
+def _both(synchronous: type, asynchronous: type) -> Any:
+    """Make a fixture of a client for the session, of either kind."""
+    kinds = [synchronous, asynchronous]
+    return pytest_asyncio.fixture(scope="session", loop_scope="session", params=kinds, ids=["sync", "async"])
+
+
+_both_openai = _both(openai.OpenAI, openai.AsyncOpenAI)
+_both_anthropic = _both(anthropic.Anthropic, anthropic.AsyncAnthropic)
+
+
+def _connected(kind: Any, url: str) -> contextlib.AbstractAsyncContextManager[Any]:
+    return opened(kind(base_url=url, api_key=CALLER_KEY, max_retries=0))
+
+
+@_both_openai
 async def _openai_client(request, shared_gateway):
-    url = f"{shared_gateway.url}/v1"
-    async with opened(request.param(base_url=url, api_key=CALLER_KEY, max_retries=0)) as client:
+    async with _connected(request.param, f"{shared_gateway.url}/v1") as client:
         yield client
 
 
-@pytest_asyncio.fixture(
-    scope="session", loop_scope="session", params=[anthropic.Anthropic, anthropic.AsyncAnthropic], ids=["sync", "async"]
-)
+@_both_anthropic
 async def _anthropic_client(request, shared_gateway):
-    url = shared_gateway.url
-    async with opened(request.param(base_url=url, api_key=CALLER_KEY, max_retries=0)) as client:
+    async with _connected(request.param, shared_gateway.url) as client:
+        yield client
+
+
+@_both_openai
+async def _keeping_openai(request, _keeping_gateway):
+    async with _connected(request.param, f"{_keeping_gateway.url}/v1") as client:
+        yield client
+
+
+@_both_anthropic
+async def _keeping_anthropic(request, _keeping_gateway):
+    async with _connected(request.param, _keeping_gateway.url) as client:
         yield client
 
 
@@ -111,24 +135,6 @@ def gpt(_openai_client, gateway):
 def claude(_anthropic_client, gateway):
     """The client of the `anthropic` package, synchronous and not."""
     return _anthropic_client
-
-
-@pytest_asyncio.fixture(
-    scope="session", loop_scope="session", params=[openai.OpenAI, openai.AsyncOpenAI], ids=["sync", "async"]
-)
-async def _keeping_openai(request, _keeping_gateway):
-    url = f"{_keeping_gateway.url}/v1"
-    async with opened(request.param(base_url=url, api_key=CALLER_KEY, max_retries=0)) as client:
-        yield client
-
-
-@pytest_asyncio.fixture(
-    scope="session", loop_scope="session", params=[anthropic.Anthropic, anthropic.AsyncAnthropic], ids=["sync", "async"]
-)
-async def _keeping_anthropic(request, _keeping_gateway):
-    url = _keeping_gateway.url
-    async with opened(request.param(base_url=url, api_key=CALLER_KEY, max_retries=0)) as client:
-        yield client
 
 
 @pytest.fixture
