@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Final, Protocol
 
 from holdfast.chat import Choice, Chunk, EmbeddingReply, Reply, Text, Usage
-from holdfast.errors import CallError, ContentRefused
+from holdfast.errors import CallError
 from holdfast.gateway.answers.judge import Judge
 from holdfast.gateway.fallback import Resume
 from holdfast.gateway.fetch import Limits
@@ -116,12 +116,6 @@ class Exchange(ABC):
         if attempt.probe:  # the model is back, however long its answer takes
             attempt.probe = False
             attempt.model.health.breaker.succeeded(True)
-
-
-def check_not_refused(reply: Reply) -> None:
-    """Raise ContentRefused if an answer is nothing but a refusal."""
-    if any(choice.finish == "refused" and not choice.parts for choice in reply.choices):
-        raise ContentRefused(next((choice.refusal_reason for choice in reply.choices if choice.refusal_reason), ""))
 
 
 def fixed_reply(text: str, arrival: Arrival) -> Reply:

@@ -5,14 +5,14 @@ from typing import Final
 
 import msgspec
 
-from holdfast.chat import Chunk, Reply, Request, Usage
-from holdfast.contracts.streaming.watch import complete_of
-from holdfast.errors import BrokenStream, ProviderError, Truncated
+from holdfast.chat import Chunk, Request
+from holdfast.errors import BrokenStream, ProviderError
 from holdfast.gateway import fetch
-from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer, check_not_refused
+from holdfast.gateway.answers.chat import Chat
+from holdfast.gateway.answers.exchange import Writer
 from holdfast.gateway.answers.follower import Follower
 from holdfast.gateway.answers.judge import Judge
-from holdfast.gateway.assembly import Assembly, chunks_of
+from holdfast.gateway.assembly import Assembly
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
 
@@ -22,7 +22,7 @@ NEWS: Final = 1 / 64
 """...and how much it must have grown beyond that, as every event tells all of it."""
 
 
-class HeldChat(Exchange):
+class HeldChat(Chat):
     """A chat answer that a model streams, and that the caller gets when it has been checked.
 
     It is given up as soon as it can't be right any more. With `objects` the caller is told meanwhile what is known of
@@ -35,35 +35,24 @@ class HeldChat(Exchange):
     def __init__(
         self, arrival: Arrival, request: Request, writer: Writer, judge: Judge, *, refuses: bool, objects: bool
     ) -> None:
-        self._arrival = arrival
-        self._request = request
-        self._writer = writer
-        self._refuses = refuses
+        super().__init__(arrival, request, writer, judge, refuses=refuses)
         self._objects = objects and judge.of_json and request.n == 1
-        self._spent: Usage | None = None
-        """What answers used that were not good enough."""
-        self.judge = judge
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         attempt.streamed = True
         assembly = Assembly()
         try:
             await self._fetch(attempt, assembly, limits)
-            reply = await self._checked(attempt, assembly.reply())
+            reply = assembly.reply()
+            self._check_end(reply)
+            reply = await self.judge.judge(attempt, reply)
         except ProviderError as error:
             self._failed(attempt, assembly, error)
             raise
         self.reply = msgspec.structs.replace(reply, usage=total(self._spent, reply.usage))
 
-    async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
-        self.reply = reply
-
     async def finish(self, summary: Summary) -> None:
-        assert isinstance(self.reply, Reply)
-        if self._objects and (value := self.judge.value(self.reply)) is not msgspec.UNSET:
-            await self._writer.object(value, complete_of(value))
-        await self._writer.chunks(tuple(chunks_of(self.reply)), LAST_RESORT)
-        await self._writer.end(summary)
+        await self._finish_stream(summary, objects=self._objects)
 
     async def _fetch(self, attempt: AttemptRecord, assembly: Assembly, limits: Limits) -> None:
         """Take in the answer to its end, or until it can't be right. Raises ProviderError."""
@@ -95,13 +84,6 @@ class HeldChat(Exchange):
         finally:
             if assembly.began:
                 attempt.served_model, attempt.fingerprint = assembly.model or None, assembly.fingerprint
-
-    async def _checked(self, attempt: AttemptRecord, reply: Reply) -> Reply:
-        if self._request.max_tokens is None and any(choice.finish == "length" for choice in reply.choices):
-            raise Truncated
-        if self._refuses:
-            check_not_refused(reply)
-        return await self.judge.judge(attempt, reply)
 
     def _failed(self, attempt: AttemptRecord, assembly: Assembly, error: ProviderError) -> None:
         if isinstance(error, BrokenStream):

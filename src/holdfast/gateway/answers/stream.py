@@ -4,24 +4,24 @@ from collections.abc import Sequence
 
 import msgspec
 
-from holdfast.chat import Chunk, Logprob, Reply, Request, Usage
-from holdfast.errors import BrokenStream, ContentRefused, ProviderError, Truncated
+from holdfast.chat import Chunk, Logprob, Reply, Request
+from holdfast.errors import BrokenStream, ProviderError, Truncated
 from holdfast.gateway import fetch
-from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer
+from holdfast.gateway.answers.chat import Chat, refused
+from holdfast.gateway.answers.exchange import LAST_RESORT, Writer
 from holdfast.gateway.answers.follower import Follower
 from holdfast.gateway.answers.judge import Judge
 from holdfast.gateway.answers.seam import Seam
-from holdfast.gateway.assembly import Assembly, chunks_of
+from holdfast.gateway.assembly import Assembly
 from holdfast.gateway.fallback import Resume
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, tokens, total
 
 
-class StreamedChat(Exchange):
+class StreamedChat(Chat):
     """A chat answer that is passed on as it comes. The caller always has the beginning of what `reply` is in the end.
 
-    With `refuses` an answer that is nothing but a refusal is a failed attempt. With a `judge` nothing is passed on
-    after which the answer could not meet its contract any more.
+    With a `judge` nothing is passed on after which the answer could not meet its contract any more.
 
     What a broken attempt said stays said. The next one goes on after it, or says it again, which is swallowed, or, for
     a caller who allows that, begins anew after a reset.
@@ -32,14 +32,8 @@ class StreamedChat(Exchange):
     def __init__(
         self, arrival: Arrival, request: Request, writer: Writer, judge: Judge | None, *, refuses: bool
     ) -> None:
-        self.judge = judge
-        self._arrival = arrival
-        self._request = request
-        self._writer = writer
-        self._refuses = refuses
+        super().__init__(arrival, request, writer, judge, refuses=refuses)
         self._assembly = Assembly()
-        self._spent: Usage | None = None
-        """What broken attempts used, as far as can be told."""
 
     # --- attempts ---
 
@@ -98,7 +92,7 @@ class StreamedChat(Exchange):
                 silent.add(chunk)
             await self.judge.check(attempt, silent.reply())
         if self._refuses and any(chunk.finish == "refused" for chunk in chunks):
-            raise ContentRefused(next((chunk.refusal_reason for chunk in chunks if chunk.refusal_reason), ""))
+            raise refused(chunks)
 
     async def _take_up(self, attempt: AttemptRecord, limits: Limits, watch: Follower | None) -> None:
         """Relay what comes after what the caller has."""
@@ -190,7 +184,7 @@ class StreamedChat(Exchange):
 
     async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
         self.reply = reply
-        await self._writer.chunks(tuple(chunks_of(reply)), LAST_RESORT)
+        await self._say(reply)
 
     async def finish(self, summary: Summary) -> None:
         await self._writer.end(summary)

@@ -4,15 +4,14 @@ from collections.abc import Iterable
 
 import msgspec
 
-from holdfast.chat import Choice, Reply, Request, Text, ToolCall, Usage
+from holdfast.chat import Choice, Reply, Request, Text, ToolCall
 from holdfast.contracts.agreement import FAILED, Ballot, Equality, Result
 from holdfast.contracts.base import Contract
-from holdfast.contracts.streaming.watch import complete_of
-from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest, NoAgreement, ProviderError, Truncated
-from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer
+from holdfast.errors import ContractViolated, InvalidRequest, NoAgreement, ProviderError
+from holdfast.gateway.answers.chat import Chat
+from holdfast.gateway.answers.exchange import LAST_RESORT, Writer
 from holdfast.gateway.answers.judge import Judge
 from holdfast.gateway.answers.samples import OpenSample, Sample, Samples, most_telling, seed_of
-from holdfast.gateway.assembly import chunks_of
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
 from holdfast.gateway.settings import Vote
@@ -20,12 +19,11 @@ from holdfast.gateway.settings import Vote
 _JSON = msgspec.json.Encoder()
 
 
-class VotedChat(Exchange):
+class VotedChat(Chat):
     """A chat answer that a model is asked for several times in one attempt, until enough answers agree.
 
     The caller gets the answer that most agree on as it came, with the usage of all of them. Where it is put together
     from the fields of several answers, it is checked again. `samples` and `agreement` say how the vote went.
-    With `refuses` an answer that is nothing but a refusal is no answer.
     """
 
     samples: int | None = None
@@ -49,17 +47,11 @@ class VotedChat(Exchange):
         """Raise InvalidRequest for a request that asks for several answers, of which none could be the one."""
         if request.n != 1:
             raise InvalidRequest("Answers that are voted on come one at a time: n must be 1.", param="n")
-        self._arrival = arrival
-        self._request = request
-        self._writer = writer
+        super().__init__(arrival, request, writer, judge, refuses=refuses)
         self._vote = vote
         self._equality = equality
         self._open_sample = open_sample
-        self._refuses = refuses
-        self.judge = judge
         self._objects = objects
-        self._spent: Usage | None = None
-        """What all answers used, those to no avail too."""
 
     # --- one attempt ---
 
@@ -100,11 +92,7 @@ class VotedChat(Exchange):
         return [msgspec.structs.replace(request, seed=seed_of(seed, number)) for number in range(vote.samples)]
 
     async def _check(self, record: AttemptRecord, reply: Reply) -> Reply:
-        choice = _only(reply)
-        if self._request.max_tokens is None and choice.finish == "length":
-            raise Truncated
-        if self._refuses and choice.finish == "refused" and not choice.parts:
-            raise ContentRefused(choice.refusal_reason or "")
+        self._check_end(reply)
         return reply if self.judge is None else await self.judge.judge(record, reply)
 
     def _value(self, reply: Reply) -> object:
@@ -157,18 +145,13 @@ class VotedChat(Exchange):
 
     async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
         self.samples = self.agreement = None
-        self.reply, self.raw, self.wire = reply, raw, wire
+        await super().use(reply, raw, wire)
 
     async def finish(self, summary: Summary) -> None:
-        assert isinstance(self.reply, Reply)
         if self._request.stream:
-            value = self.judge.value(self.reply) if self._objects and self.judge is not None else msgspec.UNSET
-            if value is not msgspec.UNSET:
-                await self._writer.object(value, complete_of(value))
-            await self._writer.chunks(tuple(chunks_of(self.reply)), LAST_RESORT)
-            await self._writer.end(summary)
+            await self._finish_stream(summary, objects=self._objects)
         else:
-            await self._writer.reply(self.reply, self.raw, self.wire, summary)
+            await super().finish(summary)
 
 
 def equality_of(vote: Vote, request: Request, contract: Contract | None) -> Equality:

@@ -2,31 +2,16 @@
 
 import msgspec
 
-from holdfast.chat import EmbeddingRequest, Reply, Request, Usage
-from holdfast.errors import Truncated
+from holdfast.chat import EmbeddingRequest, Reply
 from holdfast.gateway import fetch
-from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer, check_not_refused
-from holdfast.gateway.answers.judge import Judge
+from holdfast.gateway.answers.chat import Chat
+from holdfast.gateway.answers.exchange import LAST_RESORT, Exchange, Writer
 from holdfast.gateway.fetch import Limits
-from holdfast.gateway.record import Arrival, AttemptRecord, Summary, total
+from holdfast.gateway.record import AttemptRecord, Summary, total
 
 
-class WholeChat(Exchange):
-    """A chat answer that is not streamed.
-
-    With `refuses` an answer that is nothing but a refusal is a failed attempt.
-    """
-
-    def __init__(
-        self, arrival: Arrival, request: Request, writer: Writer, judge: Judge | None, *, refuses: bool
-    ) -> None:
-        self.judge = judge
-        self._refuses = refuses
-        self._arrival = arrival
-        self._request = request
-        self._writer = writer
-        self._spent: Usage | None = None
-        """What answers used that were not good enough."""
+class WholeChat(Chat):
+    """A chat answer that is not streamed."""
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         model, request, judge = attempt.model, self._request, self.judge
@@ -37,10 +22,7 @@ class WholeChat(Exchange):
         reply = upstream.decode(body)
         attempt.served_model, attempt.fingerprint, attempt.usage = reply.model, reply.fingerprint, reply.usage
         spent, self._spent = self._spent, total(self._spent, reply.usage)
-        if request.max_tokens is None and any(choice.finish == "length" for choice in reply.choices):
-            raise Truncated
-        if self._refuses:
-            check_not_refused(reply)
+        self._check_end(reply)
         raw = upstream.forwardable(body)
         if judge is not None:
             self.reply = reply  # for the log, should it fail
@@ -52,13 +34,6 @@ class WholeChat(Exchange):
         if not reply.created:  # not every wire dates its answers
             reply = msgspec.structs.replace(reply, created=int(self._arrival.at))
         self.reply, self.raw, self.wire = reply, raw, upstream.wire
-
-    async def use(self, reply: Reply, raw: bytes | None = None, wire: str = LAST_RESORT) -> None:
-        self.reply, self.raw, self.wire = reply, raw, wire
-
-    async def finish(self, summary: Summary) -> None:
-        assert self.reply is not None
-        await self._writer.reply(self.reply, self.raw, self.wire, summary)
 
 
 class Embeddings(Exchange):
