@@ -341,3 +341,9 @@ def test_valid_json_that_nests_too_deep_for_any_reader_is_refused() -> None:
 )
 def test_an_object_is_not_closed_by_a_bracket_inside_of_a_string(text: str) -> None:
     assert refused(text).reason in ("ambiguous", "cut")
+
+
+def test_a_reference_leads_into_an_array_too() -> None:
+    sizes = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    schema = {"type": "object", "properties": {"size": sizes, "count": {"$ref": "#/properties/size/anyOf/1"}}}
+    assert repaired('{"size": "42", "count": "42"}', Shape(schema)) == '{"size": "42", "count": 42}'
