@@ -11,13 +11,10 @@ from holdfast.clock import Clock
 from holdfast.errors import (
     Cancelled,
     ConnectionFailed,
-    ContractViolated,
     ModelBusy,
-    NoAgreement,
     PhaseTimeout,
     ProviderError,
     Saturated,
-    Truncated,
 )
 from holdfast.gateway.alarm import Alarm
 from holdfast.gateway.answers.exchange import Exchange
@@ -37,7 +34,7 @@ from holdfast.gateway.fallback import (
 )
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import AttemptRecord, CallRecord
-from holdfast.gateway.traffic.breaker import NO_FAILURES
+from holdfast.gateway.traffic.breaker import ANSWERED, NO_FAILURES
 
 SHARE_OF_REST: Final = 2 / 3
 """How much of the time left a model may take, for its first token or the whole answer, while others could follow..."""
@@ -47,9 +44,6 @@ LAST_RESORT_RESERVE: Final = 0.25
 """Seconds of a deadline kept for the last resort; of a short deadline a tenth."""
 IDLE_SHARE: Final = 1 / 2
 """How much of that a stream may be silent in its middle: another model needs time to take up the answer."""
-
-ANSWERS = (ContractViolated, NoAgreement, Truncated)
-"""What only a model that is up can say."""
 
 
 class Attempts:
@@ -161,7 +155,7 @@ class Attempts:
         breaker = attempt.model.health.breaker
         hurried = isinstance(error, PhaseTimeout) and error.share and not self._had_time(attempt)
         stale = isinstance(error, ConnectionFailed) and error.stale and not attempt.probe  # which is not tried again
-        if attempt.probe and isinstance(error, ANSWERS):
+        if attempt.probe and isinstance(error, ANSWERED):
             breaker.succeeded(probe=True)
         elif isinstance(error, NO_FAILURES) or hurried or stale:
             breaker.released(attempt.probe)

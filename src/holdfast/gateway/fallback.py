@@ -186,30 +186,16 @@ class Fallback:
             if isinstance(outcome, Answered):
                 return outcome
             assert isinstance(outcome, Failed)
-            error = outcome.error
-            self._failures.append(error)
-            self._began = self._began or outcome.spoke
-            self._resume = outcome.resume
-            if self._ends(error):
-                return Fail(self._wrong or error)
-            if outcome.spoke and isinstance(error, ContractViolated):
-                self._wrong = self._wrong or error
-            if reason == "continue" and isinstance(error, BadRequest):
-                reason = "restart"
-                if refuses_prefill(error):
-                    model.health.prefill = False
+            if (verdict := self._failed(outcome)) is not None:
+                return verdict
+            other = self._asks_otherwise(outcome, model, reason, tries, hedged=hedged)
+            if other is not None:
+                reason, tries = other, tries + (other == "reask")
                 probe = probe and model.health.breaker.ask() == "probe"  # its token was given back
                 continue
-            if outcome.spoke:
-                self._take_up(error, outcome.model or model)
-                return None
-            if not hedged and self._asks_again(error, model, tries):
-                reason, tries = "reask", tries + 1
-                probe = probe and model.health.breaker.ask() == "probe"  # its token was given back
-                continue
-            if isinstance(error, ContextTooLong):
-                self._only_larger_than(outcome.model or model)
-            pause = None if hedged or probe else self._pause(error, model, tries)
+            self._hand_over(outcome, outcome.model or model)
+            once = outcome.spoke or hedged or probe
+            pause = None if once else self._pause(outcome.error, model, tries)
             if pause is None:
                 return None
             if pause > 0:
@@ -220,6 +206,33 @@ class Fallback:
             probe, tries = state == "probe", tries + 1
             reason = reason if self._began else "retry"
 
+    # --- what follows a failure ---------------------------------------------------------------------------------------
+
+    def _failed(self, failed: Failed) -> Fail | None:
+        """Note a failure, and return the verdict if it ends the call."""
+        error = failed.error
+        self._failures.append(error)
+        self._began = self._began or failed.spoke
+        self._resume = failed.resume
+        if self._ends(error):
+            return Fail(self._wrong or error)
+        if failed.spoke and isinstance(error, ContractViolated):
+            self._wrong = self._wrong or error
+        return None
+
+    def _asks_otherwise(
+        self, failed: Failed, model: Model, reason: Reason, tries: int, *, hedged: bool
+    ) -> Reason | None:
+        """Return why the same model is asked again at once, in other words; None if it isn't."""
+        error = failed.error
+        if reason == "continue" and isinstance(error, BadRequest):
+            if refuses_prefill(error):
+                model.health.prefill = False
+            return "restart"
+        if failed.spoke or hedged:
+            return None
+        return "reask" if self._asks_again(error, model, tries) else None
+
     def _asks_again(self, error: ProviderError, model: Model, tries: int) -> bool:
         """Whether a model is told what is wrong with its answer."""
         if not isinstance(error, ContractViolated) or not error.reask:
@@ -227,6 +240,13 @@ class Fallback:
         if self._began or tries >= self._rules.retries:
             return False
         return self._expected(model) < self._remaining()
+
+    def _hand_over(self, failed: Failed, model: Model) -> None:
+        """Let the rest of the models take up what the failed one has said, or leave out those that would fail alike."""
+        if failed.spoke:
+            self._take_up(failed.error, model)
+        elif isinstance(failed.error, ContextTooLong):
+            self._only_larger_than(model)
 
     # --- which model --------------------------------------------------------------------------------------------------
 

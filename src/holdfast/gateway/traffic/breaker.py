@@ -28,6 +28,8 @@ LONGEST_RETRY_AFTER: Final = 30.0
 """The longest that a model may ask to be left alone."""
 NO_FAILURES: Final = (BadRequest, ContentRefused, ContextTooLong, ContractViolated, NoAgreement, Truncated)
 """What a model that works may say too."""
+ANSWERED: Final = (ContractViolated, NoAgreement, Truncated)
+"""What is said of an answer, so only where the model is up."""
 _GENERATION: Final = 2**40
 """What tells stamps of different states apart: more seconds than any machine is up."""
 
