@@ -8,20 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from configurations import CLAUDE, GPT
+
 SECONDS = 100.0
 BARE = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-THREE_WIRES = """
-[models.gpt]
-provider = "openai"
-name     = "gpt-5-mini"
-api_key  = { env = "A_KEY_THAT_NOBODY_HAS" }
-headers  = { x-team = { env = "ANOTHER_ONE" } }
-
-[models.claude]
-provider = "anthropic"
-name     = "claude-haiku-4-5"
-api_key  = { env = "A_KEY_THAT_NOBODY_HAS" }
-
+THREE_WIRES = (
+    GPT
+    + 'headers = { x-team = { env = "ANOTHER_ONE" } }\n'
+    + CLAUDE
+    + """
 [models.gemini]
 provider = "google"
 name     = "gemini-2.5-flash"
@@ -47,6 +42,7 @@ deadline = "10s"
 models  = ["gemini", "gpt"]
 rollout = 0.0
 """
+)
 
 
 def drill(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:

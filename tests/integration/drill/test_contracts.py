@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from configurations import CLAUDE, GPT
 from holdfast.config import parse
 from holdfast.drill.faults import find
 from holdfast.drill.report import to_json
@@ -13,17 +14,9 @@ from holdfast.drill.run import Drill, Row, run
 from holdfast.drill.targets import targets
 
 FILES = {
-    "holdfast.toml": """
-[models.gpt]
-provider = "openai"
-name     = "gpt-5-mini"
-api_key  = { env = "A_KEY_THAT_NOBODY_HAS" }
-
-[models.claude]
-provider = "anthropic"
-name     = "claude-haiku-4-5"
-api_key  = { env = "A_KEY_THAT_NOBODY_HAS" }
-
+    "holdfast.toml": GPT
+    + CLAUDE
+    + """
 [models.vectors]
 provider = "openai"
 name     = "text-embedding-3-small"

@@ -6,14 +6,12 @@ import re
 import pytest
 from click.testing import CliRunner
 
+from configurations import GPT
 from holdfast.cli import main
 
-MODELS = """
-[models.gpt]
-provider = "openai"
-name = "gpt-5-mini"
-api_key = { env = "KEY" }
-
+MODELS = (
+    GPT
+    + """
 [models.house]
 provider = "vllm"
 base_url = "http://10.0.0.5:8000/v1"
@@ -22,6 +20,7 @@ base_url = "http://10.0.0.5:8000/v1"
 provider = "openai"
 base_url = "http://10.0.0.6:8000/v1"
 """
+)
 FEATURE = """
 [features.answer]
 models = ["gpt", "house", "other"]

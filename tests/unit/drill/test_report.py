@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
+from configurations import LOCAL
 from holdfast.chat import Usage
 from holdfast.config import parse
 from holdfast.drill.faults import Fault, find
@@ -19,12 +20,8 @@ from holdfast.events import Attempt
 
 CONFIGURATION = parse(
     {
-        "holdfast.toml": """
-[models.gpt]
-provider = "vllm"
-base_url = "http://10.0.0.5:8000/v1"
-[models.spare]
-provider = "ollama"
+        "holdfast.toml": LOCAL
+        + """
 [features.answer]
 models = ["gpt", "spare"]
 deadline = "8s"

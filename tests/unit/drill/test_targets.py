@@ -2,21 +2,20 @@ from pathlib import Path
 
 import pytest
 
+from configurations import LOCAL
 from holdfast.config import parse
 from holdfast.drill.answers import REPLY
 from holdfast.drill.faults import FAULTS
 from holdfast.drill.targets import Target, targets
 from holdfast.errors import ConfigError
 
-MODELS = """
-[models.gpt]
-provider = "vllm"
-base_url = "http://10.0.0.5:8000/v1"
-[models.spare]
-provider = "ollama"
+MODELS = (
+    LOCAL
+    + """
 [features.answer]
 models = [["gpt", "spare"]]
 """
+)
 FILES = {
     "order.toml": "pattern = '[A-Z]{2}-[0-9]{6}'",
     "topic.toml": 'choice = ["delivery", "returns"]',
