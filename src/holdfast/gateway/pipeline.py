@@ -20,10 +20,11 @@ from holdfast.errors import (
     Saturated,
 )
 from holdfast.gateway.alarm import Alarms
+from holdfast.gateway.answers.binding import judge_of
 from holdfast.gateway.answers.distribution import Distribution
 from holdfast.gateway.answers.exchange import Exchange, Writer, fixed_reply
 from holdfast.gateway.answers.held import HeldChat
-from holdfast.gateway.answers.judge import Judge, judge_of
+from holdfast.gateway.answers.judge import Judge
 from holdfast.gateway.answers.stream import StreamedChat
 from holdfast.gateway.answers.vote import VotedChat, equality_of
 from holdfast.gateway.answers.whole import Embeddings, WholeChat

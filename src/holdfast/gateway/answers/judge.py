@@ -7,7 +7,6 @@ import msgspec
 
 from holdfast.chat import (
     Choice,
-    Message,
     Part,
     Refusal,
     Reply,
@@ -15,36 +14,22 @@ from holdfast.chat import (
     ResponseFormat,
     Text,
     ToolCall,
-    ToolResult,
 )
 from holdfast.contracts.answer import MISSING, Met, Unmet, heavy, meet
 from holdfast.contracts.base import Checked, Contract, Violation, shortened
-from holdfast.contracts.forms.schema import JsonForm, decode
-from holdfast.contracts.reask import Reask, reask
-from holdfast.contracts.requested import arguments_of, at_hand, requested
+from holdfast.contracts.forms.schema import decode
 from holdfast.contracts.streaming.watch import Watch
-from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest
+from holdfast.errors import ContentRefused, ContractViolated
 from holdfast.events import Repair
 from holdfast.gateway.answers.follower import LIGHT, Follower, aside
+from holdfast.gateway.answers.mending import Mend, mend_calls, mend_text
 from holdfast.gateway.answers.terms import terms_of, warn_of_ignored
-from holdfast.gateway.record import Arrival, AttemptRecord, tokens
-from holdfast.providers.base import Source
+from holdfast.gateway.record import AttemptRecord, tokens
 
 TOLD: Final = 3
 """Violations that an error message names."""
-WITH_THE_CALL: Final = "request"
-"""The name of a contract that came with the call."""
 _AT_LIMIT: Final = Violation("", "it was cut off at the limit of tokens (max_tokens)", "cut")
 _NOT_OFFERED: Final = Violation("", "it calls a tool, and there is none", "tool")
-
-
-class _Mend(msgspec.Struct, frozen=True):
-    """What a model is told of its answer that fails, and what becomes of its next one."""
-
-    messages: tuple[Message, ...]
-    part: Reask | None = None
-    """None where the whole answer is asked for again."""
-    violations: tuple[Violation, ...] = ()
 
 
 class Judge:
@@ -70,7 +55,7 @@ class Judge:
         self._offers = offers
         """Whether the model may call a tool instead of giving an answer."""
         self._tokens = reask_tokens
-        self._mends: dict[str, _Mend] = {}
+        self._mends: dict[str, Mend] = {}
 
     def put(self, request: Request, attempt: AttemptRecord) -> Request:
         """Return what to ask the model of an attempt for."""
@@ -159,11 +144,11 @@ class Judge:
         self._spend(attempt, said)
         if self._terms is not None:
             attempt.saved_tokens = self._terms.left(said)
-        mend = self._mend(Unmet(said, (violation,), MISSING)) if self._contracts else None
+        mend = mend_text(self._contracts[0], Unmet(said, (violation,), MISSING)) if self._contracts else None
         return self.violated(attempt, (violation,), mend)
 
     def violated(
-        self, attempt: AttemptRecord, violations: Sequence[Violation], mend: _Mend | None = None
+        self, attempt: AttemptRecord, violations: Sequence[Violation], mend: Mend | None = None
     ) -> ContractViolated:
         """Return the error that an answer is with these violations."""
         told = "; ".join(shortened(str(violation)) for violation in violations[:TOLD])
@@ -199,7 +184,8 @@ class Judge:
     ) -> Choice:
         calls = [part for part in choice.parts if isinstance(part, ToolCall)]
         if calls and not self._offers:
-            raise self.violated(attempt, (_NOT_OFFERED,), self._mend(Unmet("", (_NOT_OFFERED,))) if alone else None)
+            mend = mend_text(self._contracts[0], Unmet("", (_NOT_OFFERED,))) if alone else None
+            raise self.violated(attempt, (_NOT_OFFERED,), mend)
         if calls:
             return await self._calls(attempt, index, choice, repairs, alone=alone)
         if not self._contracts:
@@ -242,97 +228,36 @@ class Judge:
                 return Unmet(met.text, checked.violations, met.value, met.ledger)
         return met
 
-    async def _mended(self, unmet: Unmet) -> _Mend:
-        return self._mend(unmet) if len(unmet.text) <= LIGHT else await aside(self._mend, unmet)
-
-    def _mend(self, unmet: Unmet) -> _Mend:
-        part = reask(self._contracts[0], unmet)
-        told = Message(role="user", parts=(Text(text=part.message),))
-        if not unmet.text.strip():  # not every wire takes a message that says nothing
-            return _Mend((told,), part, unmet.violations)
-        return _Mend((Message(role="assistant", parts=(Text(text=unmet.text),)), told), part, unmet.violations)
+    async def _mended(self, unmet: Unmet) -> Mend:
+        """Return how to mend a text, put together in a thread where that could take long."""
+        contract = self._contracts[0]
+        return mend_text(contract, unmet) if len(unmet.text) <= LIGHT else await aside(mend_text, contract, unmet)
 
     async def _calls(
         self, attempt: AttemptRecord, index: int, choice: Choice, repairs: list[Repair], *, alone: bool
     ) -> Choice:
         """Return the choice with the arguments of its tool calls as they meet their contracts."""
-        parts: list[Part] = []
         wrong: dict[str, tuple[Violation, ...]] = {}
-        calls = 0
-        for part in choice.parts:
-            met = await self._arguments(part, cut=choice.finish == "length") if isinstance(part, ToolCall) else None
-            if isinstance(part, ToolCall) and isinstance(met, Unmet):
-                wrong[part.id] = met.violations
-            elif isinstance(part, ToolCall) and isinstance(met, Met) and met.text != part.arguments:
-                repairs += [msgspec.structs.replace(repair, choice=index, tool=calls) for repair in met.ledger]
-                parts.append(msgspec.structs.replace(part, arguments=met.text))
-                calls += 1
-                continue
-            parts.append(part)
-            calls += isinstance(part, ToolCall)
+        repaired: dict[int, ToolCall] = {}
+        calls = [(at, part) for at, part in enumerate(choice.parts) if isinstance(part, ToolCall)]
+        for number, (at, call) in enumerate(calls):
+            met = await self._arguments(call, cut=choice.finish == "length")
+            if isinstance(met, Unmet):
+                wrong[call.id] = met.violations
+            elif met is not None and met.text != call.arguments:
+                repairs += [msgspec.structs.replace(repair, choice=index, tool=number) for repair in met.ledger]
+                repaired[at] = msgspec.structs.replace(call, arguments=met.text)
         if wrong:
             violations = [violation for found in wrong.values() for violation in found]
-            raise self.violated(attempt, violations, _Mend(_results(choice, wrong)) if alone else None)
-        same = all(part is before for part, before in zip(parts, choice.parts, strict=True))
-        return choice if same else msgspec.structs.replace(choice, parts=tuple(parts))
+            raise self.violated(attempt, violations, mend_calls(choice, wrong) if alone else None)
+        if not repaired:
+            return choice
+        parts = tuple([repaired.get(at, part) for at, part in enumerate(choice.parts)])
+        return msgspec.structs.replace(choice, parts=parts)
 
     async def _arguments(self, call: ToolCall, *, cut: bool) -> Met | Unmet | None:
         contract = self._tools.get(call.name)
         return None if contract is None else await _meet(contract, call.arguments, cut=cut)
-
-
-async def judge_of(own: Contract | None, arrival: Arrival, reask_tokens: int) -> Judge | None:
-    """Return what judges the answers of a call, by the contract of its feature and those that came with it.
-
-    Raises:
-        InvalidRequest: a schema that came with the call can't be used.
-    """
-    request, source = arrival.request, arrival.source
-    assert isinstance(request, Request)
-    format = request.response_format
-    if format is not None and format.type == "text":
-        format = None
-    if own is None and arrival.returns is None and format is None and not request.tools:
-        return None
-    if at_hand(format, _raw(source), request.tools):
-        return _judge(own, arrival, format, reask_tokens)
-    return await aside(_judge, own, arrival, format, reask_tokens)
-
-
-def _judge(own: Contract | None, arrival: Arrival, format: ResponseFormat | None, reask_tokens: int) -> Judge | None:
-    request, source, returns = arrival.request, arrival.source, arrival.returns
-    assert isinstance(request, Request)
-    came = None
-    if format is not None:
-        try:
-            came = requested(format, _raw(source))
-        except InvalidRequest as error:
-            raise _as_written(error, source) from error
-        if request.stream and came is not None and isinstance(came.form, JsonForm):
-            came.form.subschemas.validators(())  # which compiles them all, and not when the answer begins
-    contracts = [contract for contract in (own, came, returns) if contract is not None]
-    strict = [tool for tool in request.tools if tool.strict]
-    tools = {tool.name: contract for tool in strict if (contract := arguments_of(tool)) is not None}
-    if not contracts and not tools:
-        return None
-    name = WITH_THE_CALL if own is None else own.name
-    said = None if own is not None or came is None else format
-    offers = bool(request.tools) or "functions" in request.extra
-    return Judge(contracts, tools, name=name, said=said, reask_tokens=reask_tokens, offers=offers)
-
-
-def _raw(source: Source | None) -> bytes | None:
-    """Return the bytes that the format of the answer came in, None where they are not at hand."""
-    raw = None if source is None else source.fields.get("response_format")
-    return None if raw is None else bytes(raw)
-
-
-def _as_written(error: InvalidRequest, source: Source | None) -> InvalidRequest:
-    """Name the schema at fault as the caller's wire does."""
-    if source is None or source.wire != "anthropic" or error.param is None:
-        return error
-    name = "output_format.schema" if "output_format" in source.fields else "output_config.format.schema"
-    return InvalidRequest(error.message.replace(error.param, name, 1), param=name)
 
 
 async def check(contract: Contract, text: str) -> Checked:
@@ -370,20 +295,3 @@ def _said(choice: Choice, text: str) -> Choice:
             parts.append(Text(text=text))
             put = True
     return msgspec.structs.replace(choice, parts=tuple(parts), logprobs=None)
-
-
-def _results(choice: Choice, wrong: Mapping[str, Sequence[Violation]]) -> tuple[Message, ...]:
-    """Return the conversation's next messages, in which the tools refuse their arguments."""
-    calls = [part for part in choice.parts if isinstance(part, ToolCall)]
-    results = []
-    for call in calls:
-        violations = wrong.get(call.id)
-        told = "Not called, because the arguments of another call are wrong. Call it again."
-        if violations is not None:
-            listed = "\n".join(f"- {shortened(str(violation))}" for violation in violations)
-            told = f"The arguments do not meet the schema of the tool. Call it again with right ones.\n{listed}"
-        results.append(ToolResult(call_id=call.id, name=call.name, content=(Text(text=told),), is_error=True))
-    return (
-        Message(role="assistant", parts=choice.parts),
-        *(Message(role="tool", parts=(result,)) for result in results),
-    )

@@ -10,8 +10,8 @@ from holdfast.contracts.load import make_contract
 from holdfast.contracts.requested import LIGHT, at_hand, requested
 from holdfast.contracts.streaming.watch import Watch
 from holdfast.errors import InvalidRequest
+from holdfast.gateway.answers.binding import judge_of
 from holdfast.gateway.answers.follower import BREATH, Follower
-from holdfast.gateway.answers.judge import judge_of
 from holdfast.gateway.record import Arrival
 
 SCHEMA = {"type": "object", "properties": {"numbers": {"items": {"type": "integer"}}}}
