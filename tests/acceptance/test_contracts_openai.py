@@ -38,6 +38,12 @@ async def broken(stream):
     raise AssertionError("it did not fail")
 
 
+async def streamed_to_its_end(client, **request):
+    """Return what the helper for streams makes of a whole stream."""
+    async with opened(client.chat.completions.stream(messages=USER, **request)) as events:
+        return await settled(events.get_final_completion())
+
+
 async def ask(client, model, streamed, **more):
     """Return the text of an answer and the id of its call."""
     create = client.chat.completions.with_raw_response.create
@@ -186,9 +192,7 @@ async def test_an_answer_is_parsed_into_the_caller_s_type(kept_gpt, providers, m
 @pytest.mark.parametrize("said", [RIGHT, FENCED], ids=["valid", "repaired"])
 async def test_a_streamed_answer_is_parsed_into_the_caller_s_type(kept_gpt, providers, model, said):
     says(providers, model, said)
-    stream = kept_gpt.chat.completions.stream(model=f"plain-{model}", messages=USER, response_format=Depth)
-    async with opened(stream) as events:
-        final = await settled(events.get_final_completion())
+    final = await streamed_to_its_end(kept_gpt, model=f"plain-{model}", response_format=Depth)
     assert final.choices[0].message.parsed == PARSED
 
 
@@ -234,9 +238,7 @@ async def test_any_json_object_is_repaired_too(kept_gpt, providers, model):
 @both_ways
 async def test_a_strict_tool_is_called_with_what_its_type_takes(kept_gpt, keeping, model, streamed):
     if streamed:
-        stream = kept_gpt.chat.completions.stream(model=model, messages=USER, tools=[STRICT])
-        async with opened(stream) as events:
-            reply = await settled(events.get_final_completion())
+        reply = await streamed_to_its_end(kept_gpt, model=model, tools=[STRICT])
     else:
         reply = await settled(kept_gpt.chat.completions.parse(model=model, messages=USER, tools=[STRICT]))
     (call,) = reply.choices[0].message.tool_calls
@@ -307,9 +309,7 @@ async def test_a_feature_streams_objects_of_a_fenced_answer_without_the_caller_a
 @every_wire
 async def test_the_helper_for_streams_bears_objects(kept_gpt, providers, model):
     says(providers, model, RIGHT)
-    stream = kept_gpt.chat.completions.stream(model=f"objects-{model}", messages=USER, response_format=Depth)
-    async with opened(stream) as events:
-        final = await settled(events.get_final_completion())
+    final = await streamed_to_its_end(kept_gpt, model=f"objects-{model}", response_format=Depth)
     assert final.choices[0].message.parsed == PARSED
 
 
