@@ -120,6 +120,15 @@ class FeatureSettings(Settings, frozen=True, kw_only=True):
         return tuple(name for group in self.groups for name in group)
 
 
+class TlsSettings(Settings, frozen=True, kw_only=True):
+    """The certificate that the gateway shows, in files of PEM that are read anew when they change."""
+
+    certificate: str
+    """The certificate, followed by those that signed it."""
+    key: str
+    """Its key, without a passphrase."""
+
+
 class GatewaySettings(Settings, frozen=True, kw_only=True):
     """[gateway]: what holds for every call."""
 
@@ -149,3 +158,5 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     """How much memory the answers may take that a worker keeps to give them again."""
     caller_idle: Duration = Duration(30)
     """How long a caller may take nothing of an answer that is ready for it."""
+    tls: TlsSettings | None = None
+    """Serve HTTPS. Default: HTTP."""

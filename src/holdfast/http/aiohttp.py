@@ -22,6 +22,7 @@ from holdfast.errors import (
 )
 from holdfast.http.base import Headers, HttpRequest
 from holdfast.http.coding import Decoder, decode_all, unfold
+from holdfast.http.egress import Egress
 from holdfast.http.failures import connection_failed
 from holdfast.http.response import HIGH_WATER, MAX_HEAD
 from holdfast.http.target import Origin, resolve, user_agent
@@ -49,6 +50,7 @@ class AiohttpTransport:
         keep_alive: float = 30.0,
         limit: int = 8192,
         ssl_context: ssl.SSLContext | None = None,
+        egress: Egress | None = None,
     ) -> None:
         self._aiohttp = _load()
         self._proxy = proxy
@@ -56,6 +58,7 @@ class AiohttpTransport:
         self._slots: defaultdict[Origin, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
         self._live: WeakSet[AiohttpResponse] = WeakSet()
         self._ssl_context = ssl_context
+        self._egress = egress
         self._session: ClientSession | None = None
         self._closed = False
 
@@ -66,6 +69,8 @@ class AiohttpTransport:
         fields = _fields(request.headers)
         if self._closed:
             raise ConnectionFailed("The transport is closed.")
+        if self._egress is not None:
+            self._egress.check(target.origin.host)
         session = self._session = self._session or self._open_session()
         exchange = _Exchange(self._aiohttp, target.origin.place, headers)
         slots = self._slots[target.origin]

@@ -9,6 +9,7 @@ from functools import lru_cache
 from holdfast.errors import ConnectionFailed, PhaseTimeout
 from holdfast.http.base import HttpRequest
 from holdfast.http.connection import Connection
+from holdfast.http.egress import Egress
 from holdfast.http.failures import connection_failed
 from holdfast.http.response import PooledResponse
 from holdfast.http.target import Origin, resolve
@@ -21,16 +22,23 @@ class PooledTransport:
     """HTTP/1.1 on connections that are kept for the next request. Implements `http.base.Transport`.
 
     A connection that nothing used for `keep_alive` seconds is closed. At most `limit` connections lead to one host;
-    waiting for one of them counts as connecting. `ssl_context` replaces the system's certificate authorities.
+    waiting for one of them counts as connecting. `ssl_context` replaces the system's certificate authorities. With an
+    `egress` nothing is connected to that is not on its list.
     It belongs to the event loop it is first used on.
     """
 
     def __init__(
-        self, *, keep_alive: float = 30.0, limit: int = MOST_CONNECTIONS, ssl_context: ssl.SSLContext | None = None
+        self,
+        *,
+        keep_alive: float = 30.0,
+        limit: int = MOST_CONNECTIONS,
+        ssl_context: ssl.SSLContext | None = None,
+        egress: Egress | None = None,
     ) -> None:
         self._keep_alive = keep_alive
         self._limit = limit
         self._ssl_context = ssl_context
+        self._egress = egress
         self._pools: dict[Origin, HostPool] = {}
         self._resolve = lru_cache(maxsize=1024)(resolve)
         self._closed = False
@@ -54,6 +62,8 @@ class PooledTransport:
     def _open_pool(self, origin: Origin) -> "HostPool":
         if self._closed:
             raise ConnectionFailed("The transport is closed.")
+        if self._egress is not None:
+            self._egress.check(origin.host)
         context = self._tls() if origin.scheme == "https" else None
         pool = self._pools[origin] = HostPool(origin, self._limit, self._keep_alive, context)
         return pool

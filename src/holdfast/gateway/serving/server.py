@@ -11,6 +11,7 @@ from email.utils import formatdate
 from holdfast.errors import CallError
 from holdfast.gateway.serving.connection import Connection
 from holdfast.gateway.serving.cycle import App
+from holdfast.gateway.serving.tls import Certificate
 from holdfast.gateway.settings import GatewaySettings
 
 BACKLOG = 2048
@@ -26,7 +27,8 @@ Refusal = Callable[[CallError], tuple[int, bytes]]
 class Server:
     """Serves an ASGI app until told to stop. `on_drain` is called when it stops taking connections.
 
-    `settings` gives those in force; `refusal` the status and JSON body for a request that could not even be read.
+    `settings` gives those in force; `refusal` the status and JSON body for a request that could not even be read. With
+    a `certificate` it speaks HTTPS.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Server:
         settings: Callable[[], GatewaySettings],
         refusal: Refusal,
         on_drain: Callable[[], None] = lambda: None,
+        certificate: Certificate | None = None,
     ) -> None:
         self.app = app
         self.refusal = refusal
@@ -44,6 +47,7 @@ class Server:
         self.closed = asyncio.Event()
         self._settings = settings
         self._on_drain = on_drain
+        self._certificate = certificate
         self._stopping = asyncio.Event()
         self._impatient = False
 
@@ -52,7 +56,8 @@ class Server:
         self.loop = loop = asyncio.get_running_loop()
         _allow_files()
         self._set_date()
-        server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+        tls = None if self._certificate is None else self._certificate.context
+        server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG, ssl=tls)
         sweeping = loop.create_task(self._sweep())
         try:
             await self._stopping.wait()
@@ -108,6 +113,8 @@ class Server:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._set_date()
+            if self._certificate is not None:
+                self._certificate.refresh()
             now, caller_idle = self.loop.time(), self._settings().caller_idle
             for connection in list(self.connections):
                 connection.sweep(now, caller_idle)
