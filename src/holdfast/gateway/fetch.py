@@ -37,7 +37,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of the deadline that this attempt may take, because other models could follow."""
 
 
-Emit = Callable[[Sequence[Chunk]], Awaitable[None]]
+Emit = Callable[[Sequence[Chunk]], Awaitable[None] | None]
+"""Takes the next pieces of an answer. Returns what to wait for before there are more, None if nothing."""
 
 
 async def whole(model: Model, request: HttpRequest, limits: Limits) -> bytes:
@@ -112,7 +113,8 @@ class _Relay:
             body = await response.read(limits.max_answer, limits.answer)
             reply = self._model.upstream.decode(body)
             timer.reschedule(None)
-            await self._emit(tuple(chunks_of(reply)))
+            if (rest := self._emit(tuple(chunks_of(reply)))) is not None:
+                await rest
             return
         parser, emit, size = SSEParser(), self._emit, 0
         try:
@@ -120,12 +122,14 @@ class _Relay:
                 size += len(piece)
                 if size > limits.max_answer:
                     raise MalformedResponse(f"The provider's answer is longer than {limits.max_answer} bytes.")
-                if chunks := self._hear(parser.feed(piece), timer):
-                    await emit(chunks)
+                chunks = self._hear(parser.feed(piece), timer)
+                if chunks and (rest := emit(chunks)) is not None:
+                    await rest
                 if self._failure is not None or not self._unfinished:
                     self._settle(timer)
-            if chunks := self._hear(parser.end(), timer):
-                await emit(chunks)
+            chunks = self._hear(parser.end(), timer)
+            if chunks and (rest := emit(chunks)) is not None:
+                await rest
             self._settle(timer)
         except (ConnectionFailed, MalformedResponse, PhaseTimeout):
             if not self.complete:

@@ -50,7 +50,8 @@ class Chat(Exchange):
 
     async def _say(self, reply: Reply) -> None:
         """Stream an answer of which all is known."""
-        await self._writer.chunks(tuple(chunks_of(reply)), LAST_RESORT)
+        if (rest := self._writer.chunks(tuple(chunks_of(reply)), LAST_RESORT)) is not None:
+            await rest
 
     async def _finish_stream(self, summary: Summary, *, objects: bool) -> None:
         """Stream all of the answer, with `objects` also as the JSON that it is."""

@@ -24,8 +24,11 @@ class Writer(Protocol):
         """Give the whole answer. `raw` is how the model said it in `wire`, None if it was made or changed here."""
         ...
 
-    async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
-        """Give the next pieces of a streamed answer. Waits while the caller is slower than the model."""
+    def chunks(self, chunks: Sequence[Chunk], wire: str) -> Awaitable[None] | None:
+        """Give the next pieces of a streamed answer.
+
+        Returns what to wait for before there are more, as while the caller is slower than the model; None if nothing.
+        """
         ...
 
     async def object(self, value: Any, complete: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """A streamed chat answer, which is taken up by another model where it breaks off."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
@@ -57,25 +57,33 @@ class StreamedChat(Chat):
 
     async def _begin(self, attempt: AttemptRecord, limits: Limits, watch: Follower | None) -> None:
         """Relay the answer of a model from its start."""
-        model, request, assembly, passable = attempt.model, self._request, self._assembly, self._passable
+        model, request, assembly = attempt.model, self._request, self._assembly
         write, add, wire, noticed = self._writer.chunks, assembly.add, model.upstream.wire, self.on_stall is not None
+        limited = request.max_tokens is not None
 
-        async def emit(chunks: Sequence[Chunk]) -> None:
-            whole, error = await passable(attempt, chunks, watch)
+        def relay(chunks: Sequence[Chunk]) -> Awaitable[None] | None:
+            for chunk in chunks:
+                add(chunk)
+                if chunk.usage is not None:
+                    attempt.usage = chunk.usage
+            rest = write(chunks, wire)
+            return self._write(rest) if noticed and rest is not None else rest
+
+        async def check(chunks: Sequence[Chunk]) -> None:
+            whole, error = await self._passable(attempt, chunks, watch)
             if whole and not attempt.spoke:
                 if not any(chunk.speaks for chunk in whole):
                     await self._check_silent(attempt, whole)
                 self._hear(attempt)
-            for chunk in whole:
-                add(chunk)
-                if chunk.usage is not None:
-                    attempt.usage = chunk.usage
-            if whole and noticed:
-                await self._write(write(whole, wire))
-            elif whole:
-                await write(whole, wire)
+            if whole and (rest := relay(whole)) is not None:
+                await rest
             if error is not None:
                 raise error
+
+        def emit(chunks: Sequence[Chunk]) -> Awaitable[None] | None:
+            if attempt.spoke and watch is None and (limited or _before_limit(chunks) is chunks):
+                return relay(chunks)  # as most go: a plain call
+            return check(chunks)
 
         encoded = model.upstream.encode(self._asked(attempt), self._arrival.source)
         try:
@@ -175,8 +183,8 @@ class StreamedChat(Chat):
                 attempt.usage = chunk.usage
                 chunk.usage = total(self._spent, chunk.usage)
             assembly.add(chunk)
-        if whole:
-            await self._write(self._writer.chunks(whole, LAST_RESORT))
+        if whole and (rest := self._writer.chunks(whole, LAST_RESORT)) is not None:
+            await self._write(rest)
         if error is not None:
             raise error
 

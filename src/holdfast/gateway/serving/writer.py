@@ -63,20 +63,25 @@ class HttpWriter:
             body = surface.encode_embeddings(reply, self.request.encoding_format)
         await respond(self._send, self._direct, 200, JSON + _summary_head(summary), body)
 
-    async def chunks(self, chunks: Sequence[Chunk], wire: str) -> None:
+    def chunks(self, chunks: Sequence[Chunk], wire: str) -> Awaitable[None] | None:
         encoder = self._encoder
         if encoder is None:
-            encoder = await self._start()
+            return self._open(chunks, wire)
         if len(chunks) == 1:  # as most arrive
             data = encoder.chunk(chunks[0], wire)
         else:
             data = b"".join([encoder.chunk(chunk, wire) for chunk in chunks])
         if not data:
-            return
+            return None
         if self._direct is None:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        elif (drained := self._direct.write(data)) is not None:
-            await drained
+            return self._send({"type": "http.response.body", "body": data, "more_body": True})
+        return self._direct.write(data)
+
+    async def _open(self, chunks: Sequence[Chunk], wire: str) -> None:
+        """Begin a streamed answer with its first pieces."""
+        await self._start()
+        if (rest := self.chunks(chunks, wire)) is not None:
+            await rest
 
     async def object(self, value: Any, complete: Sequence[str]) -> None:
         encoder = self._encoder or await self._start()
