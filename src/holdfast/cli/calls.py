@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from holdfast.cli.listing import CallPrinter, console, print_fingerprints, print_json, print_totals
+from holdfast.cli.state_directory import CONFIG, Failure
 from holdfast.cli.timeline import COLOURS, printable, render_call
 from holdfast.errors import LogError
 from holdfast.events import Call, Snapshot
@@ -24,15 +25,8 @@ from holdfast.privacy.subjects import SubjectHasher
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-CONFIG = Path("holdfast.toml")
 POLL_SECONDS = 0.5
 _HASH = re.compile(r"[0-9a-f]{32}")
-
-
-class Failure(click.ClickException):
-    """The command can't do its work."""
-
-    exit_code = 2
 
 
 class Moment(click.ParamType[int]):
