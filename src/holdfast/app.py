@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
 
 from holdfast.clock import Clock, SystemClock, UlidFactory
 from holdfast.config import Configuration
@@ -25,6 +26,7 @@ from holdfast.gateway.serving.views import Views
 from holdfast.gateway.settings import Examples, FeatureSettings
 from holdfast.gateway.traffic.health import Register
 from holdfast.http.base import Transport
+from holdfast.http.egress import Egress
 from holdfast.http.pool import PooledTransport
 from holdfast.log.notices import Notices
 from holdfast.log.sqlite import SqliteLog
@@ -33,7 +35,7 @@ from holdfast.log.writer import LogWriter, Subscriber
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.providers import prices
 from holdfast.providers.anthropic import AnthropicSurface, AnthropicUpstream
-from holdfast.providers.base import ModelSettings, Upstream, Wire
+from holdfast.providers.base import Endpoint, Upstream, Wire
 from holdfast.providers.google import GoogleUpstream
 from holdfast.providers.known import PROVIDERS, price_provider, resolve
 from holdfast.providers.openai import OpenAISurface, OpenAIUpstream
@@ -67,7 +69,9 @@ class App:
         self._register = Register(board or Board.create(None, 1), self._clock)
         self.new_id = UlidFactory(self._clock)
         self._path = configuration.base / configuration.config.log.path
-        self._transports = _Transports()
+        self.egress = Egress()
+        """Where connections may lead: to what is configured, and to what `[network]` lists."""
+        self._transports = _Transports(self.egress)
         self._simulator: Simulator | None = None
         self._open = AsyncExitStack()
 
@@ -131,12 +135,14 @@ class App:
 
     async def _catalog(self, configuration: Configuration) -> Catalog:
         config = configuration.config
+        endpoints = await self._endpoints(configuration)
+        self.egress.allow(_hosts(configuration, endpoints), () if config.network is None else config.network.allow)
         named = {name: (price_provider(model), model.name or name) for name, model in config.models.items()}
         wanted = [named[name] for name, model in config.models.items() if model.price is None or model.context is None]
         listed = await asyncio.to_thread(prices.find, wanted, self._path.parent / "prices.json")
         models = {}
-        for name, settings in config.models.items():
-            models[name] = await self._model(name, settings, listed.get(named[name]), configuration)
+        for name in config.models:
+            models[name] = self._model(name, endpoints[name], listed.get(named[name]), configuration)
         gateway = config.gateway
         direct = {
             name: Feature(
@@ -153,20 +159,24 @@ class App:
         features = await asyncio.to_thread(_features, configuration, models)  # which may import functions
         return Catalog(config=configuration.hash, settings=gateway, features=features | direct, models=models)
 
-    async def _model(
-        self, name: str, settings: ModelSettings, listed: Price | None, configuration: Configuration
-    ) -> Model:
-        wire = PROVIDERS[settings.provider].wire
-        started = settings.provider == "simulated" and settings.base_url is None
-        address = (await self._simulated()).url(wire) if started else None
-        try:
-            endpoint = resolve(name, settings, configuration.base, address)
-        except ValueError as error:
-            raise ConfigError([Problem(str(self.configuration.path), 0, f"models.{name}", str(error))]) from error
+    async def _endpoints(self, configuration: Configuration) -> dict[str, Endpoint]:
+        """Return where each model is reached."""
+        endpoints = {}
+        for name, settings in configuration.config.models.items():
+            started = settings.provider == "simulated" and settings.base_url is None
+            address = (await self._simulated()).url(PROVIDERS[settings.provider].wire) if started else None
+            try:
+                endpoints[name] = resolve(name, settings, configuration.base, address)
+            except ValueError as error:
+                raise ConfigError([Problem(str(configuration.path), 0, f"models.{name}", str(error))]) from error
+        return endpoints
+
+    def _model(self, name: str, endpoint: Endpoint, listed: Price | None, configuration: Configuration) -> Model:
+        settings = configuration.config.models[name]
         return Model(
             name=name,
             provider=settings.provider,
-            upstream=UPSTREAMS[wire](endpoint),
+            upstream=UPSTREAMS[PROVIDERS[settings.provider].wire](endpoint),
             transport=self._transports.to(settings.proxy),
             timeouts=settings.timeouts,
             price=listed if settings.price is None else Price.of(settings.price),
@@ -191,12 +201,14 @@ class App:
 class _Transports:
     """The transports of a process: one for direct connections, and one for each HTTP proxy."""
 
-    def __init__(self) -> None:
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
         self._by_proxy: dict[str | None, Transport] = {}
 
     def to(self, proxy: str | None) -> Transport:
         if proxy not in self._by_proxy:
-            self._by_proxy[proxy] = PooledTransport() if proxy is None else _proxied(proxy)
+            egress = self._egress
+            self._by_proxy[proxy] = PooledTransport(egress=egress) if proxy is None else _proxied(proxy, egress)
         return self._by_proxy[proxy]
 
     async def aclose(self) -> None:
@@ -204,10 +216,19 @@ class _Transports:
             await transport.aclose()
 
 
-def _proxied(proxy: str) -> Transport:
+def _proxied(proxy: str, egress: Egress) -> Transport:
     from holdfast.http.aiohttp import AiohttpTransport  # an extra, loaded only where a proxy is configured
 
-    return AiohttpTransport(proxy=proxy)
+    return AiohttpTransport(proxy=proxy, egress=egress)
+
+
+def _hosts(configuration: Configuration, endpoints: Mapping[str, Endpoint]) -> set[str]:
+    """Return the hosts that the configuration names."""
+    config = configuration.config
+    urls = [endpoint.base_url for endpoint in endpoints.values()]
+    urls += [model.proxy for model in config.models.values() if model.proxy is not None]
+    urls += [] if config.telemetry is None else [config.telemetry.endpoint]
+    return {host for url in urls if (host := urlsplit(url).hostname)}
 
 
 def _features(configuration: Configuration, models: Mapping[str, Model]) -> dict[str, Feature]:

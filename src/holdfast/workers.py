@@ -11,19 +11,21 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
 from holdfast.app import App
 from holdfast.config import Configuration, Reloader, parse
-from holdfast.errors import ConfigError, HoldfastError, LogError
+from holdfast.errors import ConfigError, HoldfastError, LogError, Problem
 from holdfast.gateway.serving.server import BACKLOG, Server
+from holdfast.gateway.serving.tls import Certificate
 from holdfast.gateway.serving.views import Views
+from holdfast.http.confinement import confine, new_loop
 from holdfast.state.board import Board
 
 WATCH_SECONDS = 1.0
@@ -56,14 +58,19 @@ def serve(configuration: Configuration, listeners: Sequence[socket.socket], relo
         ConfigError: something that the configuration needs is not there.
     """
     if len(listeners) == 1:
-        uvloop.run(_serve(configuration, listeners[0], functools.partial(_follow_files, reloader=reloader)))
+        _run(_serve(configuration, listeners[0], functools.partial(_follow_files, reloader=reloader)), configuration)
         return 0
-    uvloop.run(_rehearse(configuration))
+    _run(_rehearse(configuration), configuration)
     board = _board(configuration, len(listeners))
     try:
         return _Supervisor(configuration, listeners, reloader, board).run()
     finally:
         board.close()
+
+
+def _run(work: Coroutine[Any, Any, None], configuration: Configuration) -> None:
+    """Run on a loop that connects to nothing which `[network]` does not allow, where there is that table."""
+    uvloop.run(work, loop_factory=uvloop.new_event_loop if configuration.config.network is None else new_loop)
 
 
 async def _rehearse(configuration: Configuration) -> None:
@@ -75,18 +82,38 @@ async def _rehearse(configuration: Configuration) -> None:
 async def _serve(
     configuration: Configuration, listener: socket.socket, follow: Follow, board: Board | None = None
 ) -> None:
-    async with App(configuration, board=board) as app:
+    app = App(configuration, board=board)
+    if configuration.config.network is not None:
+        confine(app.egress)
+    async with app:
         gateway, views = app.asgi()
         gc.collect()
         gc.freeze()  # what is here now stays, and calls make no cycles: collecting often would find nothing
         gc.set_threshold(*GC_THRESHOLDS)
-        server = Server(gateway, lambda: app.configuration.config.gateway, gateway.refusal, on_drain=views.drain)
+        server = Server(
+            gateway,
+            lambda: app.configuration.config.gateway,
+            gateway.refusal,
+            on_drain=views.drain,
+            certificate=_certificate(configuration),
+        )
         following = asyncio.ensure_future(follow(app, server, views))
         following.add_done_callback(lambda _: server.stop())
         try:
             await server.serve(listener)
         finally:
             following.cancel()
+
+
+def _certificate(configuration: Configuration) -> Certificate | None:
+    """Return what the gateway shows to callers over HTTPS. Raises ConfigError."""
+    tls = configuration.config.gateway.tls
+    if tls is None:
+        return None
+    try:
+        return Certificate(tls, configuration.base)
+    except ValueError as error:
+        raise ConfigError([Problem(str(configuration.path), 0, "gateway.tls", str(error))]) from error
 
 
 def _board(configuration: Configuration, workers: int) -> Board:
@@ -231,7 +258,8 @@ def _work(news: News, base: Path, listener: socket.socket, pipe: Connection, boa
     files, at_us = news
     try:
         configuration = parse(files, base=base, at_us=at_us)
-        uvloop.run(_serve(configuration, listener, functools.partial(_follow_pipe, pipe=pipe), _joined(board, number)))
+        work = _serve(configuration, listener, functools.partial(_follow_pipe, pipe=pipe), _joined(board, number))
+        _run(work, configuration)
     except (LogError, ConfigError) as error:
         logger.error("%s", error.message)
         raise SystemExit(1) from error

@@ -9,6 +9,7 @@ import msgspec
 
 from holdfast.events import Snapshot
 from holdfast.gateway.settings import FeatureSettings, GatewaySettings
+from holdfast.http.egress import NetworkSettings
 from holdfast.log.base import LogSettings
 from holdfast.log.telemetry import TelemetrySettings
 from holdfast.providers.base import ModelSettings
@@ -25,6 +26,7 @@ class Config(Settings, frozen=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings | None = None
+    network: NetworkSettings | None = None
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):

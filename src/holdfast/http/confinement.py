@@ -4,7 +4,6 @@ Python asks us before it connects (an audit hook), and so does the event loop. W
 itself asks nobody: only the operating system can confine that.
 """
 
-import asyncio
 import socket
 import sys
 from collections.abc import Sequence
@@ -66,7 +65,7 @@ class Loop(uvloop.Loop):
         return await super().create_datagram_endpoint(protocol_factory, local_addr, remote_addr, **options)
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> uvloop.Loop:
     """Return an event loop that keeps to the list, if there is one when it connects."""
     return Loop()
 
