@@ -273,6 +273,11 @@ class LimitExceeded(ProviderError):
     code = "limit_exceeded"
     callers_fault = True
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it holds for longer than a client should wait for it."""
+        return self.retry_after is None or self.retry_after > 60
+
 
 class PriceUnknown(ProviderError):
     """What the model costs is not known, and a budget in money holds, so nothing was sent."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Reply, Request
-from holdfast.errors import CallError
+from holdfast.errors import CallError, LimitExceeded, Unauthenticated
 from holdfast.gateway.record import Summary
 from holdfast.gateway.serving.cycle import Direct
 from holdfast.providers.base import StreamEncoder, Surface
@@ -33,9 +33,14 @@ async def respond(send: Send, direct: Direct | None, status: int, head: bytes, b
 
 def error_head(error: CallError) -> bytes:
     """Return the headers that an error brings, as lines."""
-    if error.retry_after is None:
-        return JSON
-    return JSON + b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
+    head = JSON
+    if error.retry_after is not None:
+        head += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
+    if isinstance(error, LimitExceeded) and error.lasts:
+        head += b"x-should-retry: false\r\n"  # which the SDKs obey
+    elif isinstance(error, Unauthenticated):
+        head += b"www-authenticate: Bearer\r\n"
+    return head
 
 
 class HttpWriter:

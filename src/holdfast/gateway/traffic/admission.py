@@ -11,9 +11,9 @@ from holdfast.errors import Saturated
 from holdfast.gateway.traffic.cells import REFUSED
 
 Priority = Literal["live", "batch"]
-Refusal = Literal["log", "queue", "deadline", "displaced"]
+Refusal = Literal["log", "queue", "deadline", "displaced", "unauthenticated"]
 """Why a call was turned away: the log can take no more; the queue was full; no place came free before its deadline, or
-would have; a live call needed its place in the queue."""
+would have; a live call needed its place in the queue; it brought no valid key."""
 
 LOOK_SECONDS: Final = 0.01
 """How often those who wait look whether another worker has left a place."""

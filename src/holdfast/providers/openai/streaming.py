@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from holdfast.chat import Chunk, Finish, Request, Usage
-from holdfast.errors import CallError
+from holdfast.errors import CallError, LimitExceeded
 from holdfast.providers.openai.wire import FINISH_WORDS, finish, signed
 from holdfast.providers.openai.writing import Json
 
@@ -19,6 +19,7 @@ _CODES = {
     "context_too_long": "context_length_exceeded",
     "content_refused": "content_filter",
     "rate_limited": "rate_limit_exceeded",
+    "unauthenticated": "invalid_api_key",
 }
 """What this wire has a word for, and applications look for."""
 
@@ -26,6 +27,8 @@ _CODES = {
 def write_error(error: CallError, call: str) -> Json:
     """Write an error envelope."""
     kind = _TYPES.get(error.status, "server_error" if error.status >= 499 else "invalid_request_error")
+    if isinstance(error, LimitExceeded) and error.lasts:
+        kind = "insufficient_quota"  # at which applications do not try again
     code = _CODES.get(error.code, error.code)
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": code, "call": call}}
 

@@ -341,7 +341,8 @@ def test_who_is_sent_away_is_counted_by_the_reason_over_all_workers():
         with pytest.raises(Saturated):
             await live
         refusals.count("log")
-        assert Refusals(board.row("a")).totals() == {"log": 1, "queue": 1, "deadline": 2, "displaced": 1}
+        counts = {"log": 1, "queue": 1, "deadline": 2, "displaced": 1, "unauthenticated": 0}
+        assert Refusals(board.row("a")).totals() == counts
 
     in_virtual_time(main)
 

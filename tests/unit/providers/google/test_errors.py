@@ -12,11 +12,15 @@ from holdfast.errors import (
     ContextTooLong,
     DeadlineExceeded,
     InvalidRequest,
+    LimitExceeded,
     ModelUnavailable,
+    NotAllowed,
     Overloaded,
+    PriceUnknown,
     ProviderError,
     ProviderFailed,
     RateLimited,
+    Unauthenticated,
 )
 from holdfast.http.base import Headers
 from holdfast.providers.base import Endpoint
@@ -163,7 +167,14 @@ def test_our_error_names_the_call_the_field_and_when_to_come_back() -> None:
 
 @pytest.mark.parametrize(
     ("ours", "status"),
-    [(InvalidRequest("x"), "INVALID_ARGUMENT"), (DeadlineExceeded("x"), "DEADLINE_EXCEEDED")],
+    [
+        (InvalidRequest("x"), "INVALID_ARGUMENT"),
+        (DeadlineExceeded("x"), "DEADLINE_EXCEEDED"),
+        (Unauthenticated("x"), "UNAUTHENTICATED"),
+        (NotAllowed("x"), "PERMISSION_DENIED"),
+        (PriceUnknown("x"), "PERMISSION_DENIED"),
+        (LimitExceeded("x"), "RESOURCE_EXHAUSTED"),
+    ],
 )
 def test_our_error_has_the_word_of_its_status(ours: Any, status: str) -> None:
     told = msgspec.json.decode(GoogleSurface().error(ours, "C1"))["error"]
