@@ -14,6 +14,11 @@ from holdfast.log.base import LogSettings
 from holdfast.log.telemetry import TelemetrySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.settings import Settings
+from holdfast.state.limits import Budgets
+
+
+class TenantSettings(Budgets, frozen=True, kw_only=True):
+    """[tenants.NAME]: what the keys of a tenant may spend together."""
 
 
 class Config(Settings, frozen=True, kw_only=True):
@@ -23,6 +28,8 @@ class Config(Settings, frozen=True, kw_only=True):
     """What can be called, by the name that features and callers use."""
     features: dict[str, FeatureSettings] = {}
     """What applications call, by name."""
+    tenants: dict[str, TenantSettings] = {}
+    """Limits of those whose keys say whom they belong to, by name."""
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings | None = None

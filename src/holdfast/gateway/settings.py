@@ -6,7 +6,9 @@ from msgspec import Meta
 
 from holdfast.events import Store
 from holdfast.http.base import Timeouts
+from holdfast.log.base import check_keep
 from holdfast.settings import Duration, Settings, Size
+from holdfast.state.limits import Budgets, Limit
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -108,6 +110,22 @@ class FeatureSettings(Settings, frozen=True, kw_only=True):
     """How long an answer is given again, where the feature is `reproducible`."""
     vote: Vote | None = None
     """Ask several times, and take what most answers say."""
+    budget: str | None = None
+    """What its calls may cost together, such as "50usd/day"; the window is min, h, day, month, or for once and all."""
+    requests: str | None = None
+    """How many requests they may send to providers, such as "600/min"."""
+    tokens: str | None = None
+    """How many tokens they may use, input and output together, such as "200k/min"."""
+    keep: Duration | None = None
+    """How long the log keeps its calls. Default: what `[log] keep` says."""
+
+    def __post_init__(self) -> None:
+        self.limits("")
+        check_keep(self.keep)
+
+    def limits(self, name: str) -> tuple[Limit, ...]:
+        """Return what the feature of this name may spend."""
+        return Budgets(budget=self.budget, requests=self.requests, tokens=self.tokens).limits("feature", name)
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:

@@ -95,7 +95,7 @@ def _parsed(entry: str) -> str | Network:
     address = _address(entry.strip("[]"))
     if address is not None:
         return ipaddress.ip_network(address)
-    if "/" in entry:
+    if "/" in entry and "://" not in entry:
         try:
             return ipaddress.ip_network(entry)
         except ValueError as error:

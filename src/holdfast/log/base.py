@@ -30,8 +30,13 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     """How long calls are kept; the totals stay. Default: for ever."""
 
     def __post_init__(self) -> None:
-        if self.keep is not None and self.keep < SHORTEST_KEEP:
-            raise ValueError('keep: expected "1h" or more, as calls are deleted once they are that old')
+        check_keep(self.keep)
+
+
+def check_keep(keep: float | None) -> None:
+    """Raise ValueError if calls would be deleted that may still be under way."""
+    if keep is not None and keep < SHORTEST_KEEP:
+        raise ValueError('keep: expected "1h" or more, as calls are deleted once they are that old')
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
