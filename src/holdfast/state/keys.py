@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 import secrets
+import string
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,9 +26,9 @@ Standing = Literal["valid", "expired", "revoked"]
 ID_LENGTH: Final = 11
 """The characters of a token that name its key: "hf_ab12cd34"."""
 _ID_LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
-_SECRET_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-_SECRET_LENGTH: Final = 40
-"""238 bits."""
+_LETTERS: Final = string.ascii_letters + string.digits
+_REST_LENGTH: Final = 40
+"""Of what follows the id: 238 bits."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _LATEST_US: Final = 253_402_300_799_000_000
 """The end of the year 9999, beyond which Python knows no dates."""
@@ -64,7 +65,7 @@ class Key(Struct, frozen=True, kw_only=True):
 
 def check_name(what: str, name: str) -> str:
     """Return the name of a tenant or of an account. Raises StateError if it can't be one."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         raise StateError(
             f"{what} {shown(name)}: expected up to 64 letters, digits and . _ @ -, the first a letter or a digit."
         )
@@ -115,11 +116,14 @@ class Keys:
         """
         now_us = microseconds(self._clock)
         _check_expiry(expires_us, now_us)
-        rights = {"tenant": check_name("tenant", tenant), "role": check_role(role), "features": _checked(features)}
+        check_name("tenant", tenant)
+        rights = Key(
+            id="", tenant=tenant, role=check_role(role), features=_checked(features), created_us=now_us, digest=b""
+        )
         with self._file.changing() as db:
             token, id = _new_token(db)
             own = tuple(structs.replace(limit, of=id) if limit.scope == "key" else limit for limit in limits)
-            key = Key(id=id, **rights, limits=own, created_us=now_us, expires_us=expires_us, digest=digest(token))
+            key = structs.replace(rights, id=id, limits=own, expires_us=expires_us, digest=digest(token))
             _insert(db, key)
         return token, key
 
@@ -175,7 +179,7 @@ def _new_token(db: Connection) -> tuple[str, str]:
     taken = {row["id"] for row in db.execute("SELECT id FROM keys")}
     while (id := f"hf_{_random(_ID_LETTERS, ID_LENGTH - 3)}") in taken:
         pass
-    return f"{id}_{_random(_SECRET_LETTERS, _SECRET_LENGTH)}", id
+    return f"{id}_{_random(_LETTERS, _REST_LENGTH)}", id
 
 
 def _random(letters: str, length: int) -> str:
@@ -212,8 +216,8 @@ def _insert(db: Connection, key: Key) -> None:
     fields = structs.asdict(key)
     for name in ("features", "limits"):
         fields[name] = msgspec.json.encode(fields[name]).decode()
-    names = ", ".join(fields)
-    db.execute(f"INSERT INTO keys ({names}) VALUES (:{names.replace(', ', ', :')})", fields)  # noqa: S608: field names
+    columns = ", ".join(fields)
+    db.execute(f"INSERT INTO keys ({columns}) VALUES ({', '.join('?' * len(fields))})", tuple(fields.values()))  # noqa: S608
 
 
 def _all(db: Connection) -> list[Key]:
@@ -235,7 +239,5 @@ def _find(db: Connection, id: str) -> Key:
     if key := keys.get(asked):
         return key
     near = get_close_matches(asked, keys, cutoff=0.7)
-    advice = (
-        f"did you mean {' or '.join(near)}?" if near else f"there are {len(keys)} keys, list them to see their ids."
-    )
+    advice = f"did you mean {' or '.join(near)}?" if near else f"list the {len(keys)} keys to see their ids."
     raise StateError(f"there is no key {shown(id)}: {advice}")
