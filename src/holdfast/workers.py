@@ -84,7 +84,7 @@ async def _serve(
 ) -> None:
     app = App(configuration, board=board)
     if configuration.config.network is not None:
-        confine(app.egress)
+        confine(app.catalogs.egress)
     async with app:
         gateway, views = app.asgi()
         gc.collect()

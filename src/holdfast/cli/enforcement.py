@@ -87,7 +87,7 @@ def _enforcement(source: str, models: tuple[str, ...], configuration: Configurat
 
 
 def _upstream(name: str, configuration: Configuration) -> Any:
-    from holdfast.app import UPSTREAMS  # loaded only where a contract is configured
+    from holdfast.app.catalogs import UPSTREAMS  # loaded only where a contract is configured
 
     settings = configuration.config.models[name]
     endpoint = Endpoint(model=settings.name or name, base_url=settings.base_url or "", server=server_of(name, settings))

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from holdfast.app import UPSTREAMS
+from holdfast.app.catalogs import UPSTREAMS
 from holdfast.chat import ResponseFormat
 from holdfast.providers.base import Constrained, Keyword, ModelSettings, Upstream
 from holdfast.providers.dialects import servers

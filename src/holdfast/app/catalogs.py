@@ -1,14 +1,11 @@
-"""The composition root: the only file that names concrete classes."""
+"""What can be called, made of a configuration: models with their providers, features with all that they name."""
 
 import asyncio
-import random
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from holdfast.clock import Clock, SystemClock, UlidFactory
 from holdfast.config import Configuration
 from holdfast.config.contracts import contract_of
 from holdfast.contracts.base import Contract
@@ -16,31 +13,22 @@ from holdfast.errors import ConfigError, Problem
 from holdfast.gateway import last_resort
 from holdfast.gateway.catalog import Catalog, Feature, Model, Replay, Rules
 from holdfast.gateway.embedding import embedder
-from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.questions.canonical import hash_of
 from holdfast.gateway.questions.examples import Shots
 from holdfast.gateway.questions.examples import ready as examples_ready
 from holdfast.gateway.questions.prompt import Prompt
-from holdfast.gateway.serving.asgi import CallRoute, Gateway
-from holdfast.gateway.serving.views import Views
 from holdfast.gateway.settings import Examples, FeatureSettings
 from holdfast.gateway.traffic.health import Register
 from holdfast.http.base import Transport
 from holdfast.http.egress import Egress
 from holdfast.http.pool import PooledTransport
-from holdfast.log.notices import Notices
-from holdfast.log.sqlite import SqliteLog
-from holdfast.log.telemetry import Telemetry
-from holdfast.log.writer import LogWriter, Subscriber
-from holdfast.privacy.subjects import SubjectHasher
 from holdfast.providers import prices
-from holdfast.providers.anthropic import AnthropicSurface, AnthropicUpstream
+from holdfast.providers.anthropic import AnthropicUpstream
 from holdfast.providers.base import Endpoint, Upstream, Wire
 from holdfast.providers.google import GoogleUpstream
 from holdfast.providers.known import PROVIDERS, price_provider, resolve
-from holdfast.providers.openai import OpenAISurface, OpenAIUpstream
+from holdfast.providers.openai import OpenAIUpstream
 from holdfast.providers.prices import Price
-from holdfast.state.board import Board
 
 if TYPE_CHECKING:
     from holdfast.providers.simulated import Simulator
@@ -52,94 +40,31 @@ UPSTREAMS: Final[Mapping[Wire, type[Upstream]]] = {
 }
 
 
-class App:
-    """The gateway of one process: everything put together from a configuration, until it is closed.
-
-    `board` is shared with the other workers, if there are any.
-    Entering it opens the log and starts what the configuration needs; what fails half-way leaves nothing open.
-
-    Raises:
-        LogError: the log can't be opened; on leaving, events could not be recorded.
-        ConfigError: a secret can't be used, or the extra for spans and metrics is not installed.
+class Catalogs:
+    """Makes the catalog of each configuration. What lasts from one to the next is here: connections, and the health of
+    models in `register`. `directory` is where found prices are kept.
     """
 
-    def __init__(self, configuration: Configuration, clock: Clock | None = None, board: Board | None = None) -> None:
-        self.configuration = configuration
-        self._clock = clock or SystemClock()
-        self._register = Register(board or Board.create(None, 1), self._clock)
-        self.new_id = UlidFactory(self._clock)
-        self._path = configuration.base / configuration.config.log.path
+    def __init__(self, register: Register, directory: Path) -> None:
         self.egress = Egress()
         """Where connections may lead: to what is configured, and to what `[network]` lists."""
+        self._register = register
+        self._prices = directory / "prices.json"
         self._transports = _Transports(self.egress)
         self._simulator: Simulator | None = None
-        self._open = AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opened:
-            self._open_log(opened)
-            opened.push_async_callback(self._stop_simulator)
-            opened.push_async_callback(self._transports.aclose)
-            catalog = await self._catalog(self.configuration)
-            chance = random.Random()  # noqa: S311 - spreads load, guards nothing
-            refusals = self._register.refusals()
-            self.pipeline = Pipeline(catalog, self.writer, self._subjects, self._clock, chance, refusals)
-            opened.callback(self._end_catalog)
-            self._register.keep({name: model.health for name, model in catalog.models.items()})
-            self.writer.append(self.configuration.snapshot())
-            self._open = opened.pop_all()
-        return self
+    async def make(self, configuration: Configuration) -> Catalog:
+        """Return the catalog of a configuration.
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._open.__aexit__(kind, error, trace)
-
-    def _end_catalog(self) -> None:
-        self.pipeline.catalog.close()
-
-    def _open_log(self, opened: AsyncExitStack) -> None:
-        """Open the log and all that is fed from it. Each is closed after what feeds it."""
-        settings, telemetry = self.configuration.config.log, self.configuration.config.telemetry
-        self._log = SqliteLog(self._path, settings.durability)
-        opened.callback(self._log.close)
-        subscribers: list[Subscriber] = [Notices()]
-        if telemetry is not None:
-            spans = Telemetry(telemetry, self.configuration.base)
-            subscribers.append(spans)
-            opened.push_async_callback(asyncio.to_thread, spans.close)
-        self._subjects = SubjectHasher.load(self._path.parent)
-        self.writer = LogWriter(self._log, settings, subscribers, self._clock)
-        opened.push_async_callback(asyncio.to_thread, self.writer.close)
-
-    async def reload(self, configuration: Configuration) -> None:
-        """Let calls from now on follow another configuration. Calls in flight stay on theirs."""
-        catalog, before = await self._catalog(configuration), self.pipeline.catalog
-        self.configuration = configuration
-        self.writer.append(configuration.snapshot())
-        self.pipeline.catalog = catalog
-        before.close()
-        self._register.keep({name: model.health for name, model in catalog.models.items()})
-
-    def asgi(self) -> tuple[Gateway, Views]:
-        """Return the HTTP front end, and its pages."""
-        openai, anthropic = OpenAISurface(), AnthropicSurface()
-        calls = {
-            "/v1/chat/completions": CallRoute("chat", openai),
-            "/v1/distribution": CallRoute("distribution", openai),
-            "/v1/embeddings": CallRoute("embeddings", openai),
-            "/v1/messages": CallRoute("chat", anthropic),
-        }
-        views = Views(self.pipeline, self._log, self._subjects)
-        return Gateway(self.pipeline, calls, views.routes(), self.new_id, openai), views
-
-    async def _catalog(self, configuration: Configuration) -> Catalog:
+        Raises:
+            ConfigError: a secret, a file or a function that it names can't be used.
+        """
         config = configuration.config
         endpoints = await self._endpoints(configuration)
         self.egress.allow(_hosts(configuration, endpoints), () if config.network is None else config.network.allow)
         named = {name: (price_provider(model), model.name or name) for name, model in config.models.items()}
         wanted = [named[name] for name, model in config.models.items() if model.price is None or model.context is None]
-        listed = await asyncio.to_thread(prices.find, wanted, self._path.parent / "prices.json")
+        listed = await asyncio.to_thread(prices.find, wanted, self._prices)
         models = {}
         for name in config.models:
             models[name] = self._model(name, endpoints[name], listed.get(named[name]), configuration)
@@ -193,7 +118,9 @@ class App:
             await self._simulator.start()
         return self._simulator
 
-    async def _stop_simulator(self) -> None:
+    async def aclose(self) -> None:
+        """Close every connection, and the simulated providers."""
+        await self._transports.aclose()
         if self._simulator is not None:
             await self._simulator.aclose()
 
