@@ -1,7 +1,7 @@
 """Who may use the console: accounts with passwords, and the sessions of those who signed in."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from sqlite3 import Connection, IntegrityError, Row
@@ -12,7 +12,7 @@ from msgspec import Struct
 from holdfast.clock import Clock
 from holdfast.errors import StateError
 from holdfast.state.files import StateFile
-from holdfast.state.keys import Role, check_name, check_role, digest, microseconds, shown
+from holdfast.state.keys import Role, check_name, check_role, digest, microseconds, nothing, shown
 from holdfast.state.passwords import Passwords
 
 LONGEST_SESSION_S = 366 * 86_400.0
@@ -36,6 +36,9 @@ class Account(Struct, frozen=True, kw_only=True):
 class Accounts:
     """The accounts of an installation, on one connection. Methods block; any thread and any process may call them.
 
+    `before` is given the account when all else is right and nothing is changed for others to see: what it raises leaves
+    all as it was.
+
     How often one may fail to sign in is counted in the memory of this object: a process has one.
 
     Raises:
@@ -47,7 +50,15 @@ class Accounts:
         self._clock = clock
         self._passwords = Passwords(clock)
 
-    def create(self, name: str, role: str, tenant: str | None, password: str) -> Account:
+    def create(
+        self,
+        name: str,
+        role: str,
+        tenant: str | None,
+        password: str,
+        *,
+        before: Callable[[Account], None] = nothing,
+    ) -> Account:
         """Make an account. Only an auditor or an admin may be of no tenant."""
         account = Account(
             name=check_name("account", name),
@@ -66,21 +77,24 @@ class Accounts:
                 )
             except IntegrityError as error:
                 raise StateError(f"account {name}: there is one of this name already.") from error
+            before(account)
         return account
 
-    def change_password(self, name: str, password: str) -> Account:
+    def change_password(self, name: str, password: str, *, before: Callable[[Account], None] = nothing) -> Account:
         """Give an account a new password, and end its sessions."""
         hash = self._passwords.hash(password)
         with self._file.changing() as db:
             account = _find(db, name)
+            before(account)
             db.execute("UPDATE accounts SET password = ? WHERE name = ?", (hash, account.name))
             db.execute("DELETE FROM sessions WHERE account = ?", (account.name,))
         return account
 
-    def remove(self, name: str) -> Account:
+    def remove(self, name: str, *, before: Callable[[Account], None] = nothing) -> Account:
         """Remove an account, and end its sessions."""
         with self._file.changing() as db:
             account = _find(db, name)
+            before(account)
             db.execute("DELETE FROM sessions WHERE account = ?", (account.name,))
             db.execute("DELETE FROM accounts WHERE name = ?", (account.name,))
         return account

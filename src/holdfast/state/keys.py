@@ -5,7 +5,7 @@ import math
 import re
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from sqlite3 import Connection, Row
@@ -90,8 +90,15 @@ def microseconds(clock: Clock) -> int:
     return int(clock.now() * 1_000_000)
 
 
+def nothing(_: object) -> None:
+    """Go on."""
+
+
 class Keys:
     """The keys of an installation, on one connection. Methods block; any thread and any process may call them.
+
+    `before` is given the key as it will be, when all else is right and nothing is changed yet: what it raises leaves
+    all as it was.
 
     Raises:
         StateError: from every method. The state can't be used, or what is asked makes no sense; nothing was changed.
@@ -109,6 +116,7 @@ class Keys:
         features: Sequence[str] = (),
         limits: Sequence[Limit] = (),
         expires_us: int | None = None,
+        before: Callable[[Key], None] = nothing,
     ) -> tuple[str, Key]:
         """Make a key. Return its token, which can't be had again, and the key.
 
@@ -124,10 +132,11 @@ class Keys:
             token, id = _new_token(db)
             own = tuple(structs.replace(limit, of=id) if limit.scope == "key" else limit for limit in limits)
             key = structs.replace(rights, id=id, limits=own, expires_us=expires_us, digest=digest(token))
+            before(key)
             _insert(db, key)
         return token, key
 
-    def rotate(self, id: str, *, overlap_s: float) -> tuple[str, Key]:
+    def rotate(self, id: str, *, overlap_s: float, before: Callable[[Key], None] = nothing) -> tuple[str, Key]:
         """Make a key that takes the place of another, which expires after `overlap_s`. Return its token and itself.
 
         It has the same rights, for as long a time, and draws on the same limits. A key can be rotated once.
@@ -140,18 +149,20 @@ class Keys:
             token, new_id = _new_token(db)
             until_us = None if old.expires_us is None else min(now_us + old.expires_us - old.created_us, _LATEST_US)
             key = structs.replace(old, id=new_id, created_us=now_us, expires_us=until_us, digest=digest(token))
+            before(key)
             _insert(db, key)
             ends_us = ends_us if old.expires_us is None else min(ends_us, old.expires_us)
             db.execute("UPDATE keys SET expires_us = ?, successor = ? WHERE id = ?", (ends_us, new_id, old.id))
         return token, key
 
-    def revoke(self, id: str) -> Key:
+    def revoke(self, id: str, *, before: Callable[[Key], None] = nothing) -> Key:
         """Make a key invalid at once, and return it. One that is revoked stays as it is."""
         now_us = microseconds(self._clock)
         with self._file.changing() as db:
             key = _find(db, id)
             if key.revoked_us is None:
                 key = structs.replace(key, revoked_us=now_us)
+                before(key)
                 db.execute("UPDATE keys SET revoked_us = ? WHERE id = ?", (now_us, key.id))
         return key
 
