@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Self
 
 from holdfast.errors import LogError
+from holdfast.privacy.files import create_once
 
 KEY_FILE = "subject.key"
 KEY_BYTES = 32
 _HASH_BYTES = 16
+_NEVER_IN_TEXT = b"\xff"
 
 
 class SubjectHasher:
@@ -22,9 +24,12 @@ class SubjectHasher:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def hash(self, subject: str) -> str:
-        """Return 32 hexadecimal digits that stand for `subject`."""
-        return hmac.digest(self._key, subject.encode("utf-8", "surrogatepass"), "sha256")[:_HASH_BYTES].hex()
+    def hash(self, subject: str, tenant: str | None = None) -> str:
+        """Return 32 hexadecimal digits that stand for `subject`: for that of this tenant, others have other hashes."""
+        name = subject.encode("utf-8", "surrogatepass")
+        if tenant is not None:
+            name = _NEVER_IN_TEXT + tenant.encode("utf-8", "surrogatepass") + _NEVER_IN_TEXT + name
+        return hmac.digest(self._key, name, "sha256")[:_HASH_BYTES].hex()
 
     def __repr__(self) -> str:
         return "SubjectHasher(...)"
@@ -39,7 +44,7 @@ class SubjectHasher:
         path = directory / KEY_FILE
         try:
             if not path.exists():
-                _create(path)
+                create_once(path, os.urandom(KEY_BYTES))
         except OSError as error:
             raise LogError(f"{path}: the key of subjects can't be made: {error.strerror or error}.") from error
         return cls.read(directory)
@@ -59,20 +64,3 @@ class SubjectHasher:
         if len(key) != KEY_BYTES:
             raise LogError(f"{path}: the key of subjects has {len(key)} bytes instead of {KEY_BYTES}: restore it.")
         return cls(key)
-
-
-def _create(path: Path) -> None:
-    """Write a new key whole under a name of its own, then link it: the first process wins, all read its key."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{KEY_FILE}.{os.getpid()}.{os.urandom(4).hex()}")
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.urandom(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)
-    except FileExistsError:
-        return  # another process was first
-    finally:
-        draft.unlink()
