@@ -56,8 +56,8 @@ class Window(StrEnum):
         return float(self.start(now_s) + _SECONDS[self])
 
 
-class Account(NamedTuple):
-    """What one budget is kept for, whatever its cap is at the moment."""
+class Meter(NamedTuple):
+    """What is counted together, whatever the cap is at the moment."""
 
     scope: Scope
     of: str
@@ -65,7 +65,7 @@ class Account(NamedTuple):
     window: Window
 
 
-class Limit(msgspec.Struct, frozen=True, order=True):
+class Limit(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """No more than `cap` of a unit in a window, for a key, a tenant or a feature."""
 
     scope: Scope
@@ -77,9 +77,9 @@ class Limit(msgspec.Struct, frozen=True, order=True):
     window: Window
 
     @property
-    def account(self) -> Account:
+    def meter(self) -> Meter:
         """What is counted together. A limit whose cap is changed goes on where it was."""
-        return Account(self.scope, self.of, self.unit, Window(self.window))
+        return Meter(self.scope, self.of, self.unit, Window(self.window))
 
     @property
     def text(self) -> str:

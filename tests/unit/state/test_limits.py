@@ -93,8 +93,8 @@ def test_a_limit_survives_being_stored():
 
 
 def test_the_cap_is_no_part_of_what_is_counted_together():
-    assert Limit("key", "a", "tokens", 5, Window.DAY).account == Limit("key", "a", "tokens", 6, Window.DAY).account
-    assert Limit("key", "a", "tokens", 5, Window.DAY).account != Limit("key", "a", "tokens", 5, Window.H).account
+    assert Limit("key", "a", "tokens", 5, Window.DAY).meter == Limit("key", "a", "tokens", 6, Window.DAY).meter
+    assert Limit("key", "a", "tokens", 5, Window.DAY).meter != Limit("key", "a", "tokens", 5, Window.H).meter
 
 
 @pytest.mark.parametrize(
