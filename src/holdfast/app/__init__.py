@@ -10,7 +10,8 @@ from holdfast.app.catalogs import Catalogs
 from holdfast.clock import Clock, SystemClock, UlidFactory
 from holdfast.config import Configuration
 from holdfast.gateway.pipeline import Pipeline
-from holdfast.gateway.serving.asgi import CallRoute, Gateway
+from holdfast.gateway.serving.asgi import Gateway
+from holdfast.gateway.serving.routes import CallRoute
 from holdfast.gateway.serving.views import Views
 from holdfast.gateway.traffic.health import Register
 from holdfast.log.notices import Notices

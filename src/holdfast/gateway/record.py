@@ -20,6 +20,7 @@ from holdfast.errors import (
     ProviderError,
     Truncated,
 )
+from holdfast.gateway.access import LOCAL, Caller
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
 from holdfast.gateway.replay import Kept
@@ -68,6 +69,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of the body."""
     returns: Contract | None = None
     """What the answer must be, where the call is made in process and says so."""
+    caller: Caller = LOCAL
+    """On whose authority it is made."""
 
 
 class AttemptRecord(msgspec.Struct, kw_only=True):
@@ -256,6 +259,8 @@ class CallRecord(msgspec.Struct, kw_only=True):
         rare: dict[str, Any] = {}
         if hints is not NO_HINTS:
             rare = {"session": hints.session, "subject": self.subject, "tags": hints.tags}
+        if (caller := arrival.caller) is not LOCAL:
+            rare["tenant"], rare["key"] = caller.tenant, caller.key or f"account:{caller.account}"
         if self.error is not None:
             rare["error"], rare["message"] = self.error.code, self.error.message
         if self.samples is not None:

@@ -1,90 +1,86 @@
 """The front end: HTTP in, calls to the pipeline, HTTP out. It is thin, so that any ASGI server can carry it."""
 
 import asyncio
-import functools
-import ipaddress
-import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from holdfast.chat import EmbeddingRequest, Request
-from holdfast.clock import NewId
+from holdfast.clock import NewId, SystemClock
 from holdfast.errors import (
     BodyTooLarge,
     CallError,
     Cancelled,
-    HeadersTooLarge,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
-    NotAllowed,
     NotFound,
+    Unauthenticated,
 )
+from holdfast.gateway.access import LOCAL, Access, Caller
 from holdfast.gateway.answers import distribution
 from holdfast.gateway.hints import NO_HINTS, Hints, read_hints
 from holdfast.gateway.pipeline import Pipeline
-from holdfast.gateway.record import Arrival, Kind
+from holdfast.gateway.record import Arrival, Summary
 from holdfast.gateway.serving.cycle import DIRECT, Direct
+from holdfast.gateway.serving.head import Fields, Scope, caller_of, check_size, is_secure, read_head
+from holdfast.gateway.serving.routes import (
+    EVERY_ROLE,
+    PUBLIC,
+    CallRoute,
+    Method,
+    Page,
+    Query,
+    Roles,
+    Route,
+    Routes,
+    View,
+)
+from holdfast.gateway.serving.sight import check_may_call
 from holdfast.gateway.serving.writer import HttpWriter, Send, error_head, respond
-from holdfast.gateway.settings import GatewaySettings
 from holdfast.providers.base import Source, Surface
 
-Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 BODY_SECONDS = 30.0
 """How long a caller may take to send a body that did not come with its head."""
-HINT_PREFIX = b"x-holdfast-"
-_SINGLE = (b"host", b"origin", b"content-length")
+MOST_OF_A_PAGE = 4 * 2**10
+"""Bytes of a body that is no call."""
 
 logger = logging.getLogger(__name__)
 
-
-class Page(msgspec.Struct, frozen=True):
-    """A response that is no call: its body, and how to read it."""
-
-    body: bytes
-    content_type: bytes = b"application/json"
-    status: int = 200
-
-
-class Query(msgspec.Struct, frozen=True):
-    """What a page is asked for: the rest of its path, and its query string."""
-
-    rest: str
-    text: str
-
-
-View = Callable[[Query], Awaitable[Page]]
-
-
-class CallRoute(msgspec.Struct, frozen=True):
-    """A route that takes calls: POST, spoken in a wire format."""
-
-    kind: Kind
-    surface: Surface
+_OPEN = Access((), {}, SystemClock(), open=True)
 
 
 class Gateway:
-    """The ASGI app. `calls` are its POST routes by path, `views` its GET routes (a trailing `/` takes a rest)."""
+    """The ASGI app. `calls` are its POST routes by path, `views` the others; all must be in the table of routes.
+
+    `access` returns what keys and sessions there are at the moment.
+
+    Raises:
+        ValueError: a route is not in the table.
+    """
 
     def __init__(
         self,
         pipeline: Pipeline,
         calls: Mapping[str, CallRoute],
-        views: Mapping[str, View],
+        views: Mapping[tuple[Method, str], View],
         new_id: NewId,
         fallback_surface: Surface,
+        access: Callable[[], Access] = lambda: _OPEN,
     ) -> None:
+        posts: Mapping[tuple[Method, str], CallRoute] = {("POST", path): call for path, call in calls.items()}
+        self.routes = Routes({**posts, **views})
+        """All that is served."""
         self._pipeline = pipeline
         self._calls = calls
-        self._views = views
+        self._roles = {path: self.routes.at(path)[0]["POST"].roles for path in calls}
         self._new_id = new_id
         self._surface = fallback_surface
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,25 +88,31 @@ class Gateway:
         path = scope["path"]
         route, direct = self._calls.get(path), _direct(scope)
         if route is None or scope["method"] != "POST":
-            await self._view(route, path, scope, send, direct)
+            await self._view(path, scope, receive, send, direct)
             return
         pipeline, surface, id = self._pipeline, route.surface, self._new_id()
         settings, started, at = pipeline.catalog.settings, pipeline.clock.monotonic(), pipeline.clock.now()
         writer = HttpWriter(send, direct, surface, id, at)
+        caller: Caller | None = None
         try:
-            headers = _check_headers(scope, settings)
+            fields, headers = read_head(scope, settings)
+            caller = self._caller(scope, fields, self._roles[path])
+            assert caller is not None
+            check_size(fields, settings.max_body)
             body = None if direct is None else direct.body()
             if body is None:
                 body = await _read_in_time(receive, settings.max_body)
             elif len(body) > settings.max_body:  # what came in chunks tells no size beforehand
                 raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
             request, source, hints = _decode(route, path, body, headers)
+            if caller.features is not None:
+                check_may_call(caller.features, request.model, pipeline.catalog)
         except CallError as error:
-            await pipeline.reject(_unread(route, id, started, at), error, writer)
+            await self._reject(caller, _unread(route, id, started, at, caller), error, writer)
             return
         except Exception:
             logger.exception("call %s could not be read", id)
-            await pipeline.reject(_unread(route, id, started, at), InternalError(), writer)
+            await self._reject(caller, _unread(route, id, started, at, caller), InternalError(), writer)
             return
         writer.request = request
         arrival = Arrival(
@@ -123,6 +125,7 @@ class Gateway:
             source=source,
             hints=hints,
             size=len(body),
+            caller=caller,
         )
         if direct is not None:
             await pipeline.run(arrival, writer)
@@ -133,17 +136,31 @@ class Gateway:
         """Return the status and body for a request that the server could not even read."""
         return error.status, self._surface.error(error, self._new_id())
 
+    def _caller(self, scope: Scope, fields: Fields, roles: Roles | None) -> Caller | None:
+        try:
+            return caller_of(self._access(), scope, fields, roles)
+        except Unauthenticated:
+            self._pipeline.refusals.count("unauthenticated")
+            raise
+
+    async def _reject(self, caller: Caller | None, arrival: Arrival, error: CallError, writer: HttpWriter) -> None:
+        """End a call that could not be read. Whoever is not let in can't make the log grow."""
+        if caller is None:
+            await writer.fail(error, Summary(call=arrival.id))
+        else:
+            await self._pipeline.reject(arrival, error, writer)
+
     # --- pages ---
 
-    async def _view(self, route: CallRoute | None, path: str, scope: Scope, send: Send, direct: Direct | None) -> None:
-        surface = self._surface if route is None else route.surface
+    async def _view(self, path: str, scope: Scope, receive: Receive, send: Send, direct: Direct | None) -> None:
+        call = self._calls.get(path)
+        surface = self._surface if call is None else call.surface
         try:
-            _check_headers(scope, self._pipeline.catalog.settings)
-            page = await self._page(route, path, scope)
+            page = await self._page(path, scope, receive, direct)
         except CallError as error:
             head = error_head(error)
             if isinstance(error, MethodNotAllowed):
-                head += b"allow: GET, HEAD\r\n" if route is None else b"allow: POST\r\n"
+                head += b"allow: %b\r\n" % ", ".join(self._methods(path)).encode()
             await respond(send, direct, error.status, head, surface.error(error, self._new_id()))
             return
         except Exception:
@@ -151,19 +168,36 @@ class Gateway:
             failed = InternalError()
             await respond(send, direct, failed.status, error_head(failed), surface.error(failed, self._new_id()))
             return
-        head = b"content-type: %b\r\ncache-control: no-store\r\n" % page.content_type
-        await respond(send, direct, page.status, head, page.body)  # the server leaves out the body of a HEAD
+        head = b"content-type: %b\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n" % page.content_type
+        await respond(send, direct, page.status, head + page.head, page.body)  # the server leaves out that of a HEAD
 
-    async def _page(self, route: CallRoute | None, path: str, scope: Scope) -> Page:
-        view, rest = self._views.get(path), ""
-        if view is None:
-            stem, _, rest = path.rpartition("/")
-            view = self._views.get(stem + "/") if stem and rest else None
-        if route is None and view is None:
+    async def _page(self, path: str, scope: Scope, receive: Receive, direct: Direct | None) -> Page:
+        routes, rest = self.routes.at(path)
+        method = scope["method"]
+        route = routes.get("GET" if method == "HEAD" else method)
+        settings = self._pipeline.catalog.settings
+        fields, _ = read_head(scope, settings)
+        caller = self._caller(scope, fields, _roles(routes, route))
+        check_size(fields, settings.max_body)
+        if not routes:
             raise NotFound(f"There is nothing at {path}.")
-        if view is None or scope["method"] not in ("GET", "HEAD"):
-            raise MethodNotAllowed(f"{path} does not take {scope['method']}.")
-        return await view(Query(rest, scope["query_string"].decode("latin-1")))
+        if route is None or isinstance(route.handler, CallRoute):
+            raise MethodNotAllowed(f"{path} does not take {method}.")
+        body = b"" if method in ("GET", "HEAD") else await _small_body(receive, direct)
+        text = scope["query_string"].decode("latin-1")
+        query = Query(rest, text, caller, body, fields.get(b"cookie"), is_secure(scope, fields))
+        return await route.handler(query)
+
+    def _methods(self, path: str) -> list[str]:
+        routes, _ = self.routes.at(path)
+        return [name for method in routes for name in (["GET", "HEAD"] if method == "GET" else [method])]
+
+
+def _roles(routes: Mapping[str, Route], route: Route | None) -> Roles | None:
+    """Return who may use a route. Where there is none, only those who are let in are told."""
+    if route is not None:
+        return route.roles
+    return PUBLIC if any(other.roles is PUBLIC for other in routes.values()) else EVERY_ROLE
 
 
 def _direct(scope: Scope) -> Direct | None:
@@ -171,8 +205,18 @@ def _direct(scope: Scope) -> Direct | None:
     return extensions.get(DIRECT) if extensions else None
 
 
-def _unread(route: CallRoute, id: str, started: float, at: float) -> Arrival:
-    return Arrival(id=id, kind=route.kind, wire=route.surface.wire, started=started, at=at)
+def _unread(route: CallRoute, id: str, started: float, at: float, caller: Caller | None) -> Arrival:
+    wire, known = route.surface.wire, caller or LOCAL
+    return Arrival(id=id, kind=route.kind, wire=wire, started=started, at=at, caller=known)
+
+
+async def _small_body(receive: Receive, direct: Direct | None) -> bytes:
+    body = None if direct is None else direct.body()
+    if body is None:
+        body = await _read_in_time(receive, MOST_OF_A_PAGE)
+    if len(body) > MOST_OF_A_PAGE:
+        raise BodyTooLarge(f"The request body is larger than {MOST_OF_A_PAGE} bytes.")
+    return body
 
 
 def _decode(
@@ -246,49 +290,3 @@ async def _unless_hung_up(receive: Receive, call: Awaitable[None]) -> None:
         task.uncancel()
     finally:
         watcher.cancel()
-
-
-def _check_headers(scope: Scope, settings: GatewaySettings) -> dict[bytes, bytes]:
-    """Refuse what is too large, and what a web page elsewhere made a browser send while the gateway knows no keys.
-
-    Return the hints among the headers, without their prefix.
-
-    Raises:
-        HeadersTooLarge, BodyTooLarge, NotAllowed, InvalidRequest
-    """
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    text, fields = b"".join(itertools.chain.from_iterable(headers)), dict(headers)
-    if len(text) > settings.max_headers:
-        raise HeadersTooLarge(f"The request headers are larger than {settings.max_headers} bytes.")
-    if len(fields) < len(headers):
-        _check_single(headers)
-    host, origin = fields.get(b"host"), fields.get(b"origin")
-    if host is None:
-        if scope["http_version"] != "1.0":
-            raise InvalidRequest("A request has one Host header.", param="host")
-    elif not _is_loopback(b"//" + host):
-        raise NotAllowed("Without keys the gateway answers only to loopback addresses.", param="host")
-    if origin is not None and not _is_loopback(origin):
-        raise NotAllowed("Without keys the gateway takes no calls from web pages elsewhere.", param="origin")
-    if int(fields.get(b"content-length", 0)) > settings.max_body:
-        raise BodyTooLarge(f"The request body is larger than {settings.max_body} bytes.")
-    if HINT_PREFIX not in text:  # as in most: spares a look at each
-        return {}
-    return {name.removeprefix(HINT_PREFIX): value for name, value in headers if name.startswith(HINT_PREFIX)}
-
-
-def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    names = [name for name, _ in headers]
-    for name in _SINGLE:
-        if names.count(name) > 1:
-            header = name.decode().title()
-            raise InvalidRequest(f"A request has one {header} header.", param=name.decode())
-
-
-@functools.lru_cache(maxsize=256)
-def _is_loopback(url: bytes) -> bool:
-    try:
-        host = urlsplit(url.decode("latin-1")).hostname
-        return host == "localhost" or (host is not None and ipaddress.ip_address(host).is_loopback)
-    except ValueError:
-        return False

@@ -10,9 +10,9 @@ import msgspec
 from holdfast.errors import NotFound
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.serving import metrics
-from holdfast.gateway.serving.asgi import Page, Query, View
 from holdfast.gateway.serving.openapi import document
 from holdfast.gateway.serving.query import read_query
+from holdfast.gateway.serving.routes import Method, Page, Query, View
 from holdfast.log.base import Log
 from holdfast.log.view import call_json, page
 from holdfast.privacy.subjects import SubjectHasher
@@ -35,18 +35,18 @@ class Views:
         """Say from now on that no more calls are taken."""
         self._draining = True
 
-    def routes(self) -> Mapping[str, View]:
-        """Return the table of routes; a trailing `/` takes the rest of the path."""
+    def routes(self) -> Mapping[tuple[Method, str], View]:
+        """Return what answers at which route."""
         return {
-            "/": self.index,
-            "/healthz": self.health,
-            "/readyz": self.ready,
-            "/metrics": self.metrics,
-            "/openapi.json": self.openapi,
-            "/v1/models": self.models,
-            "/v1/models/": self.model,
-            "/api/calls": self.calls,
-            "/api/calls/": self.call,
+            ("GET", "/"): self.index,
+            ("GET", "/healthz"): self.health,
+            ("GET", "/readyz"): self.ready,
+            ("GET", "/metrics"): self.metrics,
+            ("GET", "/openapi.json"): self.openapi,
+            ("GET", "/v1/models"): self.models,
+            ("GET", "/v1/models/{id}"): self.model,
+            ("GET", "/api/calls"): self.calls,
+            ("GET", "/api/calls/{id}"): self.call,
         }
 
     async def index(self, query: Query) -> Page:
