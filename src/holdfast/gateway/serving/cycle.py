@@ -34,6 +34,10 @@ class Host(Protocol):
     app: App
     loop: asyncio.AbstractEventLoop
     draining: bool
+    scheme: str
+    """"https" where it serves that itself."""
+    address: tuple[str, int]
+    """Where it listens."""
     date: bytes
     """The Date header."""
 
@@ -143,19 +147,21 @@ class Cycle:
 
     async def _run(self) -> None:
         line = self._line
+        host = line.host
         scope = {  # not kept: it refers to the cycle
             "type": "http",
             "asgi": _ASGI,
             "http_version": self._version,
             "method": self._method,
-            "scheme": "http",
+            "scheme": host.scheme,
+            "server": host.address,
             "path": self._path,
             "query_string": self._query,
             "headers": self._headers,
             "extensions": {DIRECT: self},
         }
         try:
-            await line.host.app(scope, self.receive, self.send)
+            await host.app(scope, self.receive, self.send)
         except asyncio.CancelledError:
             if not self._gone:
                 line.break_off()

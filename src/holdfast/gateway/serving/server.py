@@ -43,6 +43,7 @@ class Server:
         self.refusal = refusal
         self.connections: set[Connection] = set()
         self.draining = False
+        self.scheme = "http" if certificate is None else "https"
         self.date = b""
         self.closed = asyncio.Event()
         self._settings = settings
@@ -54,6 +55,7 @@ class Server:
     async def serve(self, listener: socket.socket) -> None:
         """Serve until `stop`; then let what is under way end, at most for the time of `drain` or until `hurry`."""
         self.loop = loop = asyncio.get_running_loop()
+        self.address = listener.getsockname()[:2]
         _allow_files()
         self._set_date()
         tls = None if self._certificate is None else self._certificate.context
