@@ -122,6 +122,7 @@ WRONG = {
     "another cookie": (None, None, b"xholdfast_session=" + SESSION),
     "a cookie in other letters": (None, None, b"Holdfast_Session=" + SESSION),
     "a quoted cookie": (None, None, b'holdfast_session="' + SESSION + b'"'),
+    "a session and another": (None, None, b"holdfast_session=" + SESSION + b"; holdfast_session=x"),
     "two sessions": (None, None, b"holdfast_session=x; holdfast_session=" + SESSION),
     "the hash of a session": (None, None, b"holdfast_session=" + hashlib.sha256(SESSION).digest()),
 }
@@ -162,6 +163,12 @@ def test_no_character_of_a_token_can_be_another() -> None:
                 altered = TOKEN[:place] + bytes([other]) + TOKEN[place + 1 :]
                 with pytest.raises(Unauthenticated):
                     ACCESS.caller(b"Bearer " + altered, None, None)
+
+
+def test_no_character_can_be_added_at_either_end_of_a_token() -> None:
+    for other in range(256):
+        for altered in (TOKEN + bytes([other]), bytes([other]) + TOKEN):
+            refused(ACCESS, None, altered)
 
 
 @given(st.data())

@@ -234,6 +234,11 @@ def test_who_signs_in_may_fail_again(accounts: Accounts, ann: Account) -> None:
         assert accounts.verify("ann", PASSWORD) == ann
 
 
+def test_what_is_remembered_of_failures_does_not_grow_with_the_name(accounts: Accounts) -> None:
+    accounts.verify("n" * 1_000_000, OTHER)
+    assert [len(name) for name in accounts._passwords._throttle._failures] == [65]
+
+
 def test_failures_are_forgotten_when_their_minute_is_over(accounts: Accounts, clock: ManualClock) -> None:
     for number in range(3):
         accounts.verify(f"nobody-{number}", OTHER)
