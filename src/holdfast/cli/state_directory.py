@@ -12,8 +12,13 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from holdfast.clock import SystemClock
 from holdfast.errors import StoreError
 from holdfast.log.base import LogSettings
+from holdfast.privacy import ciphers
+from holdfast.privacy.audit import Trail
+from holdfast.privacy.master import MasterKey, MasterKeySettings
+from holdfast.privacy.signing import Signer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,6 +50,23 @@ class StateDirectory(msgspec.Struct, frozen=True):
                 "Name one with --state, or a configuration with --config."
             )
         return self
+
+    def master(self, *, create: bool = True) -> MasterKey:
+        """Return the master key of the installation, made where `create` says so and none is configured.
+
+        Raises:
+            PrivacyError: it is not there, or is none.
+            Failure: [privacy] says something else than where it is.
+        """
+        try:
+            settings = msgspec.convert(self.privacy.get("master_key"), MasterKeySettings | None)
+        except msgspec.ValidationError as error:
+            raise Failure(f"[privacy] master_key: {error}") from error
+        return MasterKey.load(settings, self.base, self.path, create=create)
+
+    def trail(self) -> Trail:
+        """Return the audit trail to add to. Raises as `master` does: what can't be signed must not be added."""
+        return Trail(self.path, Signer.of(self.master()) if ciphers.available() else None, SystemClock())
 
 
 def find(config: Path | None, state: Path | None) -> StateDirectory:
