@@ -12,6 +12,7 @@ COMMANDS = {
     "simulate": "Start simulated providers, with faults on demand.",
     "drill": "Put the configuration through every fault.",
     "calls": "List, filter, tail and show the calls in the log.",
+    "audit": "Show who did what, and find every change of the record of it.",
 }
 
 
