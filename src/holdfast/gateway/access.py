@@ -73,7 +73,7 @@ class Access:
         if token:
             entry, digest = self._keys.get(token[:ID_LENGTH], self._nobody), hashlib.sha256(token).digest()
         else:
-            digest = hashlib.sha256(_session(cookie)).digest()
+            digest = hashlib.sha256(session_token(cookie)).digest()
             entry = self._sessions.get(digest, self._nobody)
         right = hmac.compare_digest(digest, entry.digest)
         if not right or (entry.ends_us is not None and entry.ends_us <= microseconds(self._clock)):
@@ -100,7 +100,7 @@ def _bearer(authorization: bytes | None) -> bytes | None:
     return token.strip(b" ") if scheme.lower() == b"bearer" else None
 
 
-def _session(cookie: bytes | None) -> bytes:
+def session_token(cookie: bytes | None) -> bytes:
     """Return the token in a `Cookie` header; nothing if there is none, or if it is ambiguous."""
     pairs = [pair.strip(b" \t").partition(b"=") for pair in (cookie or b"").split(b";")]
     tokens = [value for name, _, value in pairs if name == _COOKIE]
