@@ -5,7 +5,7 @@ Who destroys a key destroys all that was ever sealed with it, wherever that is.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +13,7 @@ from holdfast.clock import Clock
 from holdfast.errors import PrivacyError
 from holdfast.privacy.ciphers import NONCE_BYTES, TAG_BYTES, Altered, cipher, decrypt, encrypt
 from holdfast.privacy.connection import Connection
+from holdfast.privacy.erasures import Erasure, Erasures
 from holdfast.privacy.master import KEY_BYTES, MasterKey
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Keyring:
     """
 
     def __init__(self, path: Path, master: MasterKey | None, clock: Clock, *, read_only: bool = False) -> None:
-        self._path = path
+        self.path = path
         self._now = clock.now
         self._master = master
         self._current: dict[str, DataKey] = {}
@@ -48,8 +49,12 @@ class Keyring:
         self._destroyed = 0
         self._seen = -1
         self._file = Connection(path, read_only=read_only)
+        self.erasures = Erasures(self._file, destroy, self.now_us)
+        """The record of erasures."""
         try:
             self._meet_master()
+            if not read_only:
+                self.erasures.catch_up()
             self.refresh()
         except BaseException:
             self._file.close()
@@ -112,7 +117,7 @@ class Keyring:
             PrivacyError: the file can't be used, or a reader held on to it: the key is destroyed, but call `scrub`.
         """
         with self._file.writing() as db:
-            number = destroy(db, owner, self._now_us())
+            number = destroy(db, owner, self.now_us())
         self._take_note()
         self.scrub()
         return number
@@ -157,8 +162,27 @@ class Keyring:
             self._take_note()
             self._seen = version
 
+    # --- erasures -----------------------------------------------------------------------------------------------------
+
+    def erased_at(self, subject: str) -> int | None:
+        """Return when a subject (its keyed hash) was erased last, in microseconds since 1970 UTC, None if never.
+
+        As of the last `refresh` or `key`. Does not block.
+        """
+        return self.erasures.at(subject)
+
+    def erasures_since(self, n: int) -> Sequence[Erasure]:
+        """Return the erasures with a higher number than `n`, in their order."""
+        return self.erasures.since(n)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it has ever held a key."""
+        with self._file.reading() as db:
+            return db.execute("SELECT 1 FROM keys LIMIT 1").fetchone() is not None
+
     def __repr__(self) -> str:
-        return f"Keyring({str(self._path)!r})"
+        return f"Keyring({str(self.path)!r})"
 
     # --- within -------------------------------------------------------------------------------------------------------
 
@@ -168,6 +192,7 @@ class Keyring:
             if destroyed != self._destroyed:
                 self._forget()
                 self._destroyed = destroyed
+            self.erasures.take_note()
 
     def _forget(self) -> None:
         self._current.clear()
@@ -192,7 +217,7 @@ class Keyring:
             row = db.execute("SELECT wrapped FROM keys WHERE number = ? AND owner = ?", (number, owner)).fetchone()
         if row is None:
             raise PrivacyError(
-                f"{self._path}: there is no key {number} of this owner. Either what is to be opened was altered, or "
+                f"{self.path}: there is no key {number} of this owner. Either what is to be opened was altered, or "
                 "the keyring was replaced by an older one."
             )
         wrapped: bytes = row[0]
@@ -202,7 +227,7 @@ class Keyring:
         number: int = db.execute("SELECT coalesce(max(number), 0) + 1 FROM keys").fetchone()[0]
         key = os.urandom(KEY_BYTES)
         wrapped = encrypt(self._wrap, key, _bound(number, owner))
-        db.execute("INSERT INTO keys VALUES (?, ?, ?, ?)", (number, owner, self._now_us(), wrapped))
+        db.execute("INSERT INTO keys VALUES (?, ?, ?, ?)", (number, owner, self.now_us(), wrapped))
         return DataKey(number, cipher(key))
 
     def _unwrapped(self, number: int, owner: str, wrapped: bytes) -> "AESGCM":
@@ -214,12 +239,12 @@ class Keyring:
         except Altered:
             with self._file.reading() as db:
                 self._check_master(db)
-            raise Altered(f"{self._path}: key {number} has been altered: restore the file from its backup.") from None
+            raise Altered(f"{self.path}: key {number} has been altered: restore the file from its backup.") from None
 
     @property
     def _wrap(self) -> "AESGCM":
         if self._master is None:
-            raise PrivacyError(f"{self._path}: no key can be made or opened without the master key.")
+            raise PrivacyError(f"{self.path}: no key can be made or opened without the master key.")
         return cipher(self._master.derive("wrap"))
 
     def _meet_master(self) -> None:
@@ -237,12 +262,13 @@ class Keyring:
         row = db.execute("SELECT fingerprint FROM master").fetchone()
         if self._master is not None and row is not None and row[0] != self._master.fingerprint:
             raise PrivacyError(
-                f"{self._path}: the keys are wrapped by the master key with the fingerprint {row[0]}, and not by this "
+                f"{self.path}: the keys are wrapped by the master key with the fingerprint {row[0]}, and not by this "
                 f"one ({self._master.fingerprint}): give the right one in [privacy] master_key. If it is lost, so is "
                 "what is sealed; move the file away to begin anew."
             )
 
-    def _now_us(self) -> int:
+    def now_us(self) -> int:
+        """Return the time in microseconds since 1970 UTC."""
         return round(self._now() * 1e6)
 
 

@@ -25,8 +25,10 @@ def owner_of(subject: str | None, tenant: str | None) -> str:
 class Sealer:
     """Seals with the keys of a keyring. Its methods may be called from any thread."""
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, *, sealing: bool = True) -> None:
         self._keyring = keyring
+        self.sealing = sealing
+        """Whether what is new is to be sealed, or only what is old to be opened."""
 
     def prepare(self, owners: Iterable[str]) -> None:
         """Have the keys of these owners at hand, durably made where there are none: once before each batch.
