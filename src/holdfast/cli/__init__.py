@@ -11,7 +11,9 @@ COMMANDS = {
     "check": "Validate the configuration.",
     "simulate": "Start simulated providers, with faults on demand.",
     "drill": "Put the configuration through every fault.",
-    "calls": "List, filter, tail and show the calls in the log.",
+    "calls": "List, filter, search, tail and show the calls in the log.",
+    "keys": "Say who may call and for how much, and see what they spend.",
+    "accounts": "Say who may sign in to the console.",
     "audit": "Show who did what, and find every change of the record of it.",
 }
 

@@ -1,0 +1,191 @@
+"""`holdfast keys`: who may call, for how much, and what they have spent."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+
+import click
+
+from holdfast.cli.custody import recorder
+from holdfast.cli.key_table import SPEND_BY, Row, key_facts, key_json, print_keys, print_spend, spend_json, summed
+from holdfast.cli.listing import console, print_json
+from holdfast.cli.parameters import DURATION, EXPIRY, MOMENT, NAMES, limit
+from holdfast.cli.state_directory import Failure, StateDirectory, failures, json_option, state_options
+from holdfast.clock import SystemClock
+from holdfast.log.sqlite import SqliteLog
+from holdfast.state.files import STATE_FILE
+from holdfast.state.keys import ID_LENGTH, ROLES, Key, Keys
+from holdfast.state.limits import Limit, Meter
+from holdfast.state.spending import Spending
+
+CLOCK = SystemClock()
+
+
+@click.group()
+def command() -> None:
+    """Create, list, rotate and revoke the keys that callers bring, and see what they spend.
+
+    As long as no key was ever made, the gateway serves this machine only, and asks nobody for one.
+    """
+
+
+@command.command()
+@click.option("--tenant", required=True, help="Whose key it is: calls, spend and subjects are kept apart by tenant.")
+@click.option("--role", type=click.Choice(ROLES), default="app", show_default=True, help="What it may do.")
+@click.option("--features", type=NAMES, multiple=True, help="The only features and models it may call. Default: all.")
+@click.option("--budget", type=limit("nanousd"), multiple=True, help='Money it may spend: "50usd/day".')
+@click.option("--requests", type=limit("requests"), multiple=True, help='Attempts that reach a model: "600/min".')
+@click.option("--tokens", type=limit("tokens"), multiple=True, help='Input and output tokens: "200k/min".')
+@click.option("--expires", type=EXPIRY, help='When it ends: "90d" from now, or a date. Default: never.')
+@json_option
+@state_options
+def create(
+    state: StateDirectory,
+    tenant: str,
+    role: str,
+    features: tuple[tuple[str, ...], ...],
+    budget: tuple[Limit, ...],
+    requests: tuple[Limit, ...],
+    tokens: tuple[Limit, ...],
+    expires: int | None,
+    as_json: bool,
+) -> None:
+    """Make a key and print its token, which can't be had again: only a hash of it is kept.
+
+    Limits hold for the minute, hour, day or month of the calendar (UTC), or in total where none is given: 600/min,
+    2000/h, 50usd/day, 1M/month, 5usd. Each option may be repeated; all limits hold together.
+    """
+    named = tuple([name for names in features for name in names])
+    with _opened(state, new=True) as keys:
+        token, key = keys.create(
+            tenant=tenant,
+            role=role,
+            features=named,
+            limits=(*budget, *requests, *tokens),
+            expires_us=expires,
+            before=recorder(state, "key.create", key_facts),
+        )
+    _hand_over(state, token, key, as_json)
+
+
+@command.command("list")
+@click.option("--tenant", help="The keys of this tenant.")
+@json_option
+@state_options
+def show_all(state: StateDirectory, tenant: str | None, as_json: bool) -> None:
+    """List the keys, oldest first, with what was spent of each limit in the window that is now.
+
+    Times are UTC. A key that was rotated shares the limits of the one whose place it takes.
+    """
+    found = [row for row in _rows(state) if tenant in (None, row.key.tenant)]
+    if as_json:
+        print_json(map(key_json, found))
+    elif found:
+        print_keys(console(), found)
+    else:
+        click.echo("No keys. Create one with: holdfast keys create --tenant NAME", err=True)
+
+
+@command.command()
+@click.argument("id")
+@click.option(
+    "--overlap", type=DURATION, default="24h", show_default=True, help="How long the old key goes on being valid."
+)
+@json_option
+@state_options
+def rotate(state: StateDirectory, id: str, overlap: float, as_json: bool) -> None:
+    """Make a key that takes the place of another, with the same rights, and print its token.
+
+    Both are valid until the overlap ends, so that no call fails while callers change over.
+    """
+    with _opened(state) as keys:
+        replaced = {"replaces": id[:ID_LENGTH], "overlap_s": float(overlap)}
+        token, key = keys.rotate(id, overlap_s=overlap, before=recorder(state, "key.rotate", key_facts, **replaced))
+    _hand_over(state, token, key, as_json)
+
+
+@command.command()
+@click.argument("id")
+@json_option
+@state_options
+def revoke(state: StateDirectory, id: str, as_json: bool) -> None:
+    """Make a key invalid, within a second on all workers. Calls under way go on to their end."""
+    with _opened(state) as keys:
+        key = keys.revoke(id, before=recorder(state, "key.revoke", key_facts))
+    if as_json:
+        print_json([key_json(row) for row in _rows(state) if row.key.id == key.id])
+    else:
+        click.echo(f"{key.id} of {key.tenant} is revoked.")
+
+
+@command.command()
+@click.option(
+    "--by", type=NAMES, default="tenant,feature,model,day", show_default=True, help="What sums are kept apart by."
+)
+@click.option(
+    "--since", type=MOMENT, default="7d", show_default=True, help='From the day of "7d" ago, or of an ISO time.'
+)
+@click.option("--tenant", help="What this tenant spent.")
+@click.option("--key", help="What calls with this key spent.")
+@json_option
+@state_options
+def spend(
+    state: StateDirectory, by: tuple[str, ...], since: int, tenant: str | None, key: str | None, as_json: bool
+) -> None:
+    """Show what was spent, from the log: the attempts of all calls, whole days, UTC.
+
+    Calls that were erased or never kept count too.
+    """
+    if unknown := [name for name in by if name not in SPEND_BY]:
+        raise Failure(f"--by {unknown[0]!r}: expected some of {', '.join(SPEND_BY)}, with commas between them.")
+    by = tuple(dict.fromkeys(by))
+    if not state.log.exists():
+        raise Failure(f"There is no log at {state.log.absolute()}: it is made when the gateway starts.")
+    with failures(), closing(SqliteLog.read(state.log)) as log:
+        found = summed(log.spend(since, tenant=tenant, key=key), by)
+    if as_json:
+        print_json(map(spend_json, found))
+    elif found:
+        print_spend(console(), found, by)
+    else:
+        click.echo("Nothing was spent.", err=True)
+
+
+# --- the state --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(state: StateDirectory, *, new: bool = False, read_only: bool = False) -> Iterator[Keys]:
+    path = state.path / STATE_FILE
+    if not new and not path.exists():
+        raise Failure(f"There are no keys in {state.existing().path.absolute()}.")
+    with failures(), closing(Keys(path, CLOCK, read_only=read_only)) as keys:
+        yield keys
+
+
+def _rows(state: StateDirectory) -> Sequence[Row]:
+    """Return every key with what was spent of its limits."""
+    if not (state.existing().path / STATE_FILE).exists():
+        return ()
+    with _opened(state, read_only=True) as keys, closing(Spending(state.path / STATE_FILE, read_only=True)) as spending:
+        found, spent = keys.all(), spending.spent()
+    now = CLOCK.now()
+    drawn = {(window.meter, window.start): window.drawn for window in spent}
+    return [Row(key, _drawn(key, drawn, now), round(now * 1e6)) for key in found]
+
+
+def _drawn(key: Key, windows: Mapping[tuple[Meter, int], int], now: float) -> Mapping[Limit, int]:
+    """Return what was drawn from the limits of a key: what was spent, and for moments what workers hold to spend."""
+    return {limit: windows.get((limit.meter, limit.window.start(now)), 0) for limit in key.limits}
+
+
+def _hand_over(state: StateDirectory, token: str, key: Key, as_json: bool) -> None:
+    """Print a token, by itself on the standard output: for a person, or for a program that keeps it."""
+    if as_json:
+        print_json([{"token": token} | key_json(row) for row in _rows(state) if row.key.id == key.id])
+        return
+    click.echo(token)
+    click.echo(
+        f"Key {key.id} of {key.tenant} ({key.role}): shown this once, so keep it now; callers send it as their API key "
+        '(SDKs: api_key="...", HTTP: "Authorization: Bearer ...").',
+        err=True,
+    )

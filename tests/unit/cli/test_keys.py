@@ -1,0 +1,288 @@
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from holdfast.cli import main
+from holdfast.clock import SystemClock
+from holdfast.privacy.audit import Trail
+from holdfast.state.keys import Key, Keys, digest
+from holdfast.state.limits import Limit
+from holdfast.state.spending import Order, Spending
+
+TOKEN = re.compile(r"hf_[a-z2-9]{8}_[0-9A-Za-z]{40}")
+STATE = Path(".holdfast/state.db")
+NOW = SystemClock().now
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["keys", *arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def create(*options: str, tenant: str = "acme") -> str:
+    return run("create", "--tenant", tenant, *options).stdout.strip()
+
+
+def listed(*options: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run("list", "--json", *options).stdout.splitlines()]
+
+
+def kept() -> list[Key]:
+    keys = Keys(STATE, SystemClock(), read_only=True)
+    try:
+        return list(keys.all())
+    finally:
+        keys.close()
+
+
+def audited(directory: str = ".holdfast") -> list[tuple[str, dict[str, Any]]]:
+    """What commands did, oldest first. What the trail says of itself is left out."""
+    entries = list(Trail(Path(directory), None, SystemClock()).entries())[::-1]
+    assert all(entry.actor.startswith("os:") for entry in entries if not entry.action.startswith("audit."))
+    return [(entry.action, entry.details) for entry in entries if not entry.action.startswith("audit.")]
+
+
+# --- create -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_key_is_printed_once_alone_on_the_standard_output() -> None:
+    result = run("create", "--tenant", "acme")
+    token = result.stdout.removesuffix("\n")
+    assert TOKEN.fullmatch(token)
+    assert "api_key" in result.stderr
+    assert "Bearer" in result.stderr
+    assert token not in result.stderr
+    [key] = kept()
+    assert (key.digest, key.tenant, key.role, key.features, key.limits) == (digest(token), "acme", "app", (), ())
+    everything = b"".join([path.read_bytes() for path in Path(".holdfast").iterdir()])
+    assert token.encode() not in everything
+    assert token not in run("list").output + run("list", "--json").output
+
+
+def test_rights_limits_and_expiry_are_those_that_were_given() -> None:
+    create(
+        *("--role", "developer", "--features", "answer, gpt", "--features", "summary"),
+        *("--budget", "50usd/day", "--budget", "0.5usd", "--requests", "600/min", "--tokens", "200k/min"),
+        *("--expires", "2999-01-01"),
+    )
+    [key] = kept()
+    assert (key.role, key.features) == ("developer", ("answer", "gpt", "summary"))
+    assert [limit.name for limit in key.limits] == [
+        f"key {key.id}: 50 usd/day",
+        f"key {key.id}: 0.5 usd in total",
+        f"key {key.id}: 600 requests/min",
+        f"key {key.id}: 200000 tokens/min",
+    ]
+    assert key.expires_us == datetime(2999, 1, 1, tzinfo=UTC).timestamp() * 1e6
+
+
+def test_an_expiry_may_be_a_time_from_now() -> None:
+    create("--expires", "90d")
+    [key] = kept()
+    assert key.expires_us == pytest.approx((NOW() + 90 * 86_400) * 1e6, abs=60e6)
+
+
+def test_as_json_the_token_comes_with_the_key() -> None:
+    made = json.loads(run("create", "--tenant", "acme", "--requests", "5/min", "--json").stdout)
+    assert TOKEN.fullmatch(made["token"])
+    assert made["token"].startswith(made["id"])
+    assert (made["tenant"], made["state"], made["limits"][0]["cap"]) == ("acme", "active", 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "Missing option '--tenant'"),
+        (("--tenant", "a b"), "tenant 'a b': expected up to 64 letters"),
+        (("--tenant", "acme", "--role", "boss"), "'boss' is not one of"),
+        (("--tenant", "acme", "--features", "a,,b"), "expected names with commas between them, got 'a,,b'"),
+        (("--tenant", "acme", "--budget", "50"), "expected US dollars"),
+        (("--tenant", "acme", "--budget", "50usd/week"), 'unknown window "week"'),
+        (("--tenant", "acme", "--requests", "-1/min"), "Invalid value for '--requests'"),
+        (("--tenant", "acme", "--tokens", "1.5/min"), "finer than whole tokens"),
+        (("--tenant", "acme", "--expires", "soon"), "expected a duration such as 90d or a date such as 2027-01-01"),
+        (("--tenant", "acme", "--expires", "2020-01-01"), "2020-01-01 is past"),
+        (("--tenant", "acme", "--expires", "0s"), "a key expires later than now"),
+        (("--tenant", "acme", "--expires", "9" * 400 + "d"), "later than any date"),
+        (("--tenant", "acme", "--expires", "9999999d"), "before the year 10000"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_makes_no_key(options: tuple[str, ...], said: str) -> None:
+    assert said in " ".join(run("create", *options, code=2).stderr.split())
+    assert not STATE.exists() or kept() == []
+
+
+def test_the_state_is_that_of_the_configuration_or_the_option(home: Path) -> None:
+    (home / "etc").mkdir()
+    (home / "etc/holdfast.toml").write_text('[log]\npath = "var/log.db"\n')
+    create("--config", "etc/holdfast.toml")
+    create("--state", "other")
+    assert (home / "etc/var/state.db").exists()
+    assert (home / "other/state.db").exists()
+    assert [row["tenant"] for row in listed("--state", "other")] == ["acme"]
+
+
+# --- the trail --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_done_to_a_key_stands_in_the_trail_without_its_token() -> None:
+    token = create("--features", "answer", "--requests", "600/min", "--expires", "2999-01-01")
+    facts = {
+        "tenant": "acme",
+        "role": "app",
+        "features": ["answer"],
+        "limits": ["600 requests/min"],
+        "expires": "2999-01-01T00:00:00.000000Z",
+    }
+    successor = run("rotate", token, "--overlap", "1h").stdout.strip()
+    run("revoke", successor[:11])
+    rotated = {**audited()[1][1], "expires": facts["expires"]}
+    assert [action for action, _ in audited()] == ["key.create", "key.rotate", "key.revoke"]
+    assert audited()[0][1] == {"id": token[:11], **facts}
+    assert rotated == {"id": successor[:11], **facts, "replaces": token[:11], "overlap_s": 3600.0}
+    trail = Path(".holdfast/audit.jsonl").read_text()
+    assert token not in trail
+    assert successor not in trail
+
+
+def test_what_can_not_be_recorded_is_not_done() -> None:
+    token = create()
+    before = kept()
+    Path(".holdfast/audit.jsonl").unlink()
+    Path(".holdfast/audit.jsonl").mkdir()
+    for arguments in (("create", "--tenant", "acme"), ("rotate", token[:11]), ("revoke", token[:11])):
+        result = run(*arguments, code=2)
+        assert "Nothing was done, because it could not be written into the audit trail" in result.stderr
+        assert not TOKEN.search(result.output)
+    assert kept() == before
+
+
+def test_nothing_stands_in_the_trail_of_what_was_refused() -> None:
+    token = create()
+    run("rotate", token[:11])
+    run("rotate", token[:11], code=2)
+    run("revoke", "hf_aaaaaaaa", code=2)
+    assert [action for action, _ in audited()] == ["key.create", "key.rotate"]
+
+
+# --- list -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_tells_all_but_the_secret() -> None:
+    first, second = create("--features", "answer,gpt", "--requests", "600/min"), create(tenant="globex")
+    run("revoke", second[:11])
+    header, one, other = [line.split("\t") for line in run("list").stdout.splitlines()]
+    assert header == ["key", "tenant", "role", "features", "limits", "spent", "created", "expires", "state"]
+    assert one[:6] == [first[:11], "acme", "app", "answer, gpt", "600 requests/min", "0 requests"]
+    assert one[7:] == ["-", "active"]
+    assert [other[0], other[1], other[3], other[4], other[8]] == [second[:11], "globex", "all", "-", "revoked"]
+
+
+def test_the_list_can_be_that_of_a_tenant() -> None:
+    create()
+    create(tenant="globex")
+    assert [row["tenant"] for row in listed("--tenant", "globex")] == ["globex"]
+
+
+def test_a_key_that_ends_says_when_and_one_that_was_rotated_by_which_it_is_replaced() -> None:
+    token = create("--expires", "30d")
+    assert "expires in 30 d" in run("list").stdout
+    successor = run("rotate", token[:11], "--overlap", "90s").stdout.strip()
+    assert f"expires in 90 s, replaced by {successor[:11]}" in run("list").stdout
+    old, new = listed()
+    assert (old["successor"], old["state"], new["successor"], new["state"]) == (new["id"], "active", None, "active")
+
+
+def test_a_key_is_expired_as_soon_as_an_overlap_of_nothing_is_over() -> None:
+    token = create()
+    run("rotate", token[:11], "--overlap", "0s")
+    assert [row["state"] for row in listed()] == ["expired", "active"]
+
+
+def test_the_list_tells_what_was_drawn_in_the_window_that_is_now() -> None:
+    create("--budget", "50usd", "--requests", "600")
+    [key] = kept()
+    money, requests = key.limits
+    spend(money, 1_250_000_000)
+    spend(requests, 3)
+    assert run("list").stdout.splitlines()[1].split("\t")[5] == "1.25 usd, 3 requests"
+    [row] = listed()
+    assert [(limit["cap"], limit["spent"], limit["resets"]) for limit in row["limits"]] == [
+        ("50.000000000", "1.250000000", None),
+        (600, 3, None),
+    ]
+
+
+def test_a_key_that_was_rotated_shares_what_was_spent() -> None:
+    token = create("--requests", "600")
+    run("rotate", token[:11])
+    spend(kept()[0].limits[0], 3)
+    assert [row["limits"][0]["spent"] for row in listed()] == [3, 3]
+
+
+def spend(limit: Limit, count: int) -> None:
+    """Use up some of a limit, as a worker does."""
+    spending = Spending(STATE)
+    lease = Order(number=1, meter=limit.meter, start=0, cap=limit.cap, keep=count)
+    spending.exchange("w", [lease, lease._replace(close=True)])
+    spending.close()
+
+
+def test_without_keys_the_list_is_empty_and_says_how_to_make_one(home: Path) -> None:
+    assert "no state directory" in run("list", code=2).stderr
+    (home / ".holdfast").mkdir()
+    assert (run("list").stdout, run("list", "--json").stdout) == ("", "")
+    assert "holdfast keys create" in run("list").stderr
+    assert list((home / ".holdfast").iterdir()) == []
+
+
+# --- rotate and revoke ------------------------------------------------------------------------------------------------
+
+
+def test_a_rotation_prints_a_token_with_the_same_rights() -> None:
+    token = create("--role", "reviewer", "--features", "answer")
+    successor = run("rotate", token[:11]).stdout.strip()
+    old, new = kept()
+    assert TOKEN.fullmatch(successor)
+    assert (new.digest, new.role, new.features) == (digest(successor), old.role, old.features)
+    assert old.expires_us == pytest.approx((NOW() + 86_400) * 1e6, abs=60e6)
+
+
+def test_a_revoked_key_stays_in_the_list() -> None:
+    token = create()
+    assert run("revoke", token[:11]).stdout == f"{token[:11]} of acme is revoked.\n"
+    assert json.loads(run("revoke", token[:11], "--json").stdout)["state"] == "revoked"
+    assert [row["state"] for row in listed()] == ["revoked"]
+    assert [action for action, _ in audited()] == ["key.create", "key.revoke"]
+
+
+@pytest.mark.parametrize("command", ["rotate", "revoke"])
+def test_an_unknown_key_is_refused_with_the_nearest(command: str) -> None:
+    assert "no state directory" in run(command, "hf_aaaaaaaa", code=2).stderr
+    token = create()
+    near = token[:10] + ("a" if token[10] != "a" else "b")
+    assert f"there is no key '{near}': did you mean {token[:11]}?" in run(command, near, code=2).stderr
+
+
+def test_an_overlap_that_is_no_duration_is_refused() -> None:
+    token = create()
+    assert "expected a duration" in run("rotate", token[:11], "--overlap", "long", code=2).stderr
+
+
+def test_a_damaged_state_is_an_error_and_no_traceback(home: Path) -> None:
+    (home / ".holdfast").mkdir()
+    STATE.write_bytes(b"no database" * 1000)
+    for arguments in (("list",), ("create", "--tenant", "a"), ("revoke", "hf_aaaaaaaa")):
+        assert "state.db" in run(*arguments, code=2).stderr
