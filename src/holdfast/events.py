@@ -113,6 +113,8 @@ class Call(Event, tag="call", frozen=True, kw_only=True):
     tenant: str | None = None
     """Whose key made the call, and the name of that key; None where the gateway knows no keys."""
     key: str | None = None
+    withheld: Literal["erased", "sealed"] | None = None
+    """Why bodies that were recorded are missing: their key was destroyed, or is not at hand. The log says it."""
 
 
 class Snapshot(Event, tag="snapshot", frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """The contract of the log: append-only events, found by id or by filter."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Literal, Protocol
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -52,6 +53,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the answer needed repairs."""
     replayed: bool | None = None
     """Whether the answer is that of another call, given again."""
+    tenant: str | None = None
+    key: str | None = None
+    """Whose key made the call, and which."""
     before: str | None = None
     """Only calls that come later in the order of the scan than the call of this id: the cursor of a page."""
 
@@ -113,6 +117,81 @@ class AttemptTotal(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts whose server broke a constraint that it had accepted."""
 
 
+class Spend(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over the attempts of a day (`day`, `tenant`, `key`, `name`, `model`); erased calls count too.
+
+    `tenant` and `key` are empty for calls without a key, `model` is that of the attempt.
+    """
+
+    day: int
+    """Since 1970 UTC."""
+    tenant: str
+    key: str
+    name: str
+    model: str
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost_nanousd: int
+    unpriced: int
+    """Attempts with an unknown cost, which `cost_nanousd` leaves out."""
+
+
+class Features(NamedTuple):
+    """Calls to features: to `only` those, or to all and to none but those."""
+
+    only: frozenset[str] | None = None
+    but: frozenset[str] = frozenset()
+
+    def hold(self, feature: str | None) -> bool:
+        """Whether a call to a feature, or to none, is one of them."""
+        return feature not in self.but and (self.only is None or feature in self.only)
+
+
+EVERYTHING: Final = Features()
+Cursor = tuple[int, int]
+"""A place in the order of arrival: a time, and the order of recording."""
+BEGINNING: Final[Cursor] = (0, 0)
+
+
+class Expired(NamedTuple):
+    """What an expiry did: how many calls it deleted, and from where there may be more, None where there are none."""
+
+    calls: int
+    next: Cursor | None
+
+
+class Place(NamedTuple):
+    """Where a text occurs in a call: a JSON pointer into what `view.call_json` shows, and the text around it."""
+
+    pointer: str
+    excerpt: str
+
+
+class Match(NamedTuple):
+    """A call without its bodies, and where the text occurs in them."""
+
+    call: Call
+    places: Sequence[Place]
+
+
+class Found(NamedTuple):
+    """What a search found, newest first."""
+
+    matches: Sequence[Match]
+    looked: int
+    """How many calls were looked at."""
+    withheld: int
+    """How many of them have bodies that can't be read."""
+    next: str | None
+    """`Filter.before` of the search that goes on from here; None where nothing is left to look at."""
+
+
+MOST_MATCHES: Final = 50
+"""How many matches a search returns where `Filter.limit` does not say."""
+MOST_CALLS: Final = 20_000
+MOST_SECONDS: Final = 3.0
+
 DURATION_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
@@ -132,12 +211,47 @@ def no_pause() -> None:
     """Go on at once."""
 
 
+def breathe() -> None:
+    """Leave the processor to others for a moment."""
+    time.sleep(0.0002)
+
+
+ErasedAt = Callable[[str], int | None]
+"""Returns when a subject (its keyed hash) was erased last, in microseconds since 1970; None if it never was."""
+
+
+def never_erased(_subject: str) -> int | None:
+    """Know of no erasure."""
+    return None
+
+
+def is_late(call: Call, erased_at: ErasedAt) -> bool:
+    """Whether a call arrived before its subject was erased, so that it may not be recorded after."""
+    erased = None if call.subject is None else erased_at(call.subject)
+    return erased is not None and call.at_us <= erased
+
+
+def speaks(call: Call) -> bool:
+    """Whether a call or an attempt of it has a message, which may hold the caller's words."""
+    if call.message is not None:
+        return True
+    for attempt in call.attempts:  # noqa: SIM110 - it is asked of every call
+        if attempt.message is not None:
+            return True
+    return False
+
+
+def silent(call: Call) -> Call:
+    """Return a call without its messages."""
+    attempts = tuple([msgspec.structs.replace(attempt, message=None) for attempt in call.attempts])
+    return msgspec.structs.replace(call, message=None, attempts=attempts)
+
+
 def kept(call: Call) -> Call:
     """Return what a log keeps of a call. With "metadata" that is nothing in the words of the caller or a provider."""
     if call.store == "all":
         return call
-    attempts = tuple([msgspec.structs.replace(attempt, message=None) for attempt in call.attempts])
-    return msgspec.structs.replace(call, request=None, reply=None, ledger=(), message=None, attempts=attempts)
+    return msgspec.structs.replace(silent(call), request=None, reply=None, ledger=())
 
 
 class Log(Protocol):
@@ -149,7 +263,8 @@ class Log(Protocol):
     def append(self, batch: Sequence[AnyEvent], pause: Pause = no_pause) -> None:
         """Record a batch, all or nothing. When it returns, the batch is as safe as the store's durability says.
 
-        A call with store "none" only counts in the totals; with "metadata" its bodies and all messages are left out.
+        A call with store "none" only counts in the totals, as does one that arrived before its subject was erased; with
+        "metadata" its bodies and all messages are left out.
         An event that is already there is not recorded again. A correction comes after its call, and takes its place.
 
         Raises:
@@ -159,7 +274,7 @@ class Log(Protocol):
         ...
 
     def get(self, id: str) -> Call | None:
-        """Return a call with its attempts and bodies."""
+        """Return a call with its attempts and bodies. `Call.withheld` says why bodies that were kept are missing."""
         ...
 
     def snapshot(self, hash: str) -> Snapshot | None:
@@ -175,6 +290,8 @@ class Log(Protocol):
     def scan(self, filter: Filter) -> Iterator[Sequence[Call]]:
         """Iterate over calls in batches, newest first (see `Filter.after`), with attempts and without bodies.
 
+        Messages that are sealed with the bodies are missing too.
+
         Raises:
             UnknownCall: the call of `filter.before` or `filter.after` is not there.
         """
@@ -188,12 +305,46 @@ class Log(Protocol):
         """Return the roll-ups of attempts, summed since the minute in which calls of `since_us` arrived, or all."""
         ...
 
+    def spend(
+        self,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        *,
+        tenant: str | None = None,
+        key: str | None = None,
+    ) -> Sequence[Spend]:
+        """Return what attempts took, from the day of `since_us` to that of `until_us`, each included, oldest first."""
+        ...
+
+    def search(
+        self,
+        text: str,
+        filter: Filter,
+        *,
+        most_calls: int = MOST_CALLS,
+        most_seconds: float = MOST_SECONDS,
+        pause: Pause = breathe,
+    ) -> Found:
+        """Look for a text, in upper or lower case, in the bodies and messages of calls, in the order of `scan`.
+
+        It ends with `filter.limit` matches, or as soon as it has looked at so many calls or for so long.
+
+        Raises:
+            ValueError: the text is empty.
+            UnknownCall: the call of `filter.before` or `filter.after` is not there.
+        """
+        ...
+
+    def export(self, subject: str) -> Iterator[Mapping[str, Any]]:
+        """Iterate over the calls of a subject (its keyed hash), newest first, as `view.call_json` shows them."""
+        ...
+
     def erase(self, subject: str) -> int:
         """Delete every call of a subject (its keyed hash) and return how many there were."""
         ...
 
-    def expire(self, before_us: int, limit: int) -> int:
-        """Delete up to `limit` of the oldest calls that arrived before a time, and return how many.
+    def expire(self, before_us: int, limit: int, features: Features = EVERYTHING, start: Cursor = BEGINNING) -> Expired:
+        """Delete up to `limit` of the oldest calls to some features that arrived before a time, from a place on.
 
         What their bodies lie together with may keep those for some minutes longer. The totals stay.
         """

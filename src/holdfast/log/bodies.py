@@ -1,19 +1,24 @@
 """The bodies of calls: many together in one compressed block, which costs far less than a row for each.
 
 A block is a list in MessagePack, compressed by Zstandard: of each call `[request, reply]`, or with its ledger where its
-answer was repaired, `[request, reply, ledger]`. The bodies of one block belong to one subject, or to nobody: what is
-to be erased or sealed is whole blocks.
+answer was repaired, `[request, reply, ledger]`. The bodies of one block belong to one owner, a subject or else a
+tenant, and to one feature: what is to be erased, sealed or expired is whole blocks.
+
+A sealed block is compressed first. It also takes the messages of a call and its attempts, which may hold the caller's
+words: `[request, reply, ledger, message, [message of each attempt]]`.
 """
 
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request
 from holdfast.events import Call, Repair
+from holdfast.log.base import speaks
+from holdfast.privacy.sealing import Destroyed, Sealer, owner_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -21,66 +26,113 @@ else:
     from backports import zstd
 
 CODEC = "msgpack+zstd"
+SEALED = "msgpack+zstd+aesgcm"
 LEVEL = 1
 """The fastest: on chats, higher levels save a tenth of the room for twice the time."""
 BLOCK_BYTES = 256 * 1024
 """What a block may hold before it is packed, unless one call's bodies are larger: reading one means unpacking all."""
 
+Entry = Sequence[msgspec.Raw]
+"""The bodies of one call, encoded."""
+Withheld = Literal["erased", "sealed"]
+
 _encode = msgspec.msgpack.Encoder().encode
 _entries = msgspec.msgpack.Decoder(list[list[msgspec.Raw]]).decode
 _ledger = msgspec.msgpack.Decoder(tuple[Repair, ...]).decode
+_message = msgspec.msgpack.Decoder(str | None).decode
+_messages = msgspec.msgpack.Decoder(list[str | None]).decode
+
+
+class Block(NamedTuple):
+    """Bodies of one owner, compressed."""
+
+    owner: str
+    data: bytes
 
 
 class Packed(NamedTuple):
     """Blocks, and for each call the index of its block and its place there, None where it has no bodies."""
 
-    blocks: Sequence[bytes]
+    blocks: Sequence[Block]
     places: Sequence[tuple[int, int] | None]
 
 
 class Packer:
     """Packs bodies into blocks. Not safe for threads. Compressing lets other threads run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, messages: bool = False) -> None:
         self._compressor = zstd.ZstdCompressor(level=LEVEL)
+        self._holds, self._encoded = (_has_words, _with_messages) if messages else (_has_bodies, _encoded)
 
     def pack(self, calls: Sequence[Call]) -> Packed:
-        """Pack the bodies of calls that have any, with `?` for what no text can hold."""
-        blocks: list[bytes] = []
+        """Pack the bodies of calls that have any, and their `messages`, with `?` for what no text can hold."""
+        blocks: list[Block] = []
         places: list[tuple[int, int] | None] = [None] * len(calls)
-        for indexes in _by_subject(calls):
-            pairs: list[msgspec.Raw] = []
+        for owner, indexes in self._by_owner(calls):
+            entries: list[msgspec.Raw] = []
             size = 0
             for index in indexes:
-                pair = _encoded(calls[index])
-                if pairs and size + len(pair) > BLOCK_BYTES:
-                    blocks.append(self._block(pairs))
-                    pairs, size = [], 0
-                places[index] = len(blocks), len(pairs)
-                pairs.append(msgspec.Raw(pair))
-                size += len(pair)
-            blocks.append(self._block(pairs))
+                entry = self._encoded(calls[index])
+                if entries and size + len(entry) > BLOCK_BYTES:
+                    blocks.append(Block(owner, self._block(entries)))
+                    entries, size = [], 0
+                places[index] = len(blocks), len(entries)
+                entries.append(msgspec.Raw(entry))
+                size += len(entry)
+            blocks.append(Block(owner, self._block(entries)))
         return Packed(blocks, places)
 
-    def _block(self, pairs: Sequence[msgspec.Raw]) -> bytes:
-        return self._compressor.compress(_encode(pairs), zstd.ZstdCompressor.FLUSH_FRAME)
+    def replace(self, data: bytes | None, place: int, call: Call) -> bytes:
+        """Return a block with the messages that a call has now in the place of its former ones.
+
+        Without a block, return one for them alone. Raises ValueError where the block is damaged.
+        """
+        entries = [] if data is None else entries_of(data)
+        message, messages = call.message, [attempt.message for attempt in call.attempts]
+        if data is None:
+            return self._block([msgspec.Raw(_packed((None, None, (), message, messages)))])
+        request, reply, *rest = entries[place]
+        ledger = rest[0] if rest else _NO_LEDGER
+        entry = (request, reply, ledger, msgspec.Raw(_packed(message)), msgspec.Raw(_packed(messages)))
+        replaced: list[Any] = [*entries[:place], entry, *entries[place + 1 :]]
+        return self._block(replaced)
+
+    def _by_owner(self, calls: Sequence[Call]) -> list[tuple[str, list[int]]]:
+        """Return the indexes of the calls that have bodies, those of an owner and a feature together."""
+        indexes: dict[tuple[str | None, str | None, str | None], list[int]] = {}
+        for index, call in enumerate(calls):
+            if self._holds(call):
+                indexes.setdefault((call.subject, call.tenant, call.feature), []).append(index)
+        return [(owner_of(subject, tenant), found) for (subject, tenant, _), found in indexes.items()]
+
+    def _block(self, entries: Sequence[Any]) -> bytes:
+        return self._compressor.compress(_encode(entries), zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-def _by_subject(calls: Sequence[Call]) -> list[list[int]]:
-    """Return the indexes of the calls that have bodies, those of a subject together."""
-    indexes: dict[str | None, list[int]] = {}
-    for index, call in enumerate(calls):
-        if call.request is not None or call.reply is not None or call.ledger:
-            indexes.setdefault(call.subject, []).append(index)
-    return list(indexes.values())
+def _has_bodies(call: Call) -> bool:
+    return call.request is not None or call.reply is not None or bool(call.ledger)
+
+
+def _has_words(call: Call) -> bool:
+    return _has_bodies(call) or speaks(call)
 
 
 def _encoded(call: Call) -> bytes:
-    bodies = (call.request, call.reply, call.ledger) if call.ledger else (call.request, call.reply)
+    return _packed((call.request, call.reply, call.ledger) if call.ledger else (call.request, call.reply))
+
+
+def _with_messages(call: Call) -> bytes:
+    if not speaks(call):
+        return _encoded(call)
+    messages = [attempt.message for attempt in call.attempts]
+    return _packed((call.request, call.reply, call.ledger, call.message, messages))
+
+
+def _packed(value: object) -> bytes:
     try:
-        return _encode(bodies)
+        return _encode(value)
     except (TypeError, ValueError, OverflowError):
-        plain = msgspec.to_builtins(bodies, enc_hook=repr, str_keys=True)
+        plain = msgspec.to_builtins(value, enc_hook=repr, str_keys=True)
         text = json.dumps(plain, ensure_ascii=False, default=repr).encode("utf-8", "replace")
         return _encode(json.loads(text, parse_int=_number))
 
@@ -91,25 +143,75 @@ def _number(digits: str) -> int | float:
     return value if -(2**63) <= value < 2**64 else float(digits)
 
 
-def unpack(kind: str, codec: str, data: bytes, place: int) -> Mapping[str, Any]:
-    """Return the `request`, the `reply` and the `ledger` of the call at a place in a block.
+# --- sealing ----------------------------------------------------------------------------------------------------------
+
+
+def seal(sealer: Sealer | None, number: int, block: Block) -> tuple[int, str, bytes]:
+    """Return the row of a block. What is sealed can be opened under its number alone."""
+    if sealer is None:
+        return number, CODEC, block.data
+    return number, SEALED, sealer.seal(block.owner, block.data, _context(number))
+
+
+def unseal(sealer: Sealer | None, number: int, owner: str, codec: str, data: bytes) -> bytes | Withheld:
+    """Return what was packed; or why it can't be had.
 
     Raises:
-        ValueError: the block is damaged, or not what this version writes.
+        ValueError: the codec is not one of this version.
+        PrivacyError: it was altered, or the keys can't be used.
     """
-    if codec != CODEC:
+    if codec == CODEC:
+        return data
+    if codec != SEALED:
         raise ValueError(f"its bodies are packed by {codec!r}")
+    if sealer is None:
+        return "sealed"
     try:
-        request, reply, *ledger = _entries(zstd.decompress(data))[place]
-        return {
-            "request": None if request == _NULL else _REQUESTS[kind](request),
-            "reply": None if reply == _NULL else _REPLIES[kind](reply),
-            "ledger": _ledger(ledger[0]) if ledger else (),
-        }
-    except (zstd.ZstdError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+        return sealer.open(owner, data, _context(number))
+    except Destroyed:
+        return "erased"
+
+
+def _context(number: int) -> bytes:
+    return b"log/body_blocks/%d" % number
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def entries_of(data: bytes) -> Sequence[Entry]:
+    """Return what a block holds. Raises ValueError: it is damaged."""
+    try:
+        return _entries(zstd.decompress(data))
+    except (zstd.ZstdError, msgspec.MsgspecError) as error:
         raise ValueError(str(error)) from error
 
 
+class Words(NamedTuple):
+    """All that was said in a call. `messages` are those of its attempts, () where they are not kept here."""
+
+    request: Request | EmbeddingRequest | None
+    reply: Reply | EmbeddingReply | None
+    ledger: tuple[Repair, ...] = ()
+    message: str | None = None
+    messages: Sequence[str | None] = ()
+
+
+def words(kind: str, entry: Entry) -> Words:
+    """Return the bodies of a call. Raises ValueError: they are not what this version writes."""
+    try:
+        request, reply, *rest = entry
+        return Words(
+            None if request == _NULL else _REQUESTS[kind](request),
+            None if reply == _NULL else _REPLIES[kind](reply),
+            *[decode(raw) for decode, raw in zip(_REST, rest, strict=False)],
+        )
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(str(error)) from error
+
+
+_REST: Sequence[Callable[[msgspec.Raw], Any]] = (_ledger, _message, _messages)
+_NO_LEDGER = msgspec.Raw(b"\x90")
 _NULL = msgspec.Raw(b"\xc0")
 
 

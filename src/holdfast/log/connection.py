@@ -1,12 +1,13 @@
 """Connections to the file of the log."""
 
 import sqlite3
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from holdfast import database
 from holdfast.database import Durability, Format
-from holdfast.errors import LogError
+from holdfast.errors import LogError, PrivacyError
 
 LOG = Format("log", 0x484F4C44, "holdfast.log", LogError)
 
@@ -21,6 +22,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return database.open_reader(path, LOG)
 
 
-def translated(path: Path) -> AbstractContextManager[None]:
-    """Turn every error of the database and of the file system into LogError."""
-    return database.translated(path, LOG)
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn every error of the database, of the file system and of what seals into LogError."""
+    try:
+        with database.translated(path, LOG):
+            yield
+    except PrivacyError as error:
+        raise LogError(error.message) from error

@@ -1,14 +1,49 @@
 """The log in memory, for tests and for gateways that keep nothing."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import msgspec
 
 from holdfast.events import AnyEvent, Call, Correction, FingerprintChanged, Snapshot
-from holdfast.log.base import AttemptTotal, Filter, Pause, Total, UnknownCall, kept, no_pause
-from holdfast.log.totals import MINUTE_US, Key, all_time, attempt_total, merge, tally, tally_attempts, total
+from holdfast.log.base import (
+    BEGINNING,
+    EVERYTHING,
+    MOST_CALLS,
+    MOST_SECONDS,
+    AttemptTotal,
+    Cursor,
+    ErasedAt,
+    Expired,
+    Features,
+    Filter,
+    Found,
+    Pause,
+    Spend,
+    Total,
+    UnknownCall,
+    breathe,
+    is_late,
+    kept,
+    never_erased,
+    no_pause,
+)
+from holdfast.log.search import Seeker
+from holdfast.log.totals import (
+    DAY_US,
+    MINUTE_US,
+    Key,
+    all_time,
+    attempt_total,
+    merge,
+    spend,
+    tally,
+    tally_attempts,
+    total,
+)
+from holdfast.log.view import export_json
 
 _PAGE = 500
 
@@ -16,8 +51,11 @@ _PAGE = 500
 class MemoryLog:
     """A log that ends with the process. `limit` bounds the calls it keeps: the oldest make room. Thread-safe."""
 
-    def __init__(self, limit: int | None = None) -> None:
+    name = "log"
+
+    def __init__(self, limit: int | None = None, erased_at: ErasedAt = never_erased) -> None:
         self._limit = limit
+        self._erased_at = erased_at
         self._calls: dict[str, tuple[int, Call]] = {}
         """By id, in the order of recording, which is the number."""
         self._recorded = 0
@@ -25,6 +63,7 @@ class MemoryLog:
         self._fingerprints: dict[FingerprintChanged, None] = {}
         self._totals: dict[Key, list[int]] = {}
         self._attempt_totals: dict[Key, list[int]] = {}
+        self._spend: dict[Key, list[int]] = {}
         self._lock = threading.Lock()
 
     def append(self, batch: Sequence[AnyEvent], pause: Pause = no_pause) -> None:
@@ -38,7 +77,9 @@ class MemoryLog:
                 elif isinstance(event, Call) and event.id not in self._calls:
                     new.setdefault(event.id, event)
             merge(self._totals, tally(new.values()))
-            merge(self._attempt_totals, tally_attempts(new.values()))
+            attempts, spent = tally_attempts(new.values())
+            merge(self._attempt_totals, attempts)
+            merge(self._spend, spent)
             for call in new.values():
                 self._keep(call)
             for event in batch:
@@ -52,7 +93,7 @@ class MemoryLog:
         self._calls[call.id] = number, corrected
 
     def _keep(self, call: Call) -> None:
-        if call.store == "none":
+        if call.store == "none" or is_late(call, self._erased_at):
             return
         self._recorded += 1
         self._calls[call.id] = self._recorded, kept(call)
@@ -80,6 +121,13 @@ class MemoryLog:
         return found[:limit]
 
     def scan(self, filter: Filter) -> Iterator[Sequence[Call]]:
+        calls = islice((call for _, call in self._ordered(filter)), filter.limit)
+        while batch := [_bare(call) for call in islice(calls, _PAGE)]:
+            yield batch
+
+    def _ordered(self, filter: Filter) -> Iterator[tuple[int, Call]]:
+        """Return the calls that a filter asks for, in the order of a scan."""
+
         def newest_first(item: tuple[int, Call]) -> tuple[int, int]:
             return item[1].at_us, item[0]
 
@@ -94,9 +142,7 @@ class MemoryLog:
                 if filter.before is not None:
                     place = newest_first((self._number(filter.before), self._calls[filter.before][1]))
                     found = [item for item in found if newest_first(item) < place]
-        calls = islice((call for _, call in found if keep(call)), filter.limit)
-        while batch := [_bare(call) for call in islice(calls, _PAGE)]:
-            yield batch
+        return (item for item in found if keep(item[1]))
 
     def _number(self, id: str) -> int:
         if id not in self._calls:
@@ -114,6 +160,40 @@ class MemoryLog:
             since = 0 if since_us is None else since_us // MINUTE_US
             return sorted(all_time({key: sums for key, sums in totals.items() if key[0] >= since}).items())
 
+    def search(
+        self,
+        text: str,
+        filter: Filter,
+        *,
+        most_calls: int = MOST_CALLS,
+        most_seconds: float = MOST_SECONDS,
+        pause: Pause = breathe,
+    ) -> Found:
+        seeker = Seeker(text, filter, most_calls, most_seconds, pause)
+        for _, call in self._ordered(filter):
+            seeker.look(call)
+            if seeker.done:
+                return seeker.found(call.id)
+        return seeker.found(None)
+
+    def export(self, subject: str) -> Iterator[Mapping[str, Any]]:
+        return export_json(self, subject)
+
+    def spend(
+        self,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        *,
+        tenant: str | None = None,
+        key: str | None = None,
+    ) -> Sequence[Spend]:
+        first, last = (since_us or 0) // DAY_US, (2**63 - 1 if until_us is None else until_us) // DAY_US
+        with self._lock:
+            found = [spend(keys[0], keys[1:], sums) for keys, sums in sorted(self._spend.items())]
+        return [
+            one for one in found if first <= one.day <= last and tenant in (None, one.tenant) and key in (None, one.key)
+        ]
+
     def erase(self, subject: str) -> int:
         with self._lock:
             erased = [id for id, (_, call) in self._calls.items() if call.subject == subject]
@@ -121,13 +201,18 @@ class MemoryLog:
                 del self._calls[id]
         return len(erased)
 
-    def expire(self, before_us: int, limit: int) -> int:
+    def expire(self, before_us: int, limit: int, features: Features = EVERYTHING, start: Cursor = BEGINNING) -> Expired:
         with self._lock:
-            old = [(call.at_us, id) for id, (_, call) in self._calls.items() if call.at_us < before_us]
-            expired = sorted(old)[:limit]
-            for _, id in expired:
+            old = sorted(
+                [
+                    ((call.at_us, number), id)
+                    for id, (number, call) in self._calls.items()
+                    if call.at_us < before_us and (call.at_us, number) > start and features.hold(call.feature)
+                ]
+            )
+            for _, id in old[:limit]:
                 del self._calls[id]
-        return len(expired)
+        return Expired(len(old[:limit]), old[limit - 1][0] if len(old) >= limit else None)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -138,7 +223,7 @@ def _bare(call: Call) -> Call:
 
 
 def _predicate(filter: Filter) -> Callable[[Call], bool]:
-    names = ("name", "model", "outcome", "error", "session", "subject", "contract")
+    names = ("name", "model", "outcome", "error", "session", "subject", "contract", "tenant", "key")
     equal = {name: value for name in names if (value := getattr(filter, name)) is not None}
 
     def holds(call: Call) -> bool:

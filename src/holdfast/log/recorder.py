@@ -6,13 +6,26 @@ from functools import cache
 from itertools import chain
 from operator import add
 
+from holdfast.errors import PrivacyError
 from holdfast.events import Call, Correction, FingerprintChanged, Snapshot
 from holdfast.log import rows
-from holdfast.log.base import Pause, kept, no_pause
-from holdfast.log.bodies import CODEC, Packed, Packer
+from holdfast.log.base import Pause, kept, no_pause, silent, speaks
+from holdfast.log.bodies import Block, Packed, Packer, seal, unseal
 from holdfast.log.profiles import Profiles
 from holdfast.log.rows import Row
-from holdfast.log.totals import ATTEMPT_KEYS, ATTEMPT_SUMS, KEYS, SUMS, WIDTH, all_time, tally, tally_attempts
+from holdfast.log.totals import (
+    ATTEMPT_KEYS,
+    ATTEMPT_SUMS,
+    KEYS,
+    SPEND_KEYS,
+    SPEND_SUMS,
+    SUMS,
+    WIDTH,
+    all_time,
+    tally,
+    tally_attempts,
+)
+from holdfast.privacy.sealing import Sealer, owner_of
 
 SMALL, LARGE = 32, 128
 """Calls a piece of work, and a statement, with pauses between and without. Each statement hands the interpreter's lock
@@ -23,8 +36,11 @@ Group = tuple[Sequence[Call], Packed]
 Storable = Callable[[Row], Row]
 
 SUM_COLUMNS = (*SUMS, *(f"bucket_{n}" for n in range(WIDTH - len(SUMS))))
-_NEXT = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'call_rows'"
-_ADD_BLOCK = "INSERT INTO body_blocks (codec, data) VALUES (?, ?)"
+_NEXT = "SELECT seq + 1 FROM sqlite_sequence WHERE name = ?"
+_BLOCKS = ("number", "codec", "data")
+_FIND = (
+    "SELECT seq, block, place, subject, codec, data FROM call_rows LEFT JOIN body_blocks ON number = block WHERE id = ?"
+)
 _HOMELESS = (None, None)
 _HOME = ("seq", "block", "place")
 """What stays when a call is corrected."""
@@ -38,19 +54,20 @@ def as_is(row: Row) -> Row:
 class Recorder:
     """Writes to the tables, within transactions of its caller, who calls `forget` where one is rolled back.
 
-    Not safe for threads.
+    With a `sealer`, bodies and messages are sealed. Not safe for threads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sealer: Sealer | None = None) -> None:
         self._profiles = Profiles()
-        self._packer = Packer()
+        self._sealer = sealer
+        self._packer = Packer(messages=sealer is not None)
 
     def forget(self) -> None:
         """Forget what was learnt in a transaction that is void."""
         self._profiles.forget()
 
     def prepare(self, calls: Iterable[Call], pause: Pause) -> list[Group]:
-        """Do all that needs no transaction."""
+        """Do all that needs no transaction: the bodies are packed, and the keys to seal them are at hand."""
         recorded = [kept(call) for call in calls if call.store != "none"]
         prepared: list[Group] = []
         size = LARGE if pause is no_pause else SMALL
@@ -58,24 +75,29 @@ class Recorder:
             if start:
                 pause()
             group = recorded[start : start + size]
-            prepared.append((group, self._packer.pack(group)))
+            packed = self._packer.pack(group)
+            prepared.append((group if self._sealer is None else _silent(group), packed))
+        if self._sealer is not None:
+            self._sealer.prepare({block.owner for _, packed in prepared for block in packed.blocks})
         return prepared
 
     def record(self, db: sqlite3.Connection, prepared: Sequence[Group], pause: Pause, storable: Storable) -> None:
         """Insert calls with their attempts and bodies."""
-        seq: int = next(iter(db.execute(_NEXT)), (1,))[0]
+        seq, block = _next(db, "call_rows"), _next(db, "body_blocks")
         for calls, packed in prepared:
             pause()
-            self._record_group(db, list(enumerate(calls, seq)), packed, storable)
+            self._record_group(db, list(enumerate(calls, seq)), packed, block, storable)
             seq += len(calls)
+            block += len(packed.blocks)
 
     def _record_group(
-        self, db: sqlite3.Connection, calls: Sequence[tuple[int, Call]], packed: Packed, storable: Storable
+        self, db: sqlite3.Connection, calls: Sequence[tuple[int, Call]], packed: Packed, block: int, storable: Storable
     ) -> None:
+        """Insert some of them, with blocks numbered from `block` on."""
         told = [rows.is_told(call) for _, call in calls]
         numbers = [self._profiles.number(db, storable(rows.profile_row(call))) for _, call in calls]
-        blocks = [db.execute(_ADD_BLOCK, (CODEC, block)).lastrowid for block in packed.blocks]
-        homes = [_HOMELESS if place is None else (blocks[place[0]], place[1]) for place in packed.places]
+        insert(db, "body_blocks", _BLOCKS, [seal(self._sealer, n, data) for n, data in enumerate(packed.blocks, block)])
+        homes = [_HOMELESS if place is None else (block + place[0], place[1]) for place in packed.places]
         call_rows = [
             rows.common_row(seq, number, home, call, is_told)
             for (seq, call), number, home, is_told in zip(calls, numbers, homes, told, strict=True)
@@ -94,11 +116,49 @@ class Recorder:
 
     def correct(self, db: sqlite3.Connection, correction: Correction, storable: Storable) -> None:
         """Have a call's row say what came after. Its number and its bodies stay, and the totals, which only grow."""
-        call = correction.call
-        found = db.execute("SELECT seq FROM call_rows WHERE id = ?", (call.id,)).fetchone()
-        if found is not None:
-            profile = self._profiles.number(db, storable(rows.profile_row(call)))
-            _update(db, found["seq"], profile, kept(call), storable)
+        call = kept(correction.call)
+        found = db.execute(_FIND, (call.id,)).fetchone()
+        if found is None:
+            return
+        if self._sealer is not None:
+            self._correct_words(db, found, call, self._sealer)
+            call = silent(call)
+        _update(db, found["seq"], self._profiles.number(db, storable(rows.profile_row(call))), call, storable)
+
+    def _correct_words(self, db: sqlite3.Connection, row: sqlite3.Row, call: Call, sealer: Sealer) -> None:
+        """Have what is sealed of a call hold its messages. The other bodies of its block stay as they were."""
+        owner, number = owner_of(row["subject"], call.tenant), row["block"]
+        data: bytes | None = None
+        if number is not None:
+            data = _unsealed(sealer, number, owner, row)
+            if data is None:
+                return
+        elif not speaks(call):
+            return
+        else:
+            number = _next(db, "body_blocks")
+            db.execute("UPDATE call_rows SET block = ?, place = 0 WHERE seq = ?", (number, row["seq"]))
+        block = Block(owner, self._packer.replace(data, row["place"] or 0, call))
+        insert(db, "body_blocks", _BLOCKS, [seal(sealer, number, block)], "OR REPLACE")
+
+
+def _unsealed(sealer: Sealer, number: int, owner: str, row: sqlite3.Row) -> bytes | None:
+    """Return what a block holds, None where that can't be read any more."""
+    try:
+        data = unseal(sealer, number, owner, row["codec"], row["data"])
+    except PrivacyError:
+        return None
+    return None if isinstance(data, str) else data
+
+
+def _silent(calls: Sequence[Call]) -> Sequence[Call]:
+    """Return calls without their messages, which are sealed."""
+    return [silent(call) if speaks(call) else call for call in calls]
+
+
+def _next(db: sqlite3.Connection, table: str) -> int:
+    """Return the number of the next row of a table."""
+    return int(next(iter(db.execute(_NEXT, (table,))), (1,))[0])
 
 
 def _update(db: sqlite3.Connection, seq: int, profile: int, call: Call, storable: Storable) -> None:
@@ -116,8 +176,8 @@ def _update(db: sqlite3.Connection, seq: int, profile: int, call: Call, storable
 # --- totals -----------------------------------------------------------------------------------------------------------
 
 
-def _upsert(table: str, keys: Sequence[str], sums: Sequence[str]) -> str:
-    columns = ("minute", *keys, *sums)
+def _upsert(table: str, keys: Sequence[str], sums: Sequence[str], when: str = "minute") -> str:
+    columns = (when, *keys, *sums)
     return (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 names
         " ON CONFLICT DO UPDATE SET " + ", ".join(f"{column} = {column} + excluded.{column}" for column in sums)
@@ -126,12 +186,17 @@ def _upsert(table: str, keys: Sequence[str], sums: Sequence[str]) -> str:
 
 _UPSERT = _upsert("totals", KEYS, SUM_COLUMNS)
 _ATTEMPTS_UPSERT = _upsert("attempt_totals", ATTEMPT_KEYS, ATTEMPT_SUMS)
+_SPEND_UPSERT = _upsert("spend", SPEND_KEYS, SPEND_SUMS, "day")
 
 
 def count(db: sqlite3.Connection, calls: Sequence[Call], storable: Storable) -> None:
     """Add calls to the totals."""
-    for statement, by_minute in ((_UPSERT, tally(calls)), (_ATTEMPTS_UPSERT, tally_attempts(calls))):
-        sums = chain(by_minute.items(), all_time(by_minute).items())
+    by_minute, (attempts, spent) = tally(calls), tally_attempts(calls)
+    for statement, sums in (
+        (_UPSERT, chain(by_minute.items(), all_time(by_minute).items())),
+        (_ATTEMPTS_UPSERT, chain(attempts.items(), all_time(attempts).items())),
+        (_SPEND_UPSERT, spent.items()),
+    ):
         db.executemany(statement, [storable((*key, *values)) for key, values in sums])
 
 

@@ -11,7 +11,6 @@ import msgspec
 from holdfast.chat import Usage
 from holdfast.errors import LogError
 from holdfast.events import Attempt, Call, FingerprintChanged, Snapshot
-from holdfast.log.bodies import unpack
 
 Row = tuple[object, ...]
 
@@ -32,6 +31,8 @@ PROFILE = (
     "stream",
     "store",
     "contract",
+    "tenant",
+    "key",
 )
 """What many calls have in common: it is stored once, and a call holds its number."""
 _COMMON = ("id", "at_us", "duration_us", "first_token_us", "cost_nanousd")
@@ -169,8 +170,8 @@ def _storable(value: object) -> object:
 # --- from rows --------------------------------------------------------------------------------------------------------
 
 
-def call_of(row: sqlite3.Row, attempts: Sequence[sqlite3.Row], body: sqlite3.Row | None = None) -> Call:
-    """Put a call together again, with those `attempts` that its row does not tell.
+def call_of(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> Call:
+    """Put a call together again, with those `attempts` that its row does not tell, and without its bodies.
 
     Raises:
         LogError: its JSON is not what this version writes.
@@ -180,13 +181,16 @@ def call_of(row: sqlite3.Row, attempts: Sequence[sqlite3.Row], body: sqlite3.Row
     try:
         if row["tags"] is not None:
             fields["tags"] = _texts(row["tags"])
-        if body is not None:
-            fields.update(unpack(row["kind"], body["codec"], body["data"], row["place"]))
     except (ValueError, msgspec.MsgspecError) as error:
-        raise LogError(f"The log holds call {row['id']} in a form that this version can't read: {error}") from error
+        raise unreadable(row, error) from error
     told = () if row["only_started_us"] is None else (_only_attempt(row),)
     others = [_attempt_of(attempt) for attempt in attempts]
     return Call(**fields, usage=_usage_of(row), attempts=(*told, *others))
+
+
+def unreadable(row: sqlite3.Row, error: Exception) -> LogError:
+    """Return what to raise of a call that is not what this version writes."""
+    return LogError(f"The log holds call {row['id']} in a form that this version can't read: {error}")
 
 
 def snapshot_of(row: sqlite3.Row) -> Snapshot:

@@ -1,5 +1,6 @@
 """The log in one SQLite file, which several processes may append to at once."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +11,31 @@ from typing import Any, Self
 from holdfast.database import Durability, transaction
 from holdfast.errors import LogError
 from holdfast.events import AnyEvent, Call, Correction, FingerprintChanged, Snapshot
-from holdfast.log import rows
-from holdfast.log.base import AttemptTotal, Filter, Pause, Total, UnknownCall, no_pause
+from holdfast.log import erasing, rows
+from holdfast.log.base import (
+    BEGINNING,
+    EVERYTHING,
+    MOST_CALLS,
+    MOST_SECONDS,
+    AttemptTotal,
+    Cursor,
+    ErasedAt,
+    Expired,
+    Features,
+    Filter,
+    Found,
+    Pause,
+    Spend,
+    Total,
+    breathe,
+    is_late,
+    never_erased,
+    no_pause,
+)
+from holdfast.log.blocks import Blocks
 from holdfast.log.connection import open_reader, open_writer, translated
 from holdfast.log.expiry import expire
+from holdfast.log.pages import conditions_of, later, page
 from holdfast.log.recorder import (
     SUM_COLUMNS,
     Recorder,
@@ -23,9 +45,25 @@ from holdfast.log.recorder import (
     insert_fingerprints,
     insert_snapshots,
 )
-from holdfast.log.totals import ATTEMPT_KEYS, ATTEMPT_SUMS, KEYS, MINUTE_US, attempt_total, total
+from holdfast.log.search import Seeker
+from holdfast.log.totals import (
+    ATTEMPT_KEYS,
+    ATTEMPT_SUMS,
+    DAY_US,
+    KEYS,
+    MINUTE_US,
+    SPEND_KEYS,
+    SPEND_SUMS,
+    attempt_total,
+    spend,
+    total,
+)
+from holdfast.log.view import export_json
+from holdfast.privacy.sealing import Sealer
 
 _PAGE = 500
+_SEARCHED = 64
+"""Calls whose bodies are read at once."""
 _REFUSALS = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
 """What the database says of values, not of itself."""
 
@@ -48,23 +86,40 @@ class SqliteLog:
     With "sync" a batch is on disk when `append` returns; with "async" it is in the operating system's hands, so that
     it outlives the process, but not a power failure.
 
+    With a `sealer`, bodies and messages are sealed, and opened again; without one they are in the clear, and those that
+    were sealed stay closed. `erased_at` is asked of every subject before a call of it is recorded.
+
     Raises:
         LogError: the file is not a log, is damaged, is newer than this version, or can't be opened. It is unchanged.
     """
 
-    def __init__(self, path: str | Path, durability: Durability = "async", *, read_only: bool = False) -> None:
+    name = "log"
+
+    def __init__(
+        self,
+        path: str | Path,
+        durability: Durability = "async",
+        *,
+        read_only: bool = False,
+        sealer: Sealer | None = None,
+        erased_at: ErasedAt = never_erased,
+    ) -> None:
         self.path = Path(path)
+        self._sealer = sealer
+        self._erased_at = erased_at
+        self._searched: int | None = None
+        """The file, opened to search it for traces. Closed last: closing it gives up SQLite's locks on it (fcntl)."""
         self._readers: list[sqlite3.Connection] = []
         self._writer = None if read_only else open_writer(self.path, durability)
         self._lock = threading.RLock()
         self._closed = False
-        self._recorder = Recorder()
+        self._recorder = Recorder(sealer)
         self._readers.append(open_reader(self.path))
 
     @classmethod
-    def read(cls, path: str | Path) -> Self:
+    def read(cls, path: str | Path, sealer: Sealer | None = None) -> Self:
         """Open a log that exists for reading alone. The file is neither made nor migrated."""
-        return cls(path, read_only=True)
+        return cls(path, read_only=True, sealer=sealer)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -81,10 +136,21 @@ class SqliteLog:
     def _append(self, batch: Sequence[AnyEvent], pause: Pause) -> None:
         calls = [event for event in batch if isinstance(event, Call)]
         with self._lock:
-            prepared = self._recorder.prepare(calls, pause)
+            with translated(self.path):
+                prepared = self._recorder.prepare(calls, pause)
             with self._writing() as db:
+                timely = self._timely(calls)
+                if len(timely) < len(calls):
+                    prepared = self._recorder.prepare(timely, pause)
                 self._recorder.record(db, prepared, pause, as_is)
                 self._finish(db, calls, batch, pause, as_is)
+
+    def _timely(self, calls: Sequence[Call]) -> Sequence[Call]:
+        """Return the calls without those that arrived before their subject was erased.
+
+        Only within a transaction: an erasure is known before it deletes, and so it either waits for this, or is known.
+        """
+        return [call for call in calls if call.subject is None or not is_late(call, self._erased_at)]
 
     def _append_new(self, batch: Sequence[AnyEvent], pause: Pause) -> None:
         """Append what is not there yet, each value as near as the database can hold it."""
@@ -93,7 +159,8 @@ class SqliteLog:
             with self._writing() as db:
                 known = {row["id"] for row in db.execute(_IDS, (rows.json_text([call.id for call in calls]),))}
                 new = list({call.id: call for call in reversed(calls) if call.id not in known}.values())[::-1]
-                self._recorder.record(db, self._recorder.prepare(new, pause), pause, rows.storable)
+                prepared = self._recorder.prepare(self._timely(new), pause)
+                self._recorder.record(db, prepared, pause, rows.storable)
                 self._finish(db, new, batch, pause, rows.storable)
         except LogError as error:
             if isinstance(error.__cause__, _REFUSALS):
@@ -124,21 +191,34 @@ class SqliteLog:
         Raises:
             LogError: as every method; also when a reader held on to the deleted pages. Erase again then.
         """
-        calls = "(SELECT seq FROM call_rows WHERE subject = ?)"
-        blocks = "(SELECT block FROM call_rows WHERE subject = ?)"
         with self._writing() as db:
-            db.execute(f"DELETE FROM body_blocks WHERE number IN {blocks}", (subject,))  # noqa: S608 a constant
-            db.execute(f"DELETE FROM other_attempts WHERE call IN {calls}", (subject,))  # noqa: S608 a constant
-            erased = db.execute("DELETE FROM call_rows WHERE subject = ?", (subject,)).rowcount
+            erased, traces = erasing.erase(db, subject)
+        self._checkpoint(db)
+        for cure in erasing.CURES:
+            if not self._holds(traces):
+                break
+            with self._lock, translated(self.path):
+                for statement in cure:
+                    db.execute(statement)
+            self._checkpoint(db)
+        return erased
+
+    def _checkpoint(self, db: sqlite3.Connection) -> None:
         with self._lock, translated(self.path):
             busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
             raise LogError(f"{self.path}: calls were erased, but a reader still holds a copy: erase again.")
-        return erased
 
-    def expire(self, before_us: int, limit: int) -> int:
+    def _holds(self, traces: Sequence[bytes]) -> bool:
+        """Whether the file holds a trace of what was erased."""
+        with translated(self.path):
+            if self._searched is None:
+                self._searched = os.open(self.path, os.O_RDONLY)
+            return erasing.holds(self._searched, traces, breathe)
+
+    def expire(self, before_us: int, limit: int, features: Features = EVERYTHING, start: Cursor = BEGINNING) -> Expired:
         with self._writing() as db:
-            return expire(db, before_us, limit)
+            return expire(db, before_us, limit, features, start)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -148,8 +228,8 @@ class SqliteLog:
             if row is None:
                 return None
             attempts = db.execute("SELECT * FROM other_attempts WHERE call = ? ORDER BY n", (row["seq"],)).fetchall()
-            body = db.execute("SELECT codec, data FROM body_blocks WHERE number = ?", (row["block"],)).fetchone()
-        return rows.call_of(row, attempts, body)
+            blocks = Blocks(db, (row,), self._sealer)
+        return blocks.complete(row, rows.call_of(row, attempts))
 
     def ids(self, prefix: str, limit: int) -> Sequence[str]:
         """Return ids that begin with `prefix`."""
@@ -187,19 +267,57 @@ class SqliteLog:
             UnknownCall: the call of `filter.before` or `filter.after` is not in the log.
         """
         with self._reading() as db:
-            conditions = _conditions(filter, db)
-        order = "seq" if filter.after is not None else "at_us DESC, seq DESC"
+            conditions = conditions_of(filter, db)
         left = filter.limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
             with self._reading() as db:
-                found, attempts = _page(db, conditions, order, size)
+                found, attempts = page(db, conditions, filter, size)
             if found:
                 yield [rows.call_of(row, attempts.get(row["seq"], ())) for row in found]
             if len(found) < size:
                 return
-            conditions = [*conditions, _later(found[-1], filter)]
+            conditions = [*conditions, later(found[-1], filter)]
             left = None if left is None else left - len(found)
+
+    def search(
+        self,
+        text: str,
+        filter: Filter,
+        *,
+        most_calls: int = MOST_CALLS,
+        most_seconds: float = MOST_SECONDS,
+        pause: Pause = breathe,
+    ) -> Found:
+        seeker = Seeker(text, filter, most_calls, most_seconds, pause)
+        with self._reading() as db:
+            conditions = conditions_of(filter, db)
+        while True:
+            with self._reading() as db:
+                found, attempts = page(db, conditions, filter, _SEARCHED)
+                blocks = Blocks(db, found, self._sealer)
+            for row in found:
+                _show(seeker, row, attempts.get(row["seq"], ()), blocks)
+                if seeker.done:
+                    return seeker.found(row["id"])
+            if len(found) < _SEARCHED:
+                return seeker.found(None)
+            conditions = [*conditions, later(found[-1], filter)]
+
+    def export(self, subject: str) -> Iterator[Mapping[str, Any]]:
+        return export_json(self, subject)
+
+    def spend(
+        self,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        *,
+        tenant: str | None = None,
+        key: str | None = None,
+    ) -> Sequence[Spend]:
+        bounds = (since_us or 0) // DAY_US, (_LAST_US if until_us is None else until_us) // DAY_US
+        with self._reading() as db:
+            return [spend(row[0], row[1:5], row[5:]) for row in db.execute(_SPEND, (*bounds, tenant, key))]
 
     def totals(self, since_us: int | None = None) -> Sequence[Total]:
         return [total(row[:4], row[4:]) for row in self._summed(_TOTALS, since_us)]
@@ -219,6 +337,9 @@ class SqliteLog:
                 self._readers.pop().close()
             if self._writer is not None:
                 self._writer.close()
+            if self._searched is not None:
+                os.close(self._searched)
+                self._searched = None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -253,61 +374,29 @@ class SqliteLog:
                 self.close()
 
 
+def _show(seeker: Seeker, row: sqlite3.Row, attempts: Sequence[sqlite3.Row], blocks: Blocks) -> None:
+    """Have a search look at a call, decoded only where the text can be in it."""
+    try:
+        entry = blocks.entry(row)
+        if entry is None or isinstance(entry, str) or seeker.may_match(entry) or _speaks(row, attempts):
+            seeker.look(blocks.complete(row, rows.call_of(row, attempts)))
+        else:
+            seeker.look(None)
+    except LogError:
+        seeker.skip()
+
+
+def _speaks(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> bool:
+    return row["message"] is not None or any(attempt["message"] is not None for attempt in attempts)
+
+
+_LAST_US = 2**63 - 1
+_SPEND = (
+    f"SELECT day, {', '.join((*SPEND_KEYS, *SPEND_SUMS))} FROM spend WHERE day BETWEEN ?1 AND ?2"  # noqa: S608 names
+    " AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR key = ?4) ORDER BY day, tenant, key, name, model"
+)
 _FINGERPRINTS = (
     "SELECT * FROM fingerprint_changes WHERE at_us >= coalesce(?1, 0) AND (?2 IS NULL OR model = ?2)"
     ' ORDER BY at_us DESC, model DESC, provider DESC, "before" DESC, "after" DESC LIMIT ?3'
 )
 _IDS = "SELECT id FROM calls WHERE id IN (SELECT value FROM json_each(?))"
-_ATTEMPTS = "SELECT * FROM other_attempts WHERE call IN (SELECT value FROM json_each(?)) ORDER BY call, n"
-
-
-Condition = tuple[str, Sequence[object]]
-
-
-def _conditions(filter: Filter, db: sqlite3.Connection) -> list[Condition]:
-    names = ("name", "model", "outcome", "error", "session", "subject", "contract")
-    equal = {name: getattr(filter, name) for name in names}
-    conditions: list[Condition] = [(f"{name} = ?", (value,)) for name, value in equal.items() if value is not None]
-    if filter.since_us is not None:
-        conditions.append(("at_us >= ?", (filter.since_us,)))
-    if filter.until_us is not None:
-        conditions.append(("at_us < ?", (filter.until_us,)))
-    if filter.tag is not None:
-        conditions.append(("EXISTS (SELECT 1 FROM json_each(tags) WHERE key = ? AND value = ?)", filter.tag))
-    if filter.repaired is not None:
-        conditions.append(("repairs > 0" if filter.repaired else "repairs = 0", ()))
-    if filter.replayed is not None:
-        conditions.append(("replayed IS NOT NULL" if filter.replayed else "replayed IS NULL", ()))
-    if filter.after is not None:
-        conditions.append(("seq > ?", (_place(db, filter.after)["seq"],)))
-    if filter.before is not None:
-        conditions.append(_later(_place(db, filter.before), filter))
-    return conditions
-
-
-def _later(row: sqlite3.Row, filter: Filter) -> Condition:
-    """Return the condition for what comes later in the order of the scan than a row."""
-    if filter.after is not None:
-        return "seq > ?", (row["seq"],)
-    return "(at_us, seq) < (?, ?)", (row["at_us"], row["seq"])
-
-
-def _place(db: sqlite3.Connection, id: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = db.execute("SELECT seq, at_us FROM calls WHERE id = ?", (id,)).fetchone()
-    if row is None:
-        raise UnknownCall(id)
-    return row
-
-
-def _page(
-    db: sqlite3.Connection, conditions: Sequence[Condition], order: str, size: int
-) -> tuple[list[sqlite3.Row], Mapping[int, list[sqlite3.Row]]]:
-    """Return rows of calls, and those of their other attempts by `seq`."""
-    where = " AND ".join([text for text, _ in conditions]) or "1"
-    values = [value for _, values in conditions for value in values]
-    sql = f"SELECT * FROM calls WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608 the text is made above
-    found = db.execute(sql, (*values, size)).fetchall()
-    attempts: dict[int, list[sqlite3.Row]] = {}
-    for row in db.execute(_ATTEMPTS, (rows.json_text([row["seq"] for row in found]),)):
-        attempts.setdefault(row["call"], []).append(row)
-    return found, attempts

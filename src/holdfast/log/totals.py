@@ -4,12 +4,16 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from holdfast.events import Call
-from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Total
+from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Spend, Total
 
 KEYS = ("name", "model", "outcome", "error")
 ATTEMPT_KEYS = ("model", "error")
+SPEND_KEYS = ("tenant", "key", "name", "model")
 Key = tuple[int, *tuple[str, ...]]
-"""Minute since 1970 UTC, then the `KEYS` of calls, or the `ATTEMPT_KEYS` of attempts. 0 is all time."""
+"""Minute since 1970 UTC, then the `KEYS` of calls, or the `ATTEMPT_KEYS` of attempts; minute 0 is all time. Or a day
+since 1970 UTC, then the `SPEND_KEYS`."""
+_AttemptKey = tuple[int, str, str | None, str, str | None, str | None]
+"""Minute, model and error of an attempt; name, tenant and key of its call."""
 
 SUMS = (
     "calls",
@@ -38,9 +42,12 @@ ATTEMPT_SUMS = (
     "ignored",
 )
 """What is summed over attempts, in this order."""
+SPEND_SUMS = ATTEMPT_SUMS[:5]
 
 WIDTH = len(SUMS) + len(DURATION_BOUNDS_S) + 1
 MINUTE_US = 60_000_000
+DAY_US = 86_400_000_000
+_DAY_MINUTES = 1_440
 
 _BOUNDS_US = [round(bound * 1e6) for bound in DURATION_BOUNDS_S]
 
@@ -73,13 +80,13 @@ def tally(calls: Iterable[Call]) -> dict[Key, list[int]]:
     return tallies
 
 
-def tally_attempts(calls: Iterable[Call]) -> dict[Key, list[int]]:
-    """Sum the attempts of calls up, each under the minute its call arrived in."""
-    tallies: dict[Key, list[int]] = {}
+def tally_attempts(calls: Iterable[Call]) -> tuple[dict[Key, list[int]], dict[Key, list[int]]]:
+    """Sum the attempts of calls up: each under the minute its call arrived in, and under the day, as its spend."""
+    tallies: dict[_AttemptKey, list[int]] = {}
     for call in calls:
-        minute = call.at_us // MINUTE_US
+        minute, name, tenant, key_name = call.at_us // MINUTE_US, call.name, call.tenant, call.key
         for attempt in call.attempts:
-            key = (minute, attempt.model, attempt.error or "")
+            key = (minute, attempt.model, attempt.error, name, tenant, key_name)
             sums = tallies.get(key)
             if sums is None:
                 sums = tallies[key] = [0] * len(ATTEMPT_SUMS)
@@ -98,7 +105,16 @@ def tally_attempts(calls: Iterable[Call]) -> dict[Key, list[int]]:
                 sums[7] += attempt.saved_tokens
             if attempt.ignored:
                 sums[8] += 1
-    return tallies
+    return _split(tallies)
+
+
+def _split(tallies: Mapping[_AttemptKey, Sequence[int]]) -> tuple[dict[Key, list[int]], dict[Key, list[int]]]:
+    by_minute: dict[Key, list[int]] = {}
+    spent: dict[Key, list[int]] = {}
+    for (minute, model, error, name, tenant, key), sums in tallies.items():
+        merge(by_minute, {(minute, model, error or ""): sums})
+        merge(spent, {(minute // _DAY_MINUTES, tenant or "", key or "", name, model): sums[: len(SPEND_SUMS)]})
+    return by_minute, spent
 
 
 def merge(into: dict[Key, list[int]], tallies: Mapping[Key, Sequence[int]]) -> None:
@@ -126,3 +142,10 @@ def attempt_total(key: Sequence[str], sums: Sequence[int]) -> AttemptTotal:
     """Return the value of sums under (model, error)."""
     model, error = key
     return AttemptTotal(model=model, error=error, **dict(zip(ATTEMPT_SUMS, sums, strict=True)))
+
+
+def spend(day: int, key: Sequence[str], sums: Sequence[int]) -> Spend:
+    """Return the value of sums under (tenant, key, name, model)."""
+    tenant, key_name, name, model = key
+    named = dict(zip(SPEND_SUMS, sums, strict=True))
+    return Spend(day=day, tenant=tenant, key=key_name, name=name, model=model, **named)

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import LogError
@@ -37,11 +37,18 @@ class LogWriter:
     `full` says when no more calls should be admitted. A `subscriber` that fails is reported and harms nothing.
 
     The thread works in pieces of a fraction of a millisecond, and rests between them unless much has gathered. It also
-    deletes, by the time of `clock`, the calls that are older than the settings keep them.
+    deletes, by the time of `clock`, the calls that are older than the settings keep them, or `keep`, in seconds by the
+    name of the feature.
     """
 
     def __init__(
-        self, log: Log, settings: LogSettings, subscribers: Sequence[Subscriber] = (), clock: Clock | None = None
+        self,
+        log: Log,
+        settings: LogSettings,
+        subscribers: Sequence[Subscriber] = (),
+        clock: Clock | None = None,
+        *,
+        keep: Mapping[str, float] = {},
     ) -> None:
         self.sync = settings.durability == "sync"
         self.failing: LogError | None = None
@@ -50,7 +57,7 @@ class LogWriter:
         """How many events the log could not take, for a defect."""
         self._log = log
         self._subscribers = subscribers
-        self._retention = Retention(log, settings.keep, clock or SystemClock())
+        self._retention = Retention(log, settings.keep, clock or SystemClock(), keep)
         self._limit = settings.queue
         self._limit_bytes = settings.queue_bytes
         self._early = max(1, min(BATCH, settings.queue // 4))
@@ -110,6 +117,10 @@ class LogWriter:
                     self._queue[index] = call, size
                     return
         self.append(Correction(call=call))
+
+    def retain(self, keep: float | None, by_feature: Mapping[str, float] = {}) -> None:
+        """Keep calls for other times from now on, in seconds: those to the features named, and all others."""
+        self._retention.change(keep, by_feature)
 
     def __len__(self) -> int:
         """How many events wait to be recorded."""

@@ -481,7 +481,7 @@ def test_expiry_deletes_the_oldest_calls_a_few_at_a_time_until_none_is_too_old(l
     order = random.Random(1).sample(range(10), 10)
     log.append([make_call(n, attempts=(FAILED, ATTEMPT)) for n in order])
     before = START_US + 5_000_000
-    assert [log.expire(before, 2) for _ in range(4)] == [2, 2, 1, 0]
+    assert [log.expire(before, 2).calls for _ in range(4)] == [2, 2, 1, 0]
     assert ids(log) == [id_of(n) for n in range(9, 4, -1)]
     assert log.get(id_of(4)) is None
     assert all(log.get(id_of(n)) == make_call(n, attempts=(FAILED, ATTEMPT)) for n in range(5, 10))
@@ -491,7 +491,7 @@ def test_expiry_leaves_the_totals_and_the_configurations(log: Log) -> None:
     log.append([make_call(n) for n in range(3)])
     log.append([Snapshot(hash="h", at_us=1, files={})])
     before = (list(log.totals()), list(log.attempt_totals()))
-    assert log.expire(2**62, 10) == 3
+    assert log.expire(2**62, 10) == (3, None)
     assert (list(log.totals()), list(log.attempt_totals())) == before
     assert log.snapshot("h") is not None
     assert ids(log) == []
@@ -524,7 +524,7 @@ def test_expiry_leaves_every_other_call_whole(
     for log in logs:
         for start in range(0, len(made), 7):
             log.append(made[start : start + 7])
-        while log.expire(before, size):
+        while log.expire(before, size).next:
             pass
         assert [log.get(call.id) for call in made] == [call if call.at_us >= before else None for call in made]
     logs[0].close()

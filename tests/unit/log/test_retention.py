@@ -5,7 +5,7 @@ import pytest
 
 from holdfast.config import parse
 from holdfast.errors import ConfigError, LogError
-from holdfast.log.base import Filter, LogSettings
+from holdfast.log.base import BEGINNING, EVERYTHING, Cursor, Expired, Features, Filter, LogSettings
 from holdfast.log.memory import MemoryLog
 from holdfast.log.retention import EVERY, PAUSE, STEP, Retention
 from holdfast.log.writer import LogWriter
@@ -35,10 +35,10 @@ class TickingClock(ManualClock):
 class FailingLog(MemoryLog):
     failing = True
 
-    def expire(self, before_us: int, limit: int) -> int:
+    def expire(self, before_us: int, limit: int, features: Features = EVERYTHING, start: Cursor = BEGINNING) -> Expired:
         if self.failing:
             raise LogError("the disk is full")
-        return super().expire(before_us, limit)
+        return super().expire(before_us, limit, features, start)
 
 
 class WatchedLog(MemoryLog):
@@ -46,9 +46,9 @@ class WatchedLog(MemoryLog):
         super().__init__()
         self.done = threading.Event()
 
-    def expire(self, before_us: int, limit: int) -> int:
-        expired = super().expire(before_us, limit)
-        if expired < limit:
+    def expire(self, before_us: int, limit: int, features: Features = EVERYTHING, start: Cursor = BEGINNING) -> Expired:
+        expired = super().expire(before_us, limit, features, start)
+        if expired.next is None:
             self.done.set()
         return expired
 

@@ -455,7 +455,7 @@ def test_no_byte_of_an_erased_subject_stays_in_any_file(log: SqliteLog, path: Pa
     secret = Request(model="m", messages=(Message(role="user", parts=(Text(text="my secret is kelp" + noise),)),))
     ledger = (Repair("prose", 0, "the secret ", ""),)
     calls = [make_call(n, subject="feed", request=secret, session="s-secret", ledger=ledger) for n in range(5)]
-    packed = Packer().pack(calls).blocks[0]
+    packed = Packer().pack(calls).blocks[0].data
     log.append([make_call(100 + n) for n in range(50)])
     log.append(calls)
     kept = b"".join([file.read_bytes() for file in path.parent.iterdir()])
@@ -477,10 +477,10 @@ def test_a_block_of_bodies_goes_with_the_last_of_its_calls(log: SqliteLog, path:
     for start in range(0, 300, 50):
         log.append(calls[start : start + 50])
     assert count_blocks(path) == 12
-    assert log.expire(START_US + 49_000_000, 1000) == 49
+    assert log.expire(START_US + 49_000_000, 1000).calls == 49
     assert count_blocks(path) == 11
     assert log.get(calls[49].id) == calls[49]
-    assert log.expire(START_US + 50_000_000, 1000) == 1
+    assert log.expire(START_US + 50_000_000, 1000).calls == 1
     assert count_blocks(path) == 10
     log.expire(2**62, 120)
     log.expire(2**62, 1000)
@@ -492,11 +492,11 @@ def test_calls_that_were_recorded_out_of_their_order_expire_with_their_bodies(lo
     calls = [make_call(n, at_us=START_US + (n * 7919) % 3000) for n in range(3000)]
     for start in range(0, 3000, 300):
         log.append(calls[start : start + 300])
-    while log.expire(START_US + 2000, 100):
+    while log.expire(START_US + 2000, 100).next:
         pass
     kept = [call for call in calls if call.at_us >= START_US + 2000]
     assert [log.get(call.id) for call in kept] == kept
-    while log.expire(2**62, 100):
+    while log.expire(2**62, 100).next:
         pass
     assert count_blocks(path) == 0
 
