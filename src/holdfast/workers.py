@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
+import operator
 import os
 import signal
 import socket
@@ -37,7 +38,7 @@ FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
 LEAVE_SECONDS = 20.0
 """How long a worker may take to leave after its calls are drained: the log's writer tries for ten seconds."""
 GC_THRESHOLDS = (20_000, 20, 20)
-AT_START: Final = ("log", "telemetry")
+AT_START: Final = ("log", "telemetry", "gateway.tls")
 """Tables of the configuration that are read when the gateway starts, and not again."""
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,9 @@ def serve(configuration: Configuration, listeners: Sequence[socket.socket], relo
         ConfigError: something that the configuration needs is not there.
     """
     if len(listeners) == 1:
-        _run(_serve(configuration, listeners[0], functools.partial(_follow_files, reloader=reloader)), configuration)
+        _run(_serve(configuration, listeners[0], functools.partial(_follow_files, reloader=reloader)))
         return 0
-    _run(_rehearse(configuration), configuration)
+    _run(_rehearse(configuration))
     board = _board(configuration, len(listeners))
     try:
         return _Supervisor(configuration, listeners, reloader, board).run()
@@ -68,9 +69,9 @@ def serve(configuration: Configuration, listeners: Sequence[socket.socket], relo
         board.close()
 
 
-def _run(work: Coroutine[Any, Any, None], configuration: Configuration) -> None:
-    """Run on a loop that connects to nothing which `[network]` does not allow, where there is that table."""
-    uvloop.run(work, loop_factory=uvloop.new_event_loop if configuration.config.network is None else new_loop)
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run on a loop that connects to nothing which `[network]` does not allow, once there is that table."""
+    uvloop.run(work, loop_factory=new_loop)
 
 
 async def _rehearse(configuration: Configuration) -> None:
@@ -83,8 +84,7 @@ async def _serve(
     configuration: Configuration, listener: socket.socket, follow: Follow, board: Board | None = None
 ) -> None:
     app = App(configuration, board=board)
-    if configuration.config.network is not None:
-        confine(app.catalogs.egress)
+    _confine(app, configuration)
     async with app:
         gateway, views = app.asgi()
         gc.collect()
@@ -103,6 +103,12 @@ async def _serve(
             await server.serve(listener)
         finally:
             following.cancel()
+
+
+def _confine(app: App, configuration: Configuration) -> None:
+    """Hold this process, and the functions that it runs, to what `[network]` allows, where there is that table."""
+    if configuration.config.network is not None:
+        confine(app.catalogs.egress)
 
 
 def _certificate(configuration: Configuration) -> Certificate | None:
@@ -134,6 +140,7 @@ async def _take(app: App, configuration: Configuration) -> str | None:
     except Exception as error:
         logger.exception("The new configuration was not taken; the old one stays in force.")
         return _first_line(error)
+    _confine(app, configuration)
     return None
 
 
@@ -162,8 +169,11 @@ def _report(running: Configuration, new: Configuration) -> None:
     """Say that a new configuration is in force, and what of it is not. `running` is the one of the start."""
     logger.info("Reloaded the configuration: %s", new.hash)
     for table in AT_START:
-        if getattr(running.config, table) != getattr(new.config, table):
+        settings = operator.attrgetter(table)
+        if settings(running.config) != settings(new.config):
             logger.warning("%s: [%s] has changed: restart the gateway for that to take effect.", new.path, table)
+    if new.config.network is None and running.config.network is not None:
+        logger.warning("%s: without [network] everything is held to the hosts of models until a restart.", new.path)
 
 
 def _stop(server: Server) -> None:
@@ -259,7 +269,7 @@ def _work(news: News, base: Path, listener: socket.socket, pipe: Connection, boa
     try:
         configuration = parse(files, base=base, at_us=at_us)
         work = _serve(configuration, listener, functools.partial(_follow_pipe, pipe=pipe), _joined(board, number))
-        _run(work, configuration)
+        _run(work)
     except (LogError, ConfigError) as error:
         logger.error("%s", error.message)
         raise SystemExit(1) from error

@@ -59,9 +59,13 @@ class Catalogs:
         Raises:
             ConfigError: a secret, a file or a function that it names can't be used.
         """
-        config = configuration.config
         endpoints = await self._endpoints(configuration)
-        self.egress.allow(_hosts(configuration, endpoints), () if config.network is None else config.network.allow)
+        network = configuration.config.network
+        with self.egress.becoming(_hosts(configuration, endpoints), () if network is None else network.allow):
+            return await self._made(configuration, endpoints)
+
+    async def _made(self, configuration: Configuration, endpoints: Mapping[str, Endpoint]) -> Catalog:
+        config = configuration.config
         named = {name: (price_provider(model), model.name or name) for name, model in config.models.items()}
         wanted = [named[name] for name, model in config.models.items() if model.price is None or model.context is None]
         listed = await asyncio.to_thread(prices.find, wanted, self._prices)

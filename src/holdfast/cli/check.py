@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
+from holdfast.cli.confined import load_confined
 from holdfast.cli.enforcement import contracts_of
-from holdfast.config import Config, Configuration, load
+from holdfast.config import Config, Configuration
 from holdfast.errors import ConfigError
 from holdfast.gateway.questions.prompt import Prompt
 from holdfast.gateway.settings import FeatureSettings, LastResort
@@ -36,7 +37,7 @@ def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
         _print_json(json_schema())
         return
     try:
-        configuration = load(file, resolve_secrets=not no_secrets)
+        configuration = load_confined(file, resolve_secrets=not no_secrets)
     except ConfigError as error:
         _refuse(error, as_json, "" if file.exists() else _no_file(file))
     models = _models(configuration.config, "not checked" if no_secrets else "found")

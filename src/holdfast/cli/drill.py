@@ -102,13 +102,14 @@ def command(
 
 
 def _configuration(path: Path | None) -> "Configuration":
-    from holdfast.config import load, parse
+    from holdfast.cli.confined import load_confined
+    from holdfast.config import parse
     from holdfast.demo import demo_files
 
     if path is None and not FILE.exists():
         click.echo(f"There is no {FILE} here: this is the demo.", err=True)
         return parse(demo_files({}), base=Path.cwd(), at_us=int(time.time() * 1e6))
-    return load(path or FILE, resolve_secrets=False)
+    return load_confined(path or FILE, resolve_secrets=False, beside=("127.0.0.1",))
 
 
 def _refuse(message: str) -> NoReturn:

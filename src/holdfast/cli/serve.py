@@ -34,15 +34,16 @@ def command(path: Path, host: str, port: int, workers: int) -> None:
     It follows changes of the file and of the files it names; SIGHUP makes it look at once. SIGTERM and SIGINT drain
     the calls in flight, then stop.
     """
-    from holdfast.config import Reloader, load
+    from holdfast.cli.confined import load_confined
+    from holdfast.config import Reloader
 
     try:
-        configuration = load(path)
+        configuration = load_confined(path)
     except ConfigError as error:
         click.echo(error.message, err=True)
         raise SystemExit(2) from error
     listeners = listen(host, port, workers)
-    click.echo(f"Holdfast serves {path} at {address(listeners[0])} (configuration {configuration.hash})")
+    click.echo(f"Holdfast serves {path} at {address(listeners[0], configuration)} (configuration {configuration.hash})")
     run(configuration, listeners, Reloader(configuration))
 
 
@@ -94,7 +95,8 @@ def _unavailable(host: str, port: int, error: OSError) -> str:
     )
 
 
-def address(listener: socket.socket) -> str:
+def address(listener: socket.socket, configuration: "Configuration") -> str:
     """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if configuration.config.gateway.tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -37,12 +37,13 @@ def command(host: str, port: int) -> None:
     The demo also offers the models of every provider whose key is in the environment: OPENAI_API_KEY,
     ANTHROPIC_API_KEY, GEMINI_API_KEY. State is kept in .holdfast/.
     """
-    from holdfast.config import Reloader, load, parse
+    from holdfast.cli.confined import load_confined
+    from holdfast.config import Reloader, parse
     from holdfast.demo import demo_files
 
     try:
         if FILE.exists():
-            configuration = load(FILE)
+            configuration = load_confined(FILE)
         else:
             configuration = parse(demo_files(), base=Path.cwd(), at_us=int(time.time() * 1e6))
     except ConfigError as error:
@@ -51,7 +52,7 @@ def command(host: str, port: int) -> None:
     listeners = listen(host, port)
     name = next(iter([*configuration.config.features, *configuration.config.models]), None)
     what = f"serves {FILE}" if FILE.exists() else "runs its demo"
-    url = address(listeners[0])
+    url = address(listeners[0], configuration)
     if name is None:
         click.echo(f"{FILE} names no model yet: nothing can be called.", err=True)
     else:

@@ -1,37 +1,53 @@
 """Holds the whole process to the list of `[network]`: also what a configured function or a library connects to.
 
-Python asks us before it connects (an audit hook), and so does the event loop. What is compiled and opens sockets by
-itself asks nobody: only the operating system can confine that.
+Python asks us before it connects or looks a name up (an audit hook, PEP 578), and so does the event loop. This keeps
+what is honest from phoning home. Programs that are started, and what is compiled and opens sockets by itself, ask
+nobody: only the operating system can confine those.
 """
 
+import errno
+import functools
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import uvloop
 
 from holdfast.errors import ConnectionFailed
-from holdfast.http.egress import Egress
+from holdfast.http.egress import Egress, address_of
 
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
-_CONNECTING: Final = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+_OF_THE_HOST: Final = {int(getattr(socket, name, socket.AF_UNIX)) for name in ("AF_UNIX", "AF_NETLINK", "AF_ALG")}
+_GIVEN: Final = -1
+"""The family of a socket that is made of an open file."""
+_HERE: Final = ("", b"", "localhost", None)
+"""What a server may listen on, beside addresses. Any other name would be looked up."""
 
 _egress: Egress | None = None
-_look_up = socket.getaddrinfo
 
 
 class NotAllowed(ConnectionFailed, PermissionError):
     """A connection that `[network]` does not allow. Also an OSError, as what connects expects."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, reached=False)
+        self.errno, self.strerror = errno.EACCES, self.message
+
+    def __str__(self) -> str:
+        return self.message
+
 
 def confine(egress: Egress) -> None:
     """Hold this process to a list from now on. It can't be undone; calling it again replaces the list."""
-    global _egress  # noqa: PLW0603 a process has one network
-    if _egress is None:
+    global _egress
+    first, _egress = _egress is None, egress
+    if first:
         sys.addaudithook(_audit)
-        socket.getaddrinfo = _getaddrinfo
-    _egress = egress
+        socket.getaddrinfo = _remembering(socket.getaddrinfo, lambda found: [entry[4][0] for entry in found])
+        socket.gethostbyname = _remembering(socket.gethostbyname, lambda found: [found])
+        socket.gethostbyname_ex = _remembering(socket.gethostbyname_ex, lambda found: found[2])
+        uvloop.Loop = Loop  # type: ignore[misc]  # also for a function that runs a loop of its own
 
 
 class Loop(uvloop.Loop):
@@ -40,28 +56,28 @@ class Loop(uvloop.Loop):
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         _check(host)
         found = await super().getaddrinfo(host, port, **options)
-        _remember(host, found)
+        _remember(host, [entry[4][0] for entry in found])
         return found
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        _check_address(socket.AF_INET, sockaddr)
+        return await super().getnameinfo(sockaddr, flags)
 
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
         _check(host)
+        _check_local(options.get("local_addr"))
         return await super().create_connection(protocol_factory, host, port, **options)
 
-    async def sock_connect(self, sock: Any, address: Any) -> Any:
-        _check_address(sock.family, address)
-        return await super().sock_connect(sock, address)
-
-    async def sock_sendto(self, sock: Any, data: Any, address: Any) -> Any:
-        _check_address(sock.family, address)
-        return await super().sock_sendto(sock, data, address)
+    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
+        for name in host if isinstance(host, list | tuple) else [host]:
+            _check_local((name,))
+        return await super().create_server(protocol_factory, host, port, **options)
 
     async def create_datagram_endpoint(
         self, protocol_factory: Any, local_addr: Any = None, remote_addr: Any = None, **options: Any
     ) -> Any:
-        if remote_addr is not None:
-            _check(remote_addr[0])
-        elif _egress is not None and options.get("family") != socket.AF_UNIX and options.get("sock") is None:
-            raise NotAllowed("[network] allows no datagrams to just anybody: name the remote address.")
+        _check_datagrams(remote_addr, options)
+        _check_local(local_addr)
         return await super().create_datagram_endpoint(protocol_factory, local_addr, remote_addr, **options)
 
 
@@ -70,14 +86,17 @@ def new_loop() -> uvloop.Loop:
     return Loop()
 
 
+# --- what is asked ----------------------------------------------------------------------------------------------------
+
+
 def _check(host: object) -> None:
-    if _egress is None or host is None or host == "" or host == b"":
+    """Raise NotAllowed if a host is not on the list. No name stands for this machine, as for the system."""
+    if _egress is None or host in ("", b"", None):
         return
-    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
     try:
-        _egress.check(name)
+        _egress.check(_text(host))
     except ConnectionFailed as error:
-        raise NotAllowed(error.message, reached=False) from None
+        raise NotAllowed(error.message) from None
 
 
 def _check_address(family: int, address: object) -> None:
@@ -85,22 +104,89 @@ def _check_address(family: int, address: object) -> None:
         _check(address[0])
 
 
-def _remember(host: object, found: Sequence[Any]) -> None:
-    if _egress is not None and host:
-        _egress.remember([entry[4][0] for entry in found if entry[0] in _INTERNET])
+def _check_local(address: Any) -> None:
+    """Raise NotAllowed where a socket is to be bound to a name that had to be looked up."""
+    if isinstance(address, list | tuple) and address and address[0] not in _HERE:
+        host = address[0]
+        if address_of(_text(host)) is None:
+            _check(host)
 
 
-def _getaddrinfo(host: Any, port: Any, *options: Any, **named: Any) -> Any:
+def _check_datagrams(remote: Any, options: Mapping[str, Any]) -> None:
+    """Raise NotAllowed where the loop would send to addresses that nobody is asked about."""
+    if remote is not None:
+        _check(remote[0] if isinstance(remote, list | tuple) and remote else remote)
+        return
+    sock = options.get("sock")
+    family = options.get("family") if sock is None else sock.family
+    if _egress is not None and family != socket.AF_UNIX:
+        raise NotAllowed("[network] allows no datagrams to just anybody: name the remote address.")
+
+
+def _remember(host: object, addresses: Iterable[str]) -> None:
+    """Allow what an allowed name was found at."""
+    if _egress is not None and host is not None:
+        _egress.remember(_text(host), addresses)
+
+
+def _text(host: object) -> str:
+    return host.decode("ascii", "replace") if isinstance(host, bytes | bytearray) else str(host)
+
+
+def _remembering(look_up: Callable[..., Any], addresses: Callable[[Any], Iterable[str]]) -> Callable[..., Any]:
+    """Return a look-up that notes what it finds. Whether it may look is asked by the audit hook."""
+
+    @functools.wraps(look_up)
+    def looked_up(host: Any, *arguments: Any, **named: Any) -> Any:
+        found = look_up(host, *arguments, **named)
+        _remember(host, addresses(found))
+        return found
+
+    return looked_up
+
+
+# --- the audit hook ---------------------------------------------------------------------------------------------------
+
+
+def _connecting(sock: Any, address: object = None, *_: object) -> None:
+    _check_address(sock.family, address)
+
+
+def _binding(sock: Any, address: object = None, *_: object) -> None:
+    if sock.family in _INTERNET:
+        _check_local(address)
+
+
+def _making(_: object, family: int, type: int, *__: object) -> None:
+    """Raise NotAllowed for sockets that send what no address tells: packets of one's own making."""
+    if family in _INTERNET and type & 0xF != socket.SOCK_RAW:
+        return
+    if family not in _OF_THE_HOST and family != _GIVEN:
+        raise NotAllowed("[network] allows no raw sockets, and none of families other than IP.")
+
+
+def _looking_up(host: object, *_: object) -> None:
     _check(host)
-    found = _look_up(host, port, *options, **named)
-    _remember(host, found)
-    return found
+
+
+def _naming(sockaddr: object, *_: object) -> None:
+    _check_address(socket.AF_INET, sockaddr)
+
+
+_ASKED: Final[Mapping[str, Callable[..., None]]] = {
+    "socket.__new__": _making,
+    "socket.bind": _binding,
+    "socket.connect": _connecting,
+    "socket.sendto": _connecting,
+    "socket.sendmsg": _connecting,
+    "socket.getaddrinfo": _looking_up,
+    "socket.gethostbyname": _looking_up,
+    "socket.gethostbyaddr": _looking_up,
+    "socket.getnameinfo": _naming,
+}
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in _CONNECTING:
-        sock, address = arguments[0], arguments[1] if len(arguments) > 1 else None
-        if address is not None:
-            _check_address(sock.family, address)
-    elif event in ("socket.gethostbyname", "socket.gethostbyaddr"):
-        _check(arguments[0])
+    ask = _ASKED.get(event)
+    if ask is not None:
+        ask(*arguments)

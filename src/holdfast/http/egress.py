@@ -1,7 +1,9 @@
 """Which hosts may be connected to: those that are configured, and those that `[network] allow` lists."""
 
 import ipaddress
-from collections.abc import Collection, Iterable
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final
 
@@ -32,39 +34,62 @@ class Egress:
     """The list. `allow` may be called again when the configuration changes. Safe for threads: it is swapped whole."""
 
     def __init__(self, configured: Collection[str] = (), listed: Collection[str] = ()) -> None:
-        self._resolved: dict[str, None] = {}
+        self._found: dict[str, str] = {}
+        """Addresses, and whose they are."""
+        self._lock = threading.Lock()
         self.allow(configured, listed)
 
     def allow(self, configured: Collection[str], listed: Collection[str]) -> None:
         """Allow these hosts from now on, and no others. Raises ValueError where one is none."""
-        entries = [_parsed(entry) for entry in (*configured, *listed)]
-        networks = tuple(entry for entry in entries if not isinstance(entry, str))
-        self._allowed = frozenset(entry for entry in entries if isinstance(entry, str)), networks
+        self._allowed = frozenset(_parsed(entry) for entry in (*configured, *listed))
+
+    @contextmanager
+    def becoming(self, configured: Collection[str], listed: Collection[str]) -> Iterator[None]:
+        """Allow these hosts as well, and after the block no others. If the block fails, all is as it was before."""
+        before = self._allowed
+        self.allow(configured, listed)
+        after, self._allowed = self._allowed, self._allowed | before
+        try:
+            yield
+        except BaseException:
+            after = before
+            raise
+        finally:
+            self._allowed = after
 
     def allows(self, host: str) -> bool:
-        """Whether a host, by its name or an address, is on the list."""
+        """Whether a host, by its name or an address, is on the list, or an address is one of a name on the list."""
         name = normal(host)
-        hosts, networks = self._allowed
-        address = _address(name)
-        if address is not None:
-            return any(address.version == network.version and address in network for network in networks)
-        labels = name.split(".")
-        return name in hosts or any("*." + ".".join(labels[n:]) in hosts for n in range(1, len(labels)))
+        address = address_of(name)
+        if address is None:
+            return self._lists(name)
+        networks = [entry for entry in self._allowed if not isinstance(entry, str)]
+        if any(address.version == network.version and address in network for network in networks):
+            return True
+        owner = self._found.get(name)
+        return owner is not None and self._lists(owner)
 
     def check(self, host: str) -> None:
         """Raise ConnectionFailed, before anything is sent, if a host is not on the list."""
-        if not self.allows(host) and normal(host) not in self._resolved:
+        if not self.allows(host):
             raise ConnectionFailed(
                 f"{host[:253]}: [network] allows no connections to it: add it to `allow` if it is to be reached.",
                 reached=False,
             )
 
-    def remember(self, addresses: Iterable[str]) -> None:
-        """Note what allowed hosts were found at, so that connections to there are allowed too."""
-        for address in addresses:
-            self._resolved[normal(address)] = None
-        while len(self._resolved) > MOST_ADDRESSES:
-            self._resolved.pop(next(iter(self._resolved)), None)
+    def remember(self, host: str, addresses: Iterable[str]) -> None:
+        """Note what a host was found at: connections to there are allowed as long as those to the host are."""
+        name = normal(host)
+        with self._lock:
+            for address in map(normal, addresses):
+                self._found.pop(address, None)
+                self._found[address] = name
+            while len(self._found) > MOST_ADDRESSES:
+                del self._found[next(iter(self._found))]
+
+    def _lists(self, name: str) -> bool:
+        labels = name.split(".")
+        return name in self._allowed or any("*." + ".".join(labels[n:]) in self._allowed for n in range(1, len(labels)))
 
 
 @lru_cache(maxsize=1024)
@@ -72,7 +97,7 @@ def normal(host: str) -> str:
     """Return a host as it is compared: in lower case and ASCII, without the dot of the root, the scope of an address,
     or another spelling of the same address."""
     name = host.strip("[]").partition("%")[0].rstrip(".").lower()
-    address = _address(name)
+    address = address_of(name)
     if address is not None:
         return str(address)
     try:
@@ -81,7 +106,8 @@ def normal(host: str) -> str:
         return name
 
 
-def _address(text: str) -> Address | None:
+def address_of(text: str) -> Address | None:
+    """Return the address that a text is; one of IPv4 that is written as one of IPv6 is of IPv4. None if it is none."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -92,7 +118,7 @@ def _address(text: str) -> Address | None:
 
 def _parsed(entry: str) -> str | Network:
     """Return a name, `*.` and a name, or a network. Raises ValueError."""
-    address = _address(entry.strip("[]"))
+    address = address_of(entry.strip("[]"))
     if address is not None:
         return ipaddress.ip_network(address)
     if "/" in entry and "://" not in entry:

@@ -70,11 +70,51 @@ def test_what_an_allowed_host_was_found_at_may_be_connected_to_until_it_is_forgo
     egress = Egress(listed=["api.example.com"])
     with pytest.raises(ConnectionFailed):
         egress.check("198.51.100.1")
-    egress.remember(["198.51.100.1"])
+    egress.remember("api.example.com", ["198.51.100.1"])
     egress.check("198.51.100.1")
-    egress.remember([f"203.0.{n // 256}.{n % 256}" for n in range(MOST_ADDRESSES)])
+    egress.remember("api.example.com", [f"203.0.{n // 256}.{n % 256}" for n in range(MOST_ADDRESSES)])
     with pytest.raises(ConnectionFailed):
         egress.check("198.51.100.1")
+
+
+def test_what_is_looked_up_again_is_not_forgotten_first() -> None:
+    egress = Egress(listed=["api.example.com"])
+    egress.remember("api.example.com", [f"203.0.{n // 256}.{n % 256}" for n in range(MOST_ADDRESSES)])
+    egress.remember("api.example.com", ["203.0.0.0", "198.51.100.1"])
+    assert egress.allows("203.0.0.0")
+    assert not egress.allows("203.0.0.1")
+
+
+def test_addresses_leave_the_list_with_the_host_that_was_found_there() -> None:
+    egress = Egress(listed=["api.example.com"])
+    egress.remember("api.example.com", ["198.51.100.1"])
+    egress.allow((), ["other.example.com"])
+    assert not egress.allows("198.51.100.1")
+
+
+def test_an_address_of_a_host_that_is_not_listed_is_not_allowed() -> None:
+    egress = Egress(listed=["api.example.com"])
+    egress.remember("evil.example", ["198.51.100.1"])
+    assert not egress.allows("198.51.100.1")
+
+
+def test_while_a_list_becomes_another_both_hold() -> None:
+    egress = Egress(listed=["old.example"])
+    with egress.becoming(["new.example"], []):
+        assert egress.allows("old.example")
+        assert egress.allows("new.example")
+    assert not egress.allows("old.example")
+    assert egress.allows("new.example")
+
+
+def test_a_list_that_could_not_be_taken_leaves_the_old_one_in_force() -> None:
+    egress = Egress(listed=["old.example"])
+    with pytest.raises(RuntimeError), egress.becoming(["new.example"], []):
+        raise RuntimeError
+    with pytest.raises(ValueError, match="allow:"), egress.becoming(["no host"], []):
+        raise AssertionError
+    assert egress.allows("old.example")
+    assert not egress.allows("new.example")
 
 
 def test_a_new_list_takes_the_place_of_the_old_one() -> None:
