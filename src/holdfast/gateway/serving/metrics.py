@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from holdfast.errors import ContractViolated
 from holdfast.gateway.traffic.health import Health
-from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Total
+from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Spend, Total
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -18,17 +18,19 @@ def render(
     queue: int,
     healths: Mapping[str, Health],
     *,
+    spends: Sequence[Spend] = (),
     lost: int = 0,
     reload_failed: bool = False,
     refused: Mapping[str, int] = {},
 ) -> bytes:
     """Return the page. Of the worker that answers, `queue` calls wait for the disk, and `lost` never got there.
 
-    `refused` counts the calls that all workers turned away, by reason.
+    `refused` counts the calls that all workers turned away, by reason; `spends` tell what tenants spent.
     """
     series = (
         *_traffic(totals, attempts),
         *_contracts(totals, attempts),
+        *_spending(spends),
         *_gateway(queue, lost, refused, reload_failed),
         *_healths(healths),
     )
@@ -59,12 +61,32 @@ def _traffic(totals: Sequence[Total], attempts: Sequence[AttemptTotal]) -> list[
     ]
 
 
+def _spending(spends: Sequence[Spend]) -> list[_Series]:
+    sums: dict[tuple[str, str, str], list[int]] = {}
+    for spend in spends:
+        taken = sums.setdefault((spend.tenant, spend.name, spend.model), [0, 0, 0])
+        for place, amount in enumerate((spend.cost_nanousd, spend.input_tokens, spend.output_tokens)):
+            taken[place] += amount
+    dollars: list[tuple[str, object]] = []
+    tokens: list[tuple[str, object]] = []
+    for (tenant, feature, model), (cost, *counts) in sums.items():
+        labels = {"tenant": tenant, "feature": feature, "model": model}
+        dollars.append((_set(labels), f"{cost / 1e9:.9f}"))
+        tokens += [
+            (_set(labels | {"type": kind}), count) for kind, count in zip(("input", "output"), counts, strict=True)
+        ]
+    return [
+        ("holdfast_spend_usd_total", "counter", "What attempts cost in US dollars, where it is known.", dollars),
+        ("holdfast_spend_tokens_total", "counter", "Tokens of attempts as the providers counted them.", tokens),
+    ]
+
+
 def _gateway(queue: int, lost: int, refused: Mapping[str, int], reload_failed: bool) -> list[_Series]:
     return [
         (
             "holdfast_refused_total",
             "counter",
-            "Calls that were turned away, as there was no place for them.",
+            "Calls that were turned away, as there was no place for them, or they brought no valid key.",
             [(_set({"reason": reason}), count) for reason, count in refused.items()],
         ),
         ("holdfast_log_queue_calls", "gauge", "Calls that wait for the disk.", [("", queue)]),

@@ -1,7 +1,7 @@
 """The table of routes: who may use which. What is not in it can't be served."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -56,6 +56,11 @@ class Page(msgspec.Struct, frozen=True):
     content_type: bytes = b"application/json"
     status: int = 200
     head: bytes = b""
+
+
+def json_page(value: Any, status: int = 200, head: bytes = b"") -> Page:
+    """Return a page of JSON."""
+    return Page(msgspec.json.encode(value), status=status, head=head)
 
 
 class Query(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 import pytest
 
 from holdfast.errors import InvalidRequest
-from holdfast.gateway.serving.query import read_query
+from holdfast.gateway.serving.query import CallsQuery, read_query
 from holdfast.log.base import Filter
 from holdfast.privacy.subjects import SubjectHasher
 
@@ -9,7 +9,7 @@ SUBJECTS = SubjectHasher(bytes(32))
 
 
 def filter_of(text: str) -> Filter:
-    return read_query(text).filter(7200.0, SUBJECTS)
+    return read_query(text, CallsQuery).filter(7200.0, SUBJECTS)
 
 
 def test_a_query_says_which_calls():

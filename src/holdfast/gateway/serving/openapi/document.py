@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, get_args
 
+import msgspec
+
+from holdfast.gateway.access import COOKIE
 from holdfast.gateway.hints import Hints, OnBreak, Priority
 from holdfast.gateway.serving.openapi import anthropic, openai, pages
 from holdfast.gateway.serving.openapi.shapes import (
@@ -18,11 +21,23 @@ from holdfast.gateway.serving.openapi.shapes import (
     generated,
     ref,
 )
-from holdfast.gateway.serving.query import CallsQuery
+from holdfast.gateway.serving.query import AuditQuery, Bodies, CallsQuery, KeysQuery, OneQuery, SearchQuery, SpendQuery
+from holdfast.gateway.serving.routes import PUBLIC, TABLE, Method, Roles
 
 ABOUT = """\
 Send what you send to OpenAI or Anthropic; `model` names a feature or a model of this gateway. Request schemas hold
 what every model can be told; other fields reach a model of the same wire unchanged."""
+_METHODS: Mapping[str, Method] = {"get": "GET", "post": "POST", "delete": "DELETE"}
+_CREDENTIALS: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key: `Authorization: Bearer hf_...`."},
+    "key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "A key, as Anthropic sends it.",
+    },
+    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The session of an account."},
+}
 _LABEL = STRING | {"pattern": "^[!-~]([ -~]{0,254}[!-~])?$"}
 _TAG = "[^=,]{1,64}=[^,]{0,64}"
 _TAGS = STRING | {"pattern": f"^({_TAG}(,{_TAG}){{0,9}})?$", "example": "plan=free, team=blue"}
@@ -52,19 +67,37 @@ _QUERY = {
     "before": described(STRING, "The cursor: `next` of the page before."),
     "repaired": described(BOOLEAN, "Whether the answer needed repairs to meet its contract."),
     "replayed": described(BOOLEAN, "Whether the answer is that of another call, given again."),
-    "subject": described(STRING, "The subject as the caller named it."),
+    "subject": described(STRING, "The subject as the caller named it. Those of keys belong to a tenant: name it too."),
+    "tenant": described(STRING, "The tenant whose key it was. Default: all that this caller may see."),
+    "key": described(STRING, "The id of the key."),
+    "bodies": described(
+        enum(get_args(Bodies)), "As they are, which takes a reviewer and is recorded, or masked, which is the default."
+    ),
 }
 
 
-def document(names: Sequence[str]) -> Json:
-    """Return the OpenAPI 3.1 document of a gateway where `names` can be called."""
+def document(names: Sequence[str] | None) -> Json:
+    """Return the OpenAPI 3.1 document of a gateway where `names` can be called; None doesn't tell what can."""
     components = openai.schemas() | anthropic.schemas() | generated(Hints) | pages.schemas(names)
+    paths = _calls() | _views()
     return {
         "openapi": "3.1.0",
         "info": {"title": "Holdfast", "version": version("holdfast"), "description": ABOUT},
-        "paths": _calls() | _views(),
-        "components": {"schemas": dict(sorted(components.items()))},
+        "paths": {path: _authorized(path, operations, open=names is not None) for path, operations in paths.items()},
+        "components": {"schemas": dict(sorted(components.items())), "securitySchemes": _CREDENTIALS},
     }
+
+
+def _authorized(path: str, operations: Json, *, open: bool) -> Json:
+    """Say of each operation whom it is for. While there are no keys, none is needed."""
+
+    def security(roles: Roles | None) -> Json:
+        if roles is PUBLIC:
+            return {"security": []}
+        schemes: list[Json] = [{name: []} for name in _CREDENTIALS]
+        return {"security": [{}, *schemes] if open else schemes, "x-holdfast-roles": sorted(roles)}
+
+    return {method: operation | security(TABLE[_METHODS[method], path]) for method, operation in operations.items()}
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
@@ -117,8 +150,33 @@ def _views() -> dict[str, Json]:
         "/openapi.json": _get("This document", OBJECT),
         "/v1/models": _get("What can be called", ref("ModelList")),
         "/v1/models/{id}": _get("One of them", ref("ModelObject"), parameters=[_parameter("path", "id", ref("Model"))]),
-        "/api/calls": _get("The log, newest first", ref("CallPage"), parameters=_query()),
-        "/api/calls/{id}": _get("One call with its bodies", ref("Call"), parameters=[_parameter("path", "id", STRING)]),
+        "/api/calls": _get("The log, newest first", ref("CallPage"), parameters=_query(CallsQuery)),
+        "/api/calls/search": _get("Calls in whose bodies a text occurs", ref("Search"), parameters=_query(SearchQuery)),
+        "/api/calls/{id}": _get(
+            "One call with its bodies",
+            ref("Call"),
+            parameters=[_parameter("path", "id", STRING), *_query(OneQuery)],
+        ),
+        "/api/session": _session(),
+        "/api/keys": _get("Who may call", ref("Keys"), parameters=_query(KeysQuery)),
+        "/api/spend": _get("What was spent", ref("SpendList"), parameters=_query(SpendQuery)),
+        "/api/audit": _get("What was done, newest first", ref("AuditPage"), parameters=_query(AuditQuery)),
+    }
+
+
+def _session() -> Json:
+    cookie = {"set-cookie": described(STRING, "The cookie of the session.")}
+    opened = _page("Signed in.", ref("Who")) | {"headers": _headers(cookie)}
+    return _get("On whose authority this request comes", ref("Who")) | {
+        "post": {
+            "summary": "Sign in to the console",
+            "requestBody": {"required": True, "content": _json(ref("SignIn"))},
+            "responses": {"200": opened, **_errors("Error")},
+        },
+        "delete": {
+            "summary": "Sign out",
+            "responses": {"200": _page("Signed out.", OBJECT), **_errors("Error")},
+        },
     }
 
 
@@ -139,9 +197,13 @@ def _page(description: str, schema: Json, content_type: str = "application/json"
     return {"description": description, "content": {content_type: {"schema": schema}}}
 
 
-def _query() -> list[Json]:
-    fields = generated(CallsQuery)["CallsQuery"]["properties"]
-    return [_parameter("query", name, _QUERY.get(name) or _set(schema)) for name, schema in fields.items()]
+def _query(type: type[msgspec.Struct]) -> list[Json]:
+    schema = generated(type)[type.__name__]
+    required = schema.get("required", ())
+    return [
+        _parameter("query", name, _QUERY.get(name) or _set(field)) | ({"required": True} if name in required else {})
+        for name, field in schema["properties"].items()
+    ]
 
 
 def _set(schema: Json) -> Json:
