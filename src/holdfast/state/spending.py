@@ -47,6 +47,10 @@ class Grant(NamedTuple):
     drawn: int
     left: int
 
+    def short_of(self, order: Order) -> bool:
+        """Whether less was drawn than the order is of use with."""
+        return not order.close and self.drawn < order.least
+
 
 class Spent(NamedTuple):
     """What was drawn in a window, and how much of that is leased: used, or held by a worker."""
@@ -126,7 +130,7 @@ _FORGET = """
 DELETE FROM windows WHERE scope = ?1 AND whose = ?2 AND unit = ?3 AND span = ?4 AND start <= (
     SELECT start FROM windows WHERE scope = ?1 AND whose = ?2 AND unit = ?3 AND span = ?4
     ORDER BY start DESC LIMIT 1 OFFSET ?5
-) AND id NOT IN (SELECT window FROM leases)
+) AND id != ?6 AND id NOT IN (SELECT window FROM leases)
 """
 _LEASE = """
 INSERT INTO leases (holder, number, window, granted) VALUES (?, ?, ?, ?)
@@ -141,6 +145,8 @@ FROM windows WHERE start >= ? OR span = ? ORDER BY scope, whose, unit, span, sta
 def _exchange(db: Connection, holder: str, order: Order, live: int) -> Grant:
     window, drawn = _window(db, order)
     row = db.execute("SELECT granted FROM leases WHERE holder = ? AND number = ?", (holder, order.number)).fetchone()
+    if row is None and order.close:
+        return Grant(0, order.cap - drawn)  # it was closed already, by an order whose answer got lost
     held: int = row[0] if row is not None else 0
     drawn += order.keep - held
     left = order.cap - drawn
@@ -166,5 +172,5 @@ def _window(db: Connection, order: Order) -> tuple[int, int]:
     found = db.execute(_FIND, key).fetchone()
     if found is None:
         found = db.execute(_ADD, key).fetchall()[0]
-        db.execute(_FORGET, (*order.meter, WINDOWS_KEPT))
+        db.execute(_FORGET, (*order.meter, WINDOWS_KEPT, found[0]))
     return found[0], found[1]
