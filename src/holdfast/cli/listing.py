@@ -72,15 +72,17 @@ class CallPrinter:
         tokens = Column[Call]("tokens", _tokens, right=True)
         dollars = Column[Call]("cost $", lambda call: cost(call.cost_nanousd), right=True)
         tags = Column[Call]("tags", _tags)
+        tenant = Column[Call]("tenant", lambda call: one_line(call.tenant or ""), floor=6, enough=12, optional=True)
+        key = Column[Call]("key", lambda call: one_line(call.key or ""), optional=True)
         notes = Column[Call]("notes", _notes, floor=8, enough=16, optional=True)
         middle = (name, model, end, took)
         return (
-            (at, id, *middle, attempts, tokens, dollars, tags, notes),
-            (at, id, *middle, attempts, tokens, dollars, notes),
-            (short_at, id, *middle, attempts, tokens, dollars, notes),
-            (short_at, short_id, *middle, attempts, tokens, dollars, notes),
-            (short_at, short_id, *middle, attempts, tokens, notes),
-            (short_at, short_id, *middle, attempts, notes),
+            (at, id, *middle, attempts, tokens, dollars, tags, tenant, key, notes),
+            (at, id, *middle, attempts, tokens, dollars, tenant, key, notes),
+            (short_at, id, *middle, attempts, tokens, dollars, tenant, key, notes),
+            (short_at, short_id, *middle, attempts, tokens, dollars, tenant, key, notes),
+            (short_at, short_id, *middle, attempts, tokens, tenant, key, notes),
+            (short_at, short_id, *middle, attempts, tenant, notes),
             (short_at, short_id, *middle, short_attempts, notes),
             (short_at, short_id, *middle, short_attempts),
             (day, short_id, *middle, short_attempts),

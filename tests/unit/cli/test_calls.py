@@ -106,24 +106,24 @@ def test_a_damaged_call_is_an_error_and_no_traceback(log: SqliteLog) -> None:
 
 def test_the_list_is_newest_first_with_what_a_person_looks_for(log: SqliteLog) -> None:
     late = make_call(2, outcome="last_resort", error="timeout", cost_nanousd=None, usage=None)
-    log.append([make_call(1, tags={"a": "1", "b": "2"}), late])
-    assert [line.split("\t") for line in run().stdout.splitlines()] == [
-        ["time", "id", "name", "model", "outcome", "took", "attempts", "tokens", "cost $", "tags", "notes"],
-        ["2025-10-09 08:53:22", id_of(2), "answer", "gpt", "last_resort timeout", "812 ms", "2", "?", "?", "-", ""],
-        [
-            "2025-10-09 08:53:21",
-            id_of(1),
-            "answer",
-            "gpt",
-            "answered",
-            "812 ms",
-            "2",
-            "500+300",
-            "0.000123",
-            "a=1, b=2",
-            "",
-        ],
-    ]
+    log.append([make_call(1, tags={"a": "1", "b": "2"}, tenant="acme", key="hf_ab12cd34"), late])
+    told = {
+        "time": ("2025-10-09 08:53:22", "2025-10-09 08:53:21"),
+        "id": (id_of(2), id_of(1)),
+        "name": ("answer", "answer"),
+        "model": ("gpt", "gpt"),
+        "outcome": ("last_resort timeout", "answered"),
+        "took": ("812 ms", "812 ms"),
+        "attempts": ("2", "2"),
+        "tokens": ("?", "500+300"),
+        "cost $": ("?", "0.000123"),
+        "tags": ("-", "a=1, b=2"),
+        "tenant": ("", "acme"),
+        "key": ("", "hf_ab12cd34"),
+        "notes": ("", ""),
+    }
+    lines = [line.split("\t") for line in run().stdout.splitlines()]
+    assert lines == [list(told), *map(list, zip(*told.values(), strict=True))]
 
 
 def test_an_empty_log_says_so_beside_the_output(log: SqliteLog) -> None:
@@ -367,7 +367,7 @@ def test_a_real_terminal_has_its_width_and_a_pipe_has_none(log: SqliteLog) -> No
     os.close(ours)
     assert shown[0].split() == ["time", "id", "name", "model", "outcome", "took", "attempts"]
     piped = subprocess.run(command, stdout=subprocess.PIPE, env=env | {"COLUMNS": "80"}, check=True, text=True).stdout
-    assert [line.count("\t") for line in piped.splitlines()] == [10] * 5
+    assert [line.count("\t") for line in piped.splitlines()] == [12] * 5
 
 
 # --- one call ---------------------------------------------------------------------------------------------------------
