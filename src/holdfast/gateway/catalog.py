@@ -36,6 +36,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None = None
     context: int | None = None
     """The tokens that it takes, prompt and answer together."""
+    max_output: int | None = None
+    """The most tokens that one answer can have."""
     health: Health = msgspec.field(default_factory=Health.private)
 
     @property

@@ -69,6 +69,9 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     """Whether it continues an answer that it is given the beginning of. Default: what the provider is known for."""
     context: Count | None = None
     """The tokens that it takes, prompt and answer together. Default: what the price list tells of it."""
+    max_output: Count | None = None
+    """The most tokens that one answer of it can have. Where a limit in money or tokens holds, so many are set aside for
+    a call that sets no `max_tokens`. Default: `context`."""
     breaker: bool = True
     """Whether it is left alone, but for a probe now and then, while it is known to be down."""
     concurrency: Count | None = None

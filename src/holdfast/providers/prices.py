@@ -12,7 +12,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -141,7 +141,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return (at - start) % _DAY < (end - start) % _DAY
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """What a model costs. Of the `changes`, the last that holds replaces all else of it."""
 
     rates: Rates
@@ -175,6 +175,36 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             if usage.input_tokens > tier.above:
                 rates = tier.rates
         return rates.cost_nanousd(usage)
+
+    def worst_nanousd(self, input_tokens: int, output_tokens: int) -> int | None:
+        """Return the most billionths of a US dollar that so many tokens may cost, of whatever kind, in any tier, at any
+        time. None where output has no price, and there may be some.
+        """
+        input, output, scale = self._highest
+        if output is None:
+            if output_tokens:
+                return None
+            output = 0
+        return -(-(input_tokens * input + output_tokens * output) // scale)
+
+    @cached_property
+    def _highest(self) -> tuple[int, int | None, int]:
+        """The highest rates of input and output as integers, and by what to divide them."""
+        rates = list(_all_rates(self))
+        inputs = [rate for each in rates for rate in (each.input, each.cache_read, each.cache_write, each.input_audio)]
+        outputs = [rate for each in rates for rate in (each.output, each.reasoning, each.output_audio)]
+        input = max(rate for rate in inputs if rate is not None)
+        output = None if None in [each.output for each in rates] else max(rate for rate in outputs if rate is not None)
+        scale = lcm(*[rate.as_integer_ratio()[1] for rate in (input, output) if rate is not None])
+        return _scaled(input, scale) or 0, _scaled(output, scale), scale
+
+
+def _all_rates(price: Price) -> Iterator[Rates]:
+    yield price.rates
+    for tier in price.tiers:
+        yield tier.rates
+    for change in price.changes:
+        yield from _all_rates(change.price)
 
 
 # --- the price list ---------------------------------------------------------------------------------------------------

@@ -57,6 +57,73 @@ def test_audio_tokens_cost_their_own_rate_where_there_is_one():
     assert price(input="1", output="2").cost_nanousd(usage) == 200_000
 
 
+# --- the most that one attempt can cost
+
+
+def test_the_worst_case_takes_the_highest_rate_of_every_kind_tier_and_change():
+    low, high = Rates(input=Decimal(1), output=Decimal(2)), Rates(input=Decimal(3), output=Decimal(5))
+    assert Price(rates=low).worst_nanousd(10, 100) == (10 * 1 + 100 * 2) * 1000
+    assert Price(rates=low, tiers=(Tier(200_000, high),)).worst_nanousd(10, 100) == (10 * 3 + 100 * 5) * 1000
+    changes = (Change(price=Price(rates=low, tiers=(Tier(0, high),)), since=9e9),)
+    assert Price(rates=low, changes=changes).worst_nanousd(10, 100) == (10 * 3 + 100 * 5) * 1000
+    assert price(input="1", output="1", cache_write="1.25", reasoning="7").worst_nanousd(4, 1) == 5000 + 7000
+
+
+def test_the_worst_case_is_rounded_up():
+    assert price(input="0.0001", output="0").worst_nanousd(1, 0) == 1
+    assert price(input="0", output="0").worst_nanousd(10**9, 10**9) == 0
+
+
+def test_without_a_price_for_output_only_input_has_a_worst_case():
+    assert price(input="2").worst_nanousd(10, 0) == 20_000
+    assert price(input="2").worst_nanousd(10, 1) is None
+    assert (
+        Price(
+            rates=Rates(input=Decimal(1), output=Decimal(1)), tiers=(Tier(9, Rates(input=Decimal(1))),)
+        ).worst_nanousd(1, 1)
+        is None
+    )
+
+
+dollars = st.decimals(0, 200, places=4)
+rates = st.builds(
+    Rates,
+    input=dollars,
+    output=dollars,
+    cache_read=st.none() | dollars,
+    cache_write=st.none() | dollars,
+    reasoning=st.none() | dollars,
+    input_audio=st.none() | dollars,
+    output_audio=st.none() | dollars,
+)
+plain = st.builds(
+    Price, rates=rates, tiers=st.lists(st.builds(Tier, st.integers(0, 2000), rates), max_size=2).map(tuple)
+)
+changes = st.lists(st.builds(Change, price=plain, since=st.floats(0, 100)), max_size=2).map(tuple)
+prices_of_all_kinds = st.builds(Price, rates=rates, changes=changes) | plain
+tokens = st.integers(0, 1000)
+usages = st.builds(
+    Usage,
+    input_tokens=tokens,
+    output_tokens=tokens,
+    cache_read_tokens=tokens,
+    cache_write_tokens=tokens,
+    reasoning_tokens=tokens,
+    input_audio_tokens=tokens,
+    output_audio_tokens=tokens,
+)
+
+
+@given(prices_of_all_kinds, usages, st.floats(0, 100), tokens, tokens)
+def test_nothing_ever_costs_more_than_the_worst_case(price, usage, at, more_input, more_output):
+    cost = price.cost_nanousd(usage, at)
+    worst = price.worst_nanousd(usage.input_tokens + more_input, usage.output_tokens + more_output)
+    assert cost is None or cost <= worst
+
+
+# --- rounding
+
+
 def test_a_fraction_of_a_nanodollar_is_rounded_half_to_even():
     rates = price(input="0.0005", output="1")
     assert [rates.cost_nanousd(Usage(input_tokens=n)) for n in (1, 2, 3, 4, 5)] == [0, 1, 2, 2, 2]
