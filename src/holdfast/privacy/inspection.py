@@ -40,9 +40,9 @@ def inspect(
     installation, None if that is not at hand.
     """
     inspection = _Inspection(kept)
-    inspection.findings += inspection.read(lines)
-    inspection.findings += inspection.head(head, public)
-    inspection.findings += inspection.kept()
+    inspection.findings += list(inspection.read(lines))
+    inspection.findings += list(inspection.head(head, public))
+    inspection.findings += list(inspection.kept())
     key = head.key if isinstance(head, Head) else None
     return Report(inspection.sound, key, tuple(inspection.findings), tuple(inspection.warnings))
 
@@ -175,7 +175,7 @@ class _Inspection:
             yield Finding(None, "audit.head: its signature is wrong.")
         elif state == "unknown":
             self.warnings.append('The signature was not checked: pip install "holdfast[custody]".')
-        if head.key != self._key:
+        if head.key != self._key and (self._key is not None or not self.findings):
             yield Finding(None, f"audit.head is {_signed(head.key)}, by the trail it should be {_signed(self._key)}.")
         elif head.key is None and public is not None:
             yield Finding(None, "audit.head is not signed, though this installation signs heads since it started last.")
