@@ -174,7 +174,7 @@ FACTS = (
     *("id", "at", "at_us", "kind", "wire", "name", "feature", "model", "provider", "served_model", "fingerprint"),
     *("config", "outcome", "status", "error", "finish", "stream", "store", "duration_us", "first_token_us"),
     *("session", "subject", "tags", "tenant", "key", "usage", "cost_usd", "contract", "repairs", "replayed"),
-    *("samples", "agreement", "erased"),
+    *("samples", "agreement", "withheld"),
 )
 """What is shown of a call as it is."""
 _CALL: Mapping[str, Masker] = {
