@@ -8,8 +8,8 @@ from typing import IO, Any
 import click
 import msgspec
 
-from holdfast.cli.calls import Moment
 from holdfast.cli.listing import console, print_json
+from holdfast.cli.parameters import MOMENT
 from holdfast.cli.state_directory import Failure, StateDirectory, failures, json_option, state_options
 from holdfast.cli.table import Column, Table
 from holdfast.cli.timeline import one_line, printable
@@ -32,7 +32,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--action", type=click.Choice(list(ACTIONS)), metavar="ACTION", help="Entries of this action.")
 @click.option("--actor", help="Entries of this actor, such as account:anna or key:hf_ab12cd34.")
-@click.option("--since", type=Moment(), help='Entries since: "1h" ago, or an ISO time.')
+@click.option("--since", type=MOMENT, help='Entries since: "1h" ago, or an ISO time.')
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
 @json_option
 @state_options

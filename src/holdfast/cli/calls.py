@@ -1,142 +1,137 @@
 """`holdfast calls`: the calls in the log. The log is only ever read."""
 
-import re
 import time
-import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
 
+from holdfast.cli.call_options import filter_of, filter_options, place_options
+from holdfast.cli.custody import masks, opened_log, record
+from holdfast.cli.found import print_found
 from holdfast.cli.listing import CallPrinter, console, print_fingerprints, print_json, print_totals
-from holdfast.cli.state_directory import CONFIG, Failure
-from holdfast.cli.timeline import COLOURS, printable, render_call
-from holdfast.errors import LogError
+from holdfast.cli.masks import mask_call
+from holdfast.cli.parameters import MOMENT
+from holdfast.cli.state_directory import Failure, StateDirectory, json_option
+from holdfast.cli.timeline import printable, render_call
 from holdfast.events import Call, Snapshot
-from holdfast.log.base import Filter, LogSettings, UnknownCall
-from holdfast.log.query import moment, tag
+from holdfast.log.base import Filter, UnknownCall
 from holdfast.log.sqlite import SqliteLog
 from holdfast.log.view import attempt_total_json, call_json, fingerprint_json, iso, total_json
+from holdfast.privacy.masking import masked
 from holdfast.privacy.subjects import SubjectHasher
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 POLL_SECONDS = 0.5
-_HASH = re.compile(r"[0-9a-f]{32}")
-
-
-class Moment(click.ParamType[int]):
-    """A time as `log.query.moment` reads it."""
-
-    name = "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return moment(value, time.time())
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Tag(click.ParamType[tuple[str, str]]):
-    """A tag as key=value."""
-
-    name = "KEY=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        try:
-            return tag(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-def _log_option(command: F) -> F:
-    return click.option(
-        "--log", "path", type=click.Path(path_type=Path), help="The log file. Default: that of ./holdfast.toml."
-    )(command)
-
-
-def _json_option(command: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")(command)
 
 
 @click.group(invoke_without_command=True)
-@click.option("--name", help="Calls to this feature or model.")
-@click.option("--model", help="Calls that this model answered.")
-@click.option("--outcome", type=click.Choice(list(COLOURS)), help="Calls that ended like this.")
-@click.option("--error", metavar="CODE", help="Calls with this error, such as timeout.")
-@click.option("--session", help="Calls of this session.")
-@click.option("--subject", help="Calls of this subject: the name the application sent, or its hash.")
-@click.option("--tag", type=Tag(), help="Calls with this tag.")
-@click.option("--contract", help="Calls whose answer had to meet this contract.")
-@click.option("--repaired", is_flag=True, default=None, help="Calls whose answer needed repairs.")
-@click.option("--replayed", is_flag=True, default=None, help="Calls whose answer was that of another, given again.")
-@click.option("--since", type=Moment(), help='Calls that arrived since: "1h" ago, or an ISO time.')
-@click.option("--until", type=Moment(), help="Calls that arrived before.")
+@filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many calls at most.")
 @click.option("--tail", is_flag=True, help="Go on with calls as they come, until Ctrl-C.")
-@_json_option
-@_log_option
+@click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration. Default: ./holdfast.toml.")
+@json_option
+@place_options
 @click.pass_context
-def command(ctx: click.Context, /, **options: Any) -> None:
+def command(
+    ctx: click.Context, /, wanted: dict[str, Any], limit: int, tail: bool, as_json: bool, state: StateDirectory
+) -> None:
     """List the calls in the log, newest first.
 
     Times are UTC. A cost of ? is unknown.
     """
     if ctx.invoked_subcommand is not None:
-        ctx.obj = options
+        ctx.obj = {**wanted, "as_json": as_json}
         return
-    path, as_json, tail = log_path(options.pop("path")), options.pop("as_json"), options.pop("tail")
-    if options["subject"] is not None:
-        options["subject"] = _subject(options["subject"], path)
-    filter = Filter(since_us=options.pop("since"), until_us=options.pop("until"), **options)
-    with _opened(path) as log:
+    with opened_log(state) as log:
+        filter = filter_of(wanted, state, log, limit)
+        printed = CallPrinter(as_json, masks=masks(state))
         if tail:
-            _follow(log, filter, as_json)
+            _follow(log, filter, printed)
         elif calls := _scan(log, filter):
-            CallPrinter(as_json).print(calls)
+            printed.print(calls)
         elif not as_json:
             click.echo("\n".join(["No calls.", *_unknown_values(log, filter)]), err=True)
 
 
 @command.command()
 @click.argument("id")
+@click.option("--plain", is_flag=True, help="What was asked and answered as it is. The audit trail will tell.")
 @click.option("--config", is_flag=True, help="Print the configuration it happened under instead.")
-@_json_option
-@_log_option
+@json_option
+@place_options
 @click.pass_context
-def show(ctx: click.Context, id: str, config: bool, as_json: bool, path: Path | None) -> None:
+def show(ctx: click.Context, id: str, plain: bool, config: bool, as_json: bool, state: StateDirectory) -> None:
     """Show one call: its attempts on a time axis, then what was asked and answered.
 
+    Once there are keys, the words of what was asked and answered are masked, unless they are asked for with --plain.
     The beginning of an ID is enough where no other call's begins the same.
     """
     as_json = as_json or ctx.obj["as_json"]
-    with _opened(log_path(path or ctx.obj["path"])) as log:
+    with opened_log(state, bodies=not config) as log:
         call = _find(log, id)
         snapshot = log.snapshot(call.config)
     if config:
         _print_config(call, snapshot, as_json)
-    elif as_json:
-        print_json([call_json(call)])
+        return
+    if plain:
+        record(state, "bodies.read", call=call.id, tenant=call.tenant, subject=call.subject)
+    masking = not plain and masks(state)
+    if as_json:
+        print_json([masked(call_json(call)) if masking else call_json(call)])
     else:
-        render_call(console(), call, snapshot)
+        render_call(console(), mask_call(call) if masking else call, snapshot)
 
 
 @command.command()
-@click.option("--since", type=Moment(), help='Sums since the minute "1h" ago, or of an ISO time. Default: all.')
-@_json_option
-@_log_option
+@click.argument("text")
+@filter_options
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many calls at most.")
+@click.option("--before", metavar="ID", help="Go on from this call: what an earlier search said.")
+@click.option("--plain", is_flag=True, help="Print what stands around the text as it is.")
+@json_option
+@place_options
 @click.pass_context
-def totals(ctx: click.Context, since: int | None, as_json: bool, path: Path | None) -> None:
+def search(
+    ctx: click.Context,
+    text: str,
+    wanted: dict[str, Any],
+    limit: int,
+    before: str | None,
+    plain: bool,
+    as_json: bool,
+    state: StateDirectory,
+) -> None:
+    """Search what was asked and answered for a text, newest first. The audit trail will tell.
+
+    Calls are read one by one, so a search ends after some seconds, and says where to go on. Upper and lower case are
+    the same. Once there are keys, what stands around the text is masked, unless it is asked for with --plain.
+    """
+    if not text:
+        raise Failure("The text to search for is empty.")
+    plain = plain or not masks(state)
+    with opened_log(state, bodies=True) as log:
+        filter = msgspec.structs.replace(filter_of(wanted, state, log, limit), before=before)
+        sought = SubjectHasher.load(state.path).hash(text, wanted["tenant"])  # the text itself could not be erased
+        record(state, "bodies.search", tenant=wanted["tenant"], wanted=sought, plain=plain)
+        found = log.search(text, filter)
+    print_found(found, plain=plain, as_json=as_json or ctx.obj["as_json"])
+
+
+@command.command()
+@click.option("--since", type=MOMENT, help='Sums since the minute "1h" ago, or of an ISO time. Default: all.')
+@json_option
+@place_options
+@click.pass_context
+def totals(ctx: click.Context, since: int | None, as_json: bool, state: StateDirectory) -> None:
     """Show the sums over calls, then those over their attempts by model and error.
 
     Calls that were erased or never kept count too. In JSON, "of" tells sums over "calls" from those over "attempts".
     """
     since = ctx.obj["since"] if since is None else since
-    with _opened(log_path(path or ctx.obj["path"])) as log:
+    with opened_log(state) as log:
         calls = sorted(log.totals(since), key=lambda total: -total.calls)
         attempts = sorted(log.attempt_totals(since), key=lambda total: (total.model, -total.attempts))
     if as_json or ctx.obj["as_json"]:
@@ -150,20 +145,20 @@ def totals(ctx: click.Context, since: int | None, as_json: bool, path: Path | No
 
 @command.command()
 @click.option("--model", help="Changes of this model.")
-@click.option("--since", type=Moment(), help='Changes since: "1h" ago, or an ISO time.')
+@click.option("--since", type=MOMENT, help='Changes since: "1h" ago, or an ISO time.')
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
-@_json_option
-@_log_option
+@json_option
+@place_options
 @click.pass_context
 def fingerprints(
-    ctx: click.Context, model: str | None, since: int | None, limit: int, as_json: bool, path: Path | None
+    ctx: click.Context, model: str | None, since: int | None, limit: int, as_json: bool, state: StateDirectory
 ) -> None:
     """List when providers began to serve a model under another name or fingerprint, newest first.
 
     From then on its answers may differ.
     """
     model, since = model or ctx.obj["model"], ctx.obj["since"] if since is None else since
-    with _opened(log_path(path or ctx.obj["path"])) as log:
+    with opened_log(state) as log:
         changes = log.fingerprints(model=model, since_us=since, limit=limit)
     if as_json or ctx.obj["as_json"]:
         print_json(map(fingerprint_json, changes))
@@ -174,48 +169,6 @@ def fingerprints(
 
 
 # --- finding ----------------------------------------------------------------------------------------------------------
-
-
-def log_path(path: Path | None) -> Path:
-    """Return `path`, else where ./holdfast.toml says the log is, else where it is by default."""
-    if path is not None:
-        return path
-    named: Any = LogSettings().path
-    if CONFIG.is_file():
-        try:
-            section = tomllib.loads(CONFIG.read_text(encoding="utf-8")).get("log", {})
-        except (OSError, ValueError) as error:
-            raise Failure(f"{CONFIG} can't be read: {error}. Name the log with --log.") from error
-        named = section.get("path", named) if isinstance(section, dict) else named
-    return Path(str(named))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[SqliteLog]:
-    """Open the log to read; whatever is wrong with it ends the command with exit code 2."""
-    if not path.exists():
-        raise Failure(
-            f"There is no log at {path.absolute()} (started in another folder?). "
-            "Name one with --log, or start the gateway, which makes it."
-        )
-    try:
-        log = SqliteLog.read(path)
-        try:
-            yield log
-        finally:
-            log.close()
-    except LogError as error:
-        raise Failure(error.message) from error
-
-
-def _subject(name: str, path: Path) -> str:
-    """Return the hash of a subject's name, by the key beside the log."""
-    if _HASH.fullmatch(name):
-        return name
-    try:
-        return SubjectHasher.read(path.parent).hash(name)
-    except LogError as error:
-        raise Failure(f"{error.message} Without it, give the hash of the subject.") from error
 
 
 def _scan(log: SqliteLog, filter: Filter) -> list[Call]:
@@ -254,13 +207,12 @@ def _find(log: SqliteLog, prefix: str) -> Call:
 # --- showing ----------------------------------------------------------------------------------------------------------
 
 
-def _follow(log: SqliteLog, filter: Filter, as_json: bool) -> None:
+def _follow(log: SqliteLog, filter: Filter, printed: CallPrinter) -> None:
     """Print calls, oldest first, then every later one as it is recorded."""
     last = log.last()  # before the scan: what is recorded meanwhile comes up twice, never not at all
     calls = _scan(log, filter)[::-1]
     filter = msgspec.structs.replace(filter, limit=None)
     seen: set[str] = set()
-    printed = CallPrinter(as_json)
     try:
         while True:
             if new := [call for call in calls if call.id not in seen]:

@@ -1,39 +1,24 @@
-"""What the commands for keys and data work with: the master key, the audit trail, the log as it can be read here."""
+"""What commands need to act on keys and data: an entry in the audit trail first, and the log as it can be read here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, TypeVar
 
-import msgspec
+import click
 
-from holdfast.cli.state_directory import Failure, StateDirectory, operator
+from holdfast.cli.state_directory import Failure, StateDirectory, failures, operator
 from holdfast.clock import SystemClock
 from holdfast.errors import PrivacyError
+from holdfast.log.sqlite import SqliteLog
 from holdfast.privacy import ciphers
-from holdfast.privacy.audit import Trail
-from holdfast.privacy.master import MasterKey
-from holdfast.privacy.settings import PrivacySettings
-from holdfast.privacy.signing import Signer
+from holdfast.privacy.keyring import Keyring
+from holdfast.privacy.master import KEYRING_FILE
+from holdfast.privacy.sealing import Sealer
+from holdfast.state.accounts import Accounts
+from holdfast.state.files import STATE_FILE
+from holdfast.state.keys import Keys
 
 T = TypeVar("T")
-
-
-def privacy(state: StateDirectory) -> PrivacySettings:
-    """Return the table [privacy]. Raises Failure if it is not valid."""
-    try:
-        return msgspec.convert(state.privacy, PrivacySettings)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise Failure(f"[privacy] of the configuration: {error}. See holdfast check.") from error
-
-
-def master_key(state: StateDirectory) -> MasterKey:
-    """Return the master key of an installation, made where it keeps its own and has none. Raises PrivacyError."""
-    return MasterKey.load(privacy(state).master_key, state.base, state.path)
-
-
-def trail(state: StateDirectory) -> Trail:
-    """Return the audit trail of an installation, to be signed where that can be done. Raises PrivacyError."""
-    signer = Signer.of(master_key(state)) if ciphers.available() else None
-    return Trail(state.path, signer, SystemClock())
 
 
 def record(state: StateDirectory, action: str, **details: Any) -> None:
@@ -43,7 +28,7 @@ def record(state: StateDirectory, action: str, **details: Any) -> None:
         Failure: it can't be written. Then it must not be done.
     """
     try:
-        trail(state).append(operator(), action, **details)
+        state.trail().append(operator(), action, **details)
     except PrivacyError as error:
         raise Failure(
             f"Nothing was done, because it could not be written into the audit trail. {error.message}"
@@ -55,3 +40,57 @@ def recorder(
 ) -> Callable[[T], None]:
     """Return what records that something is about to be done to a thing: what `facts` tells of it, and `more`."""
     return lambda thing: record(state, action, **facts(thing), **more)
+
+
+def masks(state: StateDirectory) -> bool:
+    """Whether bodies are masked unless they are asked for in plain: once a key or an account was ever made."""
+    path = state.path / STATE_FILE
+    if not path.exists():
+        return False
+    with failures(), closing(Keys(path, SystemClock(), read_only=True)) as keys:
+        return keys.version() > 0
+
+
+def tenants(state: StateDirectory) -> Sequence[str]:
+    """Return the tenants that ever had a key, and those of accounts."""
+    path = state.path / STATE_FILE
+    if not path.exists():
+        return ()
+    with failures(), ExitStack() as opened:
+        keys = opened.enter_context(closing(Keys(path, SystemClock(), read_only=True)))
+        accounts = opened.enter_context(closing(Accounts(path, SystemClock(), read_only=True)))
+        return sorted({key.tenant for key in keys.all()} | {who.tenant for who in accounts.all() if who.tenant})
+
+
+@contextmanager
+def opened_log(state: StateDirectory, *, bodies: bool = False, all_bodies: bool = False) -> Iterator[SqliteLog]:
+    """Open the log to read. Whatever is wrong with it ends the command with exit code 2.
+
+    With `bodies`, those that are sealed are opened if their keys can be had; with `all_bodies` that must be.
+    """
+    if not state.log.exists():
+        raise Failure(
+            f"There is no log at {state.log.absolute()} (started in another folder?). "
+            "Name one with --log, or start the gateway, which makes it."
+        )
+    with failures(), ExitStack() as opened:
+        sealer = _sealer(state, opened, required=all_bodies) if bodies or all_bodies else None
+        yield opened.enter_context(closing(SqliteLog.read(state.log, sealer)))
+
+
+def _sealer(state: StateDirectory, opened: ExitStack, *, required: bool) -> Sealer | None:
+    path = state.path / KEYRING_FILE
+    if not path.exists():
+        return None  # nothing was ever sealed
+    if not ciphers.available() and not required:
+        click.echo('What is sealed stays closed: opening it needs pip install "holdfast[custody]".', err=True)
+        return None
+    try:
+        keyring = Keyring(path, state.master(create=False), SystemClock(), read_only=True)
+    except PrivacyError as error:
+        if required:
+            raise
+        click.echo(f"What is sealed stays closed: {error.message}", err=True)
+        return None
+    opened.callback(keyring.close)
+    return Sealer(keyring)

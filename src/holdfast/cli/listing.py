@@ -14,6 +14,7 @@ from holdfast.cli.timeline import COLOURS, cost, counted, ended, one_line, outco
 from holdfast.events import Call, FingerprintChanged
 from holdfast.log.base import AttemptTotal, Total
 from holdfast.log.view import call_json, iso
+from holdfast.privacy.masking import masked
 
 WIDE = 160
 """Columns where the output is not a terminal."""
@@ -35,10 +36,14 @@ def print_json(values: Iterable[dict[str, Any]]) -> None:
 
 
 class CallPrinter:
-    """Prints calls as they come, the table's head before the first."""
+    """Prints calls as they come, the table's head before the first. Where `masks`, JSON has no words of their callers.
 
-    def __init__(self, as_json: bool) -> None:
+    (The table has none anyway.)
+    """
+
+    def __init__(self, as_json: bool, *, masks: bool = False) -> None:
         self._as_json = as_json
+        self._masks = masks
         self._console = console()
         self._header = True
         self._digits = _SHORT_ID
@@ -49,7 +54,7 @@ class CallPrinter:
     def print(self, calls: Sequence[Call]) -> None:
         """Print some more."""
         if self._as_json:
-            print_json(map(call_json, calls))
+            print_json([masked(call_json(call)) if self._masks else call_json(call) for call in calls])
             return
         self._today = iso(round(time.time() * 1e6))[:10]
         self._digits = max(self._digits, _distinct([call.id for call in calls]))
