@@ -78,7 +78,8 @@ class Erasures:
         """
         if unfinished := self._select(_PENDING_OF, (subject,)):
             return unfinished[0]
-        entry = journal.Entry(subject, self._now_us())
+        self.take_note()
+        entry = journal.Entry(subject, max(self._now_us(), self._at.get(subject, 0) + 1))  # clocks may be set back
         journal.append(self._journal, entry)
         with self._file.writing() as db:
             self._begin(db, entry)

@@ -49,7 +49,7 @@ class Keyring:
         self._destroyed = 0
         self._seen = -1
         self._file = Connection(path, read_only=read_only)
-        self.erasures = Erasures(self._file, destroy, self.now_us)
+        self.erasures = Erasures(self._file, self._destroy, self.now_us)
         """The record of erasures."""
         try:
             self._meet_master()
@@ -117,8 +117,7 @@ class Keyring:
             PrivacyError: the file can't be used, or a reader held on to it: the key is destroyed, but call `scrub`.
         """
         with self._file.writing() as db:
-            number = destroy(db, owner, self.now_us())
-        self._take_note()
+            number = self._destroy(db, owner, self.now_us())
         self.scrub()
         return number
 
@@ -193,6 +192,17 @@ class Keyring:
                 self._forget()
                 self._destroyed = destroyed
             self.erasures.take_note()
+
+    def _destroy(self, db: sqlite3.Connection, owner: str, at_us: int) -> int:
+        """Overwrite the key of an owner in its place, within a transaction. Return its number, 0 where none is."""
+        self._forget()  # threads that need a key wait for the end of the transaction
+        row = db.execute(_NEWEST, (owner,)).fetchone()
+        if row is None or row[1] == _ZEROS:
+            return 0
+        number: int = row[0]
+        db.execute("UPDATE keys SET wrapped = ? WHERE number = ?", (_ZEROS, number))
+        db.execute("INSERT INTO destroyed (number, at_us) VALUES (?, ?)", (number, at_us))
+        return number
 
     def _forget(self) -> None:
         self._current.clear()
@@ -270,17 +280,6 @@ class Keyring:
     def now_us(self) -> int:
         """Return the time in microseconds since 1970 UTC."""
         return round(self._now() * 1e6)
-
-
-def destroy(db: sqlite3.Connection, owner: str, at_us: int) -> int:
-    """Overwrite the key of an owner in its place, within a transaction. Return its number, 0 where there is none."""
-    row = db.execute(_NEWEST, (owner,)).fetchone()
-    if row is None or row[1] == _ZEROS:
-        return 0
-    number: int = row[0]
-    db.execute("UPDATE keys SET wrapped = ? WHERE number = ?", (_ZEROS, number))
-    db.execute("INSERT INTO destroyed (number, at_us) VALUES (?, ?)", (number, at_us))
-    return number
 
 
 def _bound(number: int, owner: str) -> bytes:

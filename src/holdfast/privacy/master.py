@@ -111,15 +111,21 @@ def _own(directory: Path, *, create: bool) -> bytes:
 
 def _from_file(path: Path) -> bytes:
     try:
-        # a pipe must not hold up the start
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_at_once) as file:
             _check_access(os.fstat(file.fileno()).st_mode, path)
             return _decoded(file.read(_LONGEST), f"{path}")
     except FileNotFoundError as error:
         make = f"(umask 077 && head -c 32 /dev/urandom | base64 > '{path}')"
         raise PrivacyError(f"{path}: there is no master key. To make one: {make}") from error
-    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+    except OSError as error:
+        raise PrivacyError(f"{path}: the master key can't be read: {error.strerror or error}.") from error
+    except ValueError as error:
         raise PrivacyError(f"{str(path)!r}: the master key can't be read: {error}.") from error
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to must not hold up the start."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check_access(mode: int, path: Path) -> None:

@@ -1,7 +1,10 @@
+import hmac
 import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast.errors import LogError
 from holdfast.privacy.subjects import SubjectHasher
@@ -54,3 +57,31 @@ def test_a_directory_that_can_not_be_made_is_a_log_error(tmp_path: Path) -> None
     (tmp_path / "state").touch()
     with pytest.raises(LogError, match="can't be made"):
         SubjectHasher.load(tmp_path / "state")
+
+
+def test_the_subjects_of_tenants_have_hashes_of_their_own() -> None:
+    hasher = SubjectHasher(b"k" * 32)
+    pairs = [
+        ("ada", None),
+        ("ada", "acme"),
+        ("ada", "beta"),
+        ("ada", ""),
+        ("acme", "ada"),
+        ("meada", "ac"),
+        ("", "ada"),
+    ]
+    assert len({hasher.hash(subject, tenant) for subject, tenant in pairs}) == len(pairs)
+
+
+def test_without_a_tenant_a_hash_is_what_it_always_was() -> None:
+    assert SubjectHasher(b"k" * 32).hash("ada") == hmac.digest(b"k" * 32, b"ada", "sha256").hex()[:32]
+
+
+@given(
+    st.tuples(st.text("aé\ud800\x00ÿ"), st.text("aé\ud800\x00ÿ")),
+    st.tuples(st.text("aé\ud800\x00ÿ"), st.text("aé\ud800\x00ÿ")),
+)
+def test_no_two_pairs_of_tenant_and_subject_share_a_hash(one: tuple[str, str], other: tuple[str, str]) -> None:
+    hasher = SubjectHasher(b"k" * 32)
+    assert (hasher.hash(*one) == hasher.hash(*other)) == (one == other)
+    assert hasher.hash(*one) != hasher.hash("".join(other))
