@@ -67,7 +67,7 @@ def verify(heads: Sequence[IO[bytes]], as_json: bool, state: StateDirectory) -> 
     A trail that was rolled back together with its head can only be told by a head that was kept elsewhere: see --head.
     """
     with failures():
-        kept = [head for file in heads for head in kept_heads(file.read(), file.name)]
+        kept = [head for file in heads for head in kept_heads(file.read(), getattr(file, "name", "stdin"))]
         report = _verifier(state).verify(kept)
     if as_json:
         print_json([{"ok": report.ok, **msgspec.to_builtins(report)}])
