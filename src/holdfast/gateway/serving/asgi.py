@@ -17,6 +17,9 @@ from holdfast.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    PrivacyError,
+    Saturated,
+    StateError,
     Unauthenticated,
 )
 from holdfast.gateway.access import LOCAL, Access, Caller
@@ -48,6 +51,9 @@ BODY_SECONDS = 30.0
 """How long a caller may take to send a body that did not come with its head."""
 MOST_OF_A_PAGE = 4 * 2**10
 """Bytes of a body that is no call."""
+
+RETRY_SECONDS = 5.0
+UNUSABLE = "What this page needs can't be used at the moment. The output of the gateway says why."
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +162,11 @@ class Gateway:
         call = self._calls.get(path)
         surface = self._surface if call is None else call.surface
         try:
-            page = await self._page(path, scope, receive, direct)
+            try:
+                page = await self._page(path, scope, receive, direct)
+            except (StateError, PrivacyError) as error:
+                logger.error("%s: %s", path, error.message)
+                raise Saturated(UNUSABLE, retry_after=RETRY_SECONDS) from error
         except CallError as error:
             head = error_head(error)
             if isinstance(error, MethodNotAllowed):

@@ -84,6 +84,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's transports are no asyncio.Transport
         self.host.connections.add(self)
+        if self.host.draining:  # TLS took its time
+            self.expires = self.host.loop.time() + LINGER_SECONDS
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.host.connections.discard(self)
@@ -208,10 +210,16 @@ class Connection(asyncio.Protocol):
         unsent = _untaken(self.transport)
         if unsent != self._unsent:
             self._unsent, self.expires = unsent, now + (caller_idle if unsent else IDLE_SECONDS)
-        elif self.expires < now and not unsent:
-            self.transport.close()
-        elif self.expires < now:
+            return
+        closing = self.transport.is_closing()  # and over TLS waits for the caller to say goodbye, too
+        if closing and not unsent:
+            self.expires = min(self.expires, now + LINGER_SECONDS)
+        if self.expires < now and unsent:
             self._reset()
+        elif self.expires < now and closing:
+            self.transport.abort()
+        elif self.expires < now:
+            self.transport.close()
 
     def _reset(self) -> None:
         """End it so that the kernel, too, forgets what was not taken."""

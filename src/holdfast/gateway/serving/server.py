@@ -19,6 +19,11 @@ SWEEP_SECONDS = 1.0
 UNSENT = 64 * 2**10
 """Bytes that the kernel takes for a caller beyond what its window admits: without a bound megabytes for each."""
 
+HANDSHAKE_SECONDS = 10.0
+"""How long a caller may take to begin TLS."""
+SHUTDOWN_SECONDS = 600.0
+"""How long the end of TLS may take, with all that is still to be sent before. The sweep ends it sooner."""
+
 logger = logging.getLogger(__name__)
 
 Refusal = Callable[[CallError], tuple[int, bytes]]
@@ -59,7 +64,14 @@ class Server:
         _allow_files()
         self._set_date()
         tls = None if self._certificate is None else self._certificate.context
-        server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG, ssl=tls)
+        server = await loop.create_server(
+            lambda: Connection(self),
+            sock=listener,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=None if tls is None else SHUTDOWN_SECONDS,
+        )
         sweeping = loop.create_task(self._sweep())
         try:
             await self._stopping.wait()
