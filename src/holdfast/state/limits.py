@@ -4,9 +4,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple, Self
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
 import msgspec
+from msgspec import Meta
 
 from holdfast.settings import Settings
 
@@ -73,7 +74,7 @@ class Limit(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """Which: the id of the key, the name of the tenant or of the feature."""
     unit: Unit
     """Requests are attempts: what reaches a provider. Money is counted in billionths of a US dollar."""
-    cap: int
+    cap: Annotated[int, Meta(ge=0, le=LARGEST)]
     window: Window
 
     @property
@@ -124,10 +125,10 @@ def _multiple(suffix: str, unit: Unit, text: str) -> int:
 
 
 def amount(count: int, unit: Unit) -> str:
-    """Return so much of a unit as people read it: "600 requests", "0.5 usd"."""
+    """Return so much of a unit as people read it: "600 requests", "1 request", "0.5 usd"."""
     if unit == "nanousd":
         return f"{Decimal(count).scaleb(-9).normalize():f} usd"
-    return f"{count} {unit}"
+    return f"{count} {unit.removesuffix('s') if count == 1 else unit}"
 
 
 class Budgets(Settings, frozen=True, kw_only=True):

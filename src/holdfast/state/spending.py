@@ -103,7 +103,7 @@ class Spending:
             return {row[0] for row in db.execute("SELECT DISTINCT holder FROM leases")}
 
     def spent(self, *, since: int = 0) -> list[Spent]:
-        """Return the windows that began at `since` (seconds since 1970) or later, and those of no end."""
+        """Return the windows that began at `since` (seconds since 1970) or later, and those that never end."""
         with self._reading() as db:
             rows = db.execute(_SPENT, (since, Window.TOTAL)).fetchall()
         return [Spent(Meter(row[0], row[1], row[2], Window(row[3])), *row[4:]) for row in rows]
