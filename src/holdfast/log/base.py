@@ -235,7 +235,10 @@ def speaks(call: Call) -> bool:
     """Whether a call or an attempt of it has a message, which may hold the caller's words."""
     if call.message is not None:
         return True
-    for attempt in call.attempts:  # noqa: SIM110 - it is asked of every call
+    attempts = call.attempts
+    if len(attempts) == 1:
+        return attempts[0].message is not None
+    for attempt in attempts:  # noqa: SIM110 - it is asked of every call
         if attempt.message is not None:
             return True
     return False

@@ -10,7 +10,7 @@ words: `[request, reply, ledger, message, [message of each attempt]]`.
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -51,10 +51,14 @@ class Block(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Blocks, and for each call the index of its block and its place there, None where it has no bodies."""
+    """Blocks, and for each call the index of its block and its place there, None where it has no bodies.
+
+    `spoken` are the indexes of the calls whose messages are in there.
+    """
 
     blocks: Sequence[Block]
     places: Sequence[tuple[int, int] | None]
+    spoken: Set[int] = frozenset()
 
 
 class Packer:
@@ -62,17 +66,18 @@ class Packer:
 
     def __init__(self, *, messages: bool = False) -> None:
         self._compressor = zstd.ZstdCompressor(level=LEVEL)
-        self._holds, self._encoded = (_has_words, _with_messages) if messages else (_has_bodies, _encoded)
+        self._messages = messages
 
     def pack(self, calls: Sequence[Call]) -> Packed:
         """Pack the bodies of calls that have any, and their `messages`, with `?` for what no text can hold."""
         blocks: list[Block] = []
         places: list[tuple[int, int] | None] = [None] * len(calls)
-        for owner, indexes in self._by_owner(calls):
+        spoken = {index for index, call in enumerate(calls) if speaks(call)} if self._messages else frozenset[int]()
+        for owner, indexes in _by_owner(calls, spoken):
             entries: list[msgspec.Raw] = []
             size = 0
             for index in indexes:
-                entry = self._encoded(calls[index])
+                entry = _with_messages(calls[index]) if index in spoken else _encoded(calls[index])
                 if entries and size + len(entry) > BLOCK_BYTES:
                     blocks.append(Block(owner, self._block(entries)))
                     entries, size = [], 0
@@ -80,7 +85,7 @@ class Packer:
                 entries.append(msgspec.Raw(entry))
                 size += len(entry)
             blocks.append(Block(owner, self._block(entries)))
-        return Packed(blocks, places)
+        return Packed(blocks, places, spoken)
 
     def replace(self, data: bytes | None, place: int, call: Call) -> bytes:
         """Return a block with the messages that a call has now in the place of its former ones.
@@ -97,35 +102,26 @@ class Packer:
         replaced: list[Any] = [*entries[:place], entry, *entries[place + 1 :]]
         return self._block(replaced)
 
-    def _by_owner(self, calls: Sequence[Call]) -> list[tuple[str, list[int]]]:
-        """Return the indexes of the calls that have bodies, those of an owner and a feature together."""
-        indexes: dict[tuple[str | None, str | None, str | None], list[int]] = {}
-        for index, call in enumerate(calls):
-            if self._holds(call):
-                indexes.setdefault((call.subject, call.tenant, call.feature), []).append(index)
-        return [(owner_of(subject, tenant), found) for (subject, tenant, _), found in indexes.items()]
-
     def _block(self, entries: Sequence[Any]) -> bytes:
         return self._compressor.compress(_encode(entries), zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-def _has_bodies(call: Call) -> bool:
-    return call.request is not None or call.reply is not None or bool(call.ledger)
+def _by_owner(calls: Sequence[Call], spoken: Set[int]) -> list[tuple[str, list[int]]]:
+    """Return the indexes of the calls that have bodies or have `spoken`, those of an owner and a feature together."""
+    indexes: dict[tuple[str | None, str | None, str | None], list[int]] = {}
+    for index, call in enumerate(calls):
+        if call.request is not None or call.reply is not None or call.ledger or index in spoken:
+            indexes.setdefault((call.subject, call.tenant, call.feature), []).append(index)
+    return [(owner_of(subject, tenant), found) for (subject, tenant, _), found in indexes.items()]
 
 
-def _has_words(call: Call) -> bool:
-    return _has_bodies(call) or speaks(call)
+def _with_messages(call: Call) -> bytes:
+    messages = [attempt.message for attempt in call.attempts]
+    return _packed((call.request, call.reply, call.ledger, call.message, messages))
 
 
 def _encoded(call: Call) -> bytes:
     return _packed((call.request, call.reply, call.ledger) if call.ledger else (call.request, call.reply))
-
-
-def _with_messages(call: Call) -> bytes:
-    if not speaks(call):
-        return _encoded(call)
-    messages = [attempt.message for attempt in call.attempts]
-    return _packed((call.request, call.reply, call.ledger, call.message, messages))
 
 
 def _packed(value: object) -> bytes:

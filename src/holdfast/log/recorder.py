@@ -1,7 +1,7 @@
 """Calls put into the tables, in pieces of work so short that a neighbour on the same processor never waits long."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cache
 from itertools import chain
 from operator import add
@@ -76,7 +76,7 @@ class Recorder:
                 pause()
             group = recorded[start : start + size]
             packed = self._packer.pack(group)
-            prepared.append((group if self._sealer is None else _silent(group), packed))
+            prepared.append((_silent(group, packed.spoken) if packed.spoken else group, packed))
         if self._sealer is not None:
             self._sealer.prepare({block.owner for _, packed in prepared for block in packed.blocks})
         return prepared
@@ -151,9 +151,9 @@ def _unsealed(sealer: Sealer, number: int, owner: str, row: sqlite3.Row) -> byte
     return None if isinstance(data, str) else data
 
 
-def _silent(calls: Sequence[Call]) -> Sequence[Call]:
-    """Return calls without their messages, which are sealed."""
-    return [silent(call) if speaks(call) else call for call in calls]
+def _silent(calls: Sequence[Call], spoken: Set[int]) -> Sequence[Call]:
+    """Return calls without those messages that are packed."""
+    return [silent(call) if index in spoken else call for index, call in enumerate(calls)]
 
 
 def _next(db: sqlite3.Connection, table: str) -> int:

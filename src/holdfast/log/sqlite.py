@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,6 +65,8 @@ from holdfast.privacy.sealing import Sealer
 _PAGE = 500
 _SEARCHED = 64
 """Calls whose bodies are read at once."""
+_NOBODY = {None}
+_subject_of = attrgetter("subject")
 _REFUSALS = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
 """What the database says of values, not of itself."""
 
@@ -150,6 +153,8 @@ class SqliteLog:
 
         Only within a transaction: an erasure is known before it deletes, and so it either waits for this, or is known.
         """
+        if set(map(_subject_of, calls)) <= _NOBODY:
+            return calls
         return [call for call in calls if call.subject is None or not is_late(call, self._erased_at)]
 
     def _append_new(self, batch: Sequence[AnyEvent], pause: Pause) -> None:

@@ -112,22 +112,26 @@ def _split(tallies: Mapping[_AttemptKey, Sequence[int]]) -> tuple[dict[Key, list
     by_minute: dict[Key, list[int]] = {}
     spent: dict[Key, list[int]] = {}
     for (minute, model, error, name, tenant, key), sums in tallies.items():
-        merge(by_minute, {(minute, model, error or ""): sums})
-        merge(spent, {(minute // _DAY_MINUTES, tenant or "", key or "", name, model): sums[: len(SPEND_SUMS)]})
+        _add(by_minute, (minute, model, error or ""), sums)
+        _add(spent, (minute // _DAY_MINUTES, tenant or "", key or "", name, model), sums[: len(SPEND_SUMS)])
     return by_minute, spent
 
 
 def merge(into: dict[Key, list[int]], tallies: Mapping[Key, Sequence[int]]) -> None:
     """Add `tallies` to those in `into`."""
     for key, sums in tallies.items():
-        into[key] = [a + b for a, b in zip(into[key], sums, strict=True)] if key in into else list(sums)
+        _add(into, key, sums)
+
+
+def _add(into: dict[Key, list[int]], key: Key, sums: Sequence[int]) -> None:
+    into[key] = [a + b for a, b in zip(into[key], sums, strict=True)] if key in into else list(sums)
 
 
 def all_time(tallies: Mapping[Key, Sequence[int]]) -> dict[Key, list[int]]:
     """Sum over the minutes."""
     summed: dict[Key, list[int]] = {}
     for key, sums in tallies.items():
-        merge(summed, {(0, *key[1:]): sums})
+        _add(summed, (0, *key[1:]), sums)
     return summed
 
 
