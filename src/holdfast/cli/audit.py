@@ -19,6 +19,7 @@ from holdfast.privacy import ciphers
 from holdfast.privacy.audit import ACTIONS, Trail, kept_heads
 from holdfast.privacy.chain import Damaged, Entry, read_head
 from holdfast.privacy.inspection import Report
+from holdfast.privacy.master import MASTER_FILE
 from holdfast.privacy.signing import Signer
 
 CHANGED = 1
@@ -104,7 +105,7 @@ def _verifier(state: StateDirectory) -> Trail:
     try:
         signer = Signer.of(state.master(create=False))
     except PrivacyError as error:
-        if state.privacy.get("master_key") is not None:
+        if state.privacy.get("master_key") is not None or (state.path / MASTER_FILE).exists():
             click.echo(f"Warning: {error.message}", err=True)
         return trail
     return Trail(state.path, signer, SystemClock())

@@ -89,6 +89,8 @@ class Trail:
         self.head_path = directory / HEAD_FILE
         self._signer = signer
         self._clock = clock
+        self._seen = (0, ZERO)
+        """The last entry that was appended here, and its hash: files that end before it were rolled back."""
 
     # --- appending ---
 
@@ -114,6 +116,7 @@ class Trail:
         entry, size = read_entry(line), end.size + len(line) + 1
         self._replace_head(head_line(entry.n, size, line, self._signer))
         _write(file, line + b"\n")
+        self._seen = (entry.n, entry.hash)
         return _End(entry.n, entry.hash, size), entry
 
     def _replace_head(self, head: bytes) -> None:
@@ -140,6 +143,8 @@ class Trail:
             end, damage = _End(0, ZERO, 0), None
         else:
             end, damage = self._last(file, size), "the head was gone" if head is None else f"the head: {head}"
+        if damage is None and (end.entries, end.hash) != self._seen and end.entries <= self._seen[0]:
+            damage = f"the trail and its head were rolled back from entry {self._seen[0]} to {end.entries}"
         if damage is not None:
             logger.error("%s: the audit trail was damaged (%s). See holdfast audit verify.", self.path, damage)
             end, _ = self._add(file, end, _ACTOR, RESUMED, {"reason": damage})

@@ -1,10 +1,14 @@
 """Reads an audit trail against its head, and against heads that were kept elsewhere: all that is wrong with it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
 from holdfast.privacy.chain import LARGEST, RESUMED, SIGNED, UNSIGNED, ZERO, Damaged, Entry, Head, read_entry
+
+MOST = 10_000
+"""Findings in the lines: what has more is no trail."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -40,9 +44,12 @@ def inspect(
     installation, None if that is not at hand.
     """
     inspection = _Inspection(kept)
-    inspection.findings += list(inspection.read(lines))
-    inspection.findings += list(inspection.head(head, public))
-    inspection.findings += list(inspection.kept())
+    inspection.findings += islice(inspection.read(lines), MOST)
+    if len(inspection.findings) == MOST:
+        inspection.findings.append(Finding(None, f"there may be more: only the first {MOST} findings are told."))
+    else:
+        inspection.findings += list(inspection.head(head, public))
+        inspection.findings += list(inspection.kept())
     key = head.key if isinstance(head, Head) else None
     return Report(inspection.sound, key, tuple(inspection.findings), tuple(inspection.warnings))
 

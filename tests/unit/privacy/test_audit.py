@@ -376,3 +376,24 @@ def test_a_sound_head_is_needed_to_go_on_in_silence(tmp_path):
         assert trail.append("os:root", "export").n == 6
         assert [entry.action for entry in trail.entries()][:3] == ["export", SIGNED, RESUMED]
         assert read_head(trail.head() or b"").entries == 6
+
+
+def test_a_process_that_goes_on_notices_that_the_files_were_rolled_back(tmp_path):
+    trail = filled(tmp_path, 3)
+    earlier = trail.path.read_bytes(), trail.head_path.read_bytes()
+    trail.append("os:root", "export")
+    trail_in(tmp_path).append("os:root", "export")
+    assert trail.append("os:root", "export").n == 6
+    trail.path.write_bytes(earlier[0])
+    trail.head_path.write_bytes(earlier[1])
+    assert trail.verify().ok
+    trail.append("os:root", "erase")
+    assert "the trail and its head were rolled back from entry 6 to 3" in str(trail.verify().findings)
+
+
+def test_a_process_that_goes_on_notices_that_the_files_were_deleted(tmp_path):
+    trail = filled(tmp_path, 3)
+    trail.path.unlink()
+    trail.head_path.unlink()
+    trail.append("os:root", "erase")
+    assert "rolled back from entry 3 to 0" in str(trail.verify().findings)

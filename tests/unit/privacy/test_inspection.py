@@ -236,6 +236,14 @@ def test_files_that_are_something_else_are_findings_and_no_error(tmp_path, conte
     assert not trail.verify().ok or content == b""
 
 
+def test_a_file_with_nothing_but_wrong_lines_is_told_within_bounds(tmp_path):
+    trail = filled(tmp_path, 3)
+    trail.path.write_bytes(b"\n" * 10**6)
+    findings = found(trail)
+    assert len(findings) == 10_001
+    assert findings[-1] == "there may be more: only the first 10000 findings are told."
+
+
 # --- whoever writes it anew -------------------------------------------------------------------------------------------
 
 
@@ -252,7 +260,7 @@ def test_a_forged_head_is_found_before_and_after_the_trail_went_on(tmp_path, sig
     trail = filled(tmp_path, 6)
     forge(trail, 4, signer)
     assert "audit.head is" in found(trail)[0]
-    trail.append("os:root", "export")
+    trail_in(tmp_path).append("os:root", "export")
     assert "line 5: heads began to be signed anew here" in found(trail)[0]
 
 
@@ -288,7 +296,7 @@ def test_a_trail_rolled_back_with_its_head_is_found_by_a_head_kept_elsewhere(tmp
     assert [str(finding) for finding in trail.verify([kept]).findings] == [
         "the head that was kept has an entry 5, the trail has none: it was rolled back."
     ]
-    trail.append("os:root", "erase")
+    trail_in(tmp_path).append("os:root", "erase")
     assert "line 5: the head that was kept has another entry 5" in str(trail.verify([kept]).findings[0])
 
 
