@@ -96,7 +96,7 @@ def test_every_repetition_of_a_line_at_any_place_is_found(tmp_path, signer):
 EDITS = st.tuples(st.booleans(), st.integers(0, 2000), st.integers(0, 400), st.binary(max_size=40))
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(EDITS, min_size=1, max_size=3), st.sampled_from([SIGNER, None]), st.integers(1, 3))
 def test_no_edit_of_the_files_goes_unseen_not_even_once_the_trail_went_on(tmp_path_factory, edits, signer, more):
     trail = filled(tmp_path_factory.mktemp("trail"), 4, signer)
