@@ -505,6 +505,26 @@ def test_an_erasure_of_which_only_the_journal_knows_is_begun_once(tmp_path: Path
     assert ring.key([ADA])[ADA].number == 2
 
 
+def test_a_process_that_starts_in_the_midst_of_an_erasure_does_not_begin_it_twice(
+    tmp_path: Path, ring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds it in the journal before it is in the keyring; by the time it is, the subject may be back."""
+    ring.key([ADA])
+    append = journal.append
+    back: list[int] = []
+
+    def append_and_start_another(path: Path, entry: journal.Entry) -> None:
+        append(path, entry)
+        other = keyring(tmp_path)
+        back.append(other.key([ADA])[ADA].number)
+        other.close()
+
+    monkeypatch.setattr(journal, "append", append_and_start_another)
+    erased = erase([ADA], Registry([Shelf("log", {ADA: 3})]), ring)
+    assert [(one.erasure, one.key, one.found) for one in erased.erasures] == [(1, 1, {"log": 3})]
+    assert back == [ring.key([ADA])[ADA].number] == [2]
+
+
 def test_a_lock_that_can_not_be_used_is_a_privacy_error(tmp_path: Path, ring: Keyring) -> None:
     (tmp_path / erasure.LOCK_FILE).mkdir()
     with pytest.raises(PrivacyError, match="Is a directory"):
