@@ -22,7 +22,7 @@ AHEAD: Final = 4
 PLENTY: Final = 100
 """A worker that uses a limit may hold more than it needs while all of them hold less than one part in so many."""
 RETRY_SECONDS: Final = 1.0
-"""After which a call that an outage of the state turned away may come again."""
+"""After which a call may come again that an outage of the state, or what others hold, turned away."""
 
 _NEVER: Final = float("-inf")
 _TIME: Final = "%Y-%m-%d %H:%M:%S UTC"
@@ -34,13 +34,15 @@ logger = logging.getLogger(__name__)
 class Account:
     """What one worker has and knows of one meter."""
 
-    __slots__ = ("__weakref__", "_cap", "_start", "_until", "lease", "left", "meter")
+    __slots__ = ("__weakref__", "_cap", "_start", "_until", "lease", "left", "meter", "others")
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
         self.lease: Lease | None = None
         self.left = 0
-        """How much anybody could still draw when last told."""
+        """How much anybody could still draw when last told..."""
+        self.others = 0
+        """...and how much others held, if that was too little."""
         self._start = self._cap = -1
         self._until = _NEVER
 
@@ -49,10 +51,10 @@ class Account:
         lease = self.lease
         return lease if lease is not None and lease.starts <= now < lease.ends else None
 
-    def learn(self, start: int, cap: int, left: int, until: float) -> None:
-        """Take note of how much of a cap is left in a window."""
-        self._start, self._cap, self._until = start, cap, until
-        self.left = max(0, left)
+    def learn(self, order: Order, grant: Grant, until: float) -> None:
+        """Take note of how much of a cap is left in a window, which may be believed until then."""
+        self._start, self._cap, self._until = order.start, order.cap, until
+        self.left, self.others = max(0, grant.left), grant.others
 
     def known(self, start: int, cap: int, monotonic: float) -> int | None:
         """Return how much of a cap is left in a window, None where that is not known, or not any more."""
@@ -179,7 +181,8 @@ class Draws:
         if lease is not None and lease.cap <= limit.cap:
             left += max(0, lease.free)
         if wanted > left:
-            raise _exceeded(limit, wanted, left, now)
+            under_way = account.others > 0 or (lease is not None and lease.open > 0)
+            raise _exceeded(limit, wanted, left, now, under_way=under_way)
 
     def _ask(self, lacks: Sequence[Lack]) -> asyncio.Future[bool]:
         for lack in lacks:
@@ -228,7 +231,7 @@ class Draws:
         if grant.left >= 0:
             lease.cap = order.cap  # all that is drawn is within it
         account = self._held[lease]
-        account.learn(order.start, order.cap, grant.left, self.clock.monotonic() + KNOWN)
+        account.learn(order, grant, self.clock.monotonic() + KNOWN)
         account.lease = lease
 
     def _failed(self, error: BaseException) -> None:
@@ -308,13 +311,18 @@ def _order(lease: Lease, cap: int, *, least: int = 0, needed: int = 0, most: int
     return Order(lease.number, lease.meter, lease.starts, cap, keep, least, needed, most, close)
 
 
-def _exceeded(limit: Limit, wanted: int, left: int, now: float) -> LimitExceeded:
+def _exceeded(limit: Limit, wanted: int, left: int, now: float, *, under_way: bool) -> LimitExceeded:
     ends = limit.window.ends(now)
+    seconds = None if ends is None else ends - now
     again = "never begins anew" if ends is None else f"begins anew at {datetime.fromtimestamp(ends, UTC):{_TIME}}"
+    soon = ""
+    if under_way:
+        soon = " Calls under way may leave more of it."
+        seconds = RETRY_SECONDS if seconds is None else min(seconds, RETRY_SECONDS)
     return LimitExceeded(
         f"The limit is used up ({limit.name}): {amount(left, limit.unit)} left, this call may use up to "
-        f"{amount(wanted, limit.unit)}. It {again}.",
-        retry_after=None if ends is None else ends - now,
+        f"{amount(wanted, limit.unit)}. It {again}.{soon}",
+        retry_after=seconds,
     )
 
 

@@ -42,10 +42,14 @@ class Order(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """What came of an order: how much more was drawn, and how much anybody can still draw (negative: overdrawn)."""
+    """What came of an order."""
 
     drawn: int
+    """How much more."""
     left: int
+    """How much anybody can still draw; negative: overdrawn."""
+    others: int = 0
+    """Where nothing was drawn for want of more: the leases of others, who may give some of it back."""
 
     def short_of(self, order: Order) -> bool:
         """Whether less was drawn than the order is of use with."""
@@ -156,7 +160,14 @@ def _exchange(db: Connection, holder: str, order: Order, live: int) -> Grant:
         db.execute("DELETE FROM leases WHERE holder = ? AND number = ?", (holder, order.number))
     else:
         db.execute(_LEASE, (holder, order.number, window, order.keep + more))
-    return Grant(more, left - more)
+    grant = Grant(more, left - more)
+    return grant._replace(others=_others(db, holder, window)) if grant.short_of(order) else grant
+
+
+def _others(db: Connection, holder: str, window: int) -> int:
+    query = "SELECT coalesce(sum(granted), 0) FROM leases WHERE window = ? AND holder != ?"
+    others: int = db.execute(query, (window, holder)).fetchone()[0]
+    return others
 
 
 def _portion(order: Order, left: int, live: int) -> int:
