@@ -17,7 +17,8 @@ from holdfast.config.files import Sources
 from holdfast.config.types import relative
 from holdfast.gateway.function import find_function, misnamed
 from holdfast.gateway.questions.prompt import not_places
-from holdfast.gateway.settings import FeatureSettings, GatewaySettings, LastResort
+from holdfast.gateway.serving.tls import CertificateError, read
+from holdfast.gateway.settings import FeatureSettings, GatewaySettings, LastResort, TlsSettings
 from holdfast.log.telemetry import TelemetrySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS, needs_key, reveal
@@ -61,6 +62,7 @@ def checks(sources: Sources, *, resolve_secrets: bool, find_functions: bool) -> 
         ModelSettings: all.model,
         FeatureSettings: all.feature,
         LastResort: all.last_resort,
+        TlsSettings: all.tls,
         TelemetrySettings: all.telemetry,
         Secret: all.secret,
     }
@@ -100,6 +102,13 @@ class _Checks:
         except ValueError as error:
             return str(error)
         return misnamed(reference)
+
+    def tls(self, settings: TlsSettings, at: Place, _: bool) -> Iterator[Mistake]:
+        if self.resolve_secrets:
+            try:
+                read(settings, self.sources.base)
+            except CertificateError as error:
+                yield (*at, error.field), str(error)
 
     def secret(self, value: Secret, at: Place, _: bool) -> Iterator[Mistake]:
         if value.env is not None and not _VARIABLE.fullmatch(value.env):
