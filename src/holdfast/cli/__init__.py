@@ -14,6 +14,8 @@ COMMANDS = {
     "calls": "List, filter, search, tail and show the calls in the log.",
     "keys": "Say who may call and for how much, and see what they spend.",
     "accounts": "Say who may sign in to the console.",
+    "erase": "Erase all data of a subject, and certify it.",
+    "export": "Write all data of a subject into a file.",
     "audit": "Show who did what, and find every change of the record of it.",
 }
 

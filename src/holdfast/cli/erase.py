@@ -1,0 +1,202 @@
+"""`holdfast erase`: all data of a subject, everywhere, with a certificate of it."""
+
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import msgspec
+from rich.console import Console
+from rich.status import Status
+
+from holdfast.app.custody import RUNNING
+from holdfast.cli.call_options import subject_hashes
+from holdfast.cli.custody import record_subjects
+from holdfast.cli.files import replacing
+from holdfast.cli.listing import NONE, console, print_json
+from holdfast.cli.state_directory import Failure, StateDirectory, failures, json_option, state_options
+from holdfast.cli.table import Column, Table
+from holdfast.clock import SystemClock
+from holdfast.errors import PrivacyError
+from holdfast.log.sqlite import SqliteLog
+from holdfast.privacy import ciphers
+from holdfast.privacy.certificate import Certificate, Erased, verify_certificate
+from holdfast.privacy.erasure import certificate, erase
+from holdfast.privacy.keyring import Keyring
+from holdfast.privacy.master import KEYRING_FILE
+from holdfast.privacy.registry import Registry, Store
+from holdfast.privacy.signing import Signer
+from holdfast.state.holders import living
+
+WRONG = 1
+PATIENCE_SECONDS = 3.0
+
+
+@click.command()
+@click.option("--subject", help="Whose data: the name the application sent, or its hash.")
+@click.option("--tenant", help="The subject of this tenant. Default: of every tenant that is known.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the certificate to this file.")
+@click.option(
+    "--verify", type=click.Path(path_type=Path, dir_okay=False), help="Check the certificate in this file instead."
+)
+@json_option
+@state_options
+def command(
+    state: StateDirectory,
+    subject: str | None,
+    tenant: str | None,
+    output: Path | None,
+    verify: Path | None,
+    as_json: bool,
+) -> None:
+    """Destroy the key of a subject, and delete what is left of it wherever there is any: in the log, and in the memory
+    of running workers. Then certify what was found where.
+
+    Works while the gateway serves. What is cut off is finished by running it again, or by the gateway. It can't be
+    undone. Exits with 1 where something could not be reached yet. The audit trail will tell.
+    """
+    if verify is not None:
+        _verify(verify, state, as_json)
+    elif subject is None:
+        raise click.UsageError("Missing option '--subject'.")
+    else:
+        _erase(state, subject_hashes(subject, tenant, state.existing()), tenant, output, as_json)
+
+
+def _erase(
+    state: StateDirectory, hashes: Mapping[str, str | None], tenant: str | None, output: Path | None, as_json: bool
+) -> None:
+    problem = None
+    with failures(), ExitStack() as opened:
+        record_subjects(state, "erase", hashes, tenant)
+        signer = Signer.of(state.master()) if ciphers.available() else None
+        keyring = opened.enter_context(closing(Keyring(state.path / KEYRING_FILE, None, SystemClock())))
+        status = opened.enter_context(Console(stderr=True).status("Destroying the key"))
+        stores = [_Shown(store, status) for store in _stores(state, keyring, opened)]
+        try:
+            certified = erase(
+                hashes,
+                Registry(stores),
+                keyring,
+                signer=signer,
+                living=lambda: _living(state),
+                patience=PATIENCE_SECONDS,
+                pause=lambda seconds: _wait(status, seconds),
+            )
+        except PrivacyError as error:
+            problem, certified = error.message, certificate(hashes, keyring, signer)
+    _hand_out(certified, hashes, output, as_json)
+    if problem is not None:
+        click.echo(f"Error: {problem}", err=True)
+        sys.exit(WRONG)
+
+
+def _stores(state: StateDirectory, keyring: Keyring, opened: ExitStack) -> Sequence[Store]:
+    """Return what can hold something of a subject, apart from the memory of workers."""
+    if not state.log.exists():
+        return ()
+    return (opened.enter_context(closing(SqliteLog(state.log, "sync", erased_at=keyring.erasures.at))),)
+
+
+def _living(state: StateDirectory) -> Collection[str]:
+    try:
+        return living(state.path / RUNNING)
+    except OSError as error:
+        raise PrivacyError(f"The running workers can't be told: {error}.") from error
+
+
+class _Shown:
+    """A store that says what it is busy with."""
+
+    def __init__(self, store: Store, status: Status) -> None:
+        self.name = store.name
+        self.export = store.export
+        self._store = store
+        self._status = status
+
+    def erase(self, subject: str) -> int:
+        self._status.update(f"Erasing from the {self.name}")
+        return self._store.erase(subject)
+
+
+def _wait(status: Status, seconds: float) -> None:
+    status.update("Waiting for the running workers to confirm")
+    time.sleep(seconds)
+
+
+# --- the certificate --------------------------------------------------------------------------------------------------
+
+
+class _Found(NamedTuple):
+    """What one erasure found in one store."""
+
+    erased: Erased
+    tenant: str | None
+    store: str
+    number: int
+
+
+def _hand_out(certified: Certificate, hashes: Mapping[str, str | None], output: Path | None, as_json: bool) -> None:
+    if output is not None:
+        with replacing(output) as file:
+            file.write(certified.json())
+    if as_json:
+        print_json([msgspec.to_builtins(certified)])
+        return
+    latest = {erased.subject: erased for erased in certified.erasures}.values()
+    rows = [
+        _Found(erased, hashes[erased.subject], store, count)
+        for erased in latest
+        for store, count in erased.found.items()
+        if count or erased.key is not None
+    ]
+    if rows:
+        _table().print(console(), rows)
+    else:
+        click.echo("Nothing of this subject was found.")
+    if output is not None:
+        click.echo(f"The certificate is in {output}.", err=True)
+
+
+def _table() -> Table[_Found]:
+    subject = Column[_Found]("subject", lambda found: found.erased.subject, floor=8, enough=12)
+    tenant = Column[_Found]("tenant", lambda found: found.tenant or NONE, floor=8)
+    store = Column[_Found]("where", lambda found: found.store)
+    count = Column[_Found]("found", lambda found: str(found.number), right=True)
+    key = Column[_Found]("key destroyed", lambda found: str(found.erased.key or NONE), right=True)
+    ended = Column[_Found]("erased", lambda found: (found.erased.ended or "not finished")[:19].replace("T", " "))
+    layouts = ((subject, tenant, store, count, key, ended), (tenant, store, count, key, ended), (store, count, ended))
+    return Table(layouts, least=2)
+
+
+def _verify(file: Path, state: StateDirectory, as_json: bool) -> None:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise Failure(f"{file} can't be read: {error.strerror or error}.") from error
+    public = _public(state)
+    try:
+        certified = verify_certificate(data, public)
+    except PrivacyError as error:
+        if as_json:
+            print_json([{"ok": False, "message": error.message}])
+        else:
+            click.echo(f"{file}: {error.message}")
+        sys.exit(WRONG)
+    if as_json:
+        print_json([{"ok": True, "known": public is not None, **msgspec.to_builtins(certified)}])
+        return
+    click.echo(f"{file} is as it was issued at {certified.issued}, signed with the key {certified.public_key}.")
+    if public is None:
+        click.echo("Whether that is the key of the installation can't be told here: compare it.", err=True)
+
+
+def _public(state: StateDirectory) -> str | None:
+    """Return the public key of the installation, None where its master key is not at hand."""
+    try:
+        return Signer.of(state.master(create=False)).public
+    except PrivacyError:
+        return None

@@ -1,0 +1,291 @@
+import asyncio
+import json
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from holdfast.cli import erase, main
+from holdfast.clock import SystemClock, UlidFactory
+from holdfast.log.base import Filter
+from holdfast.log.sqlite import SqliteLog
+from holdfast.privacy.audit import Trail
+from holdfast.privacy.custody import open_custody
+from holdfast.privacy.erasure import Follower
+from holdfast.privacy.keyring import Keyring
+from holdfast.privacy.settings import PrivacySettings
+from holdfast.privacy.subjects import SubjectHasher
+from holdfast.state.holders import Holder
+from holdfast.state.keys import Keys
+from log_samples import make_call
+
+STATE = Path(".holdfast")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["erase", *arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def log_calls(*calls: Any, seal: bool = True) -> None:
+    keeping = open_custody(PrivacySettings(), Path(), STATE, SystemClock())
+    log = SqliteLog(STATE / "log.db", sealer=keeping.sealer if seal else None)
+    log.append(calls)
+    log.close()
+    keeping.keyring.close()
+
+
+def logged() -> list[str]:
+    with closing(SqliteLog.read(STATE / "log.db")) as log:
+        return [call.id for batch in log.scan(Filter()) for call in batch]
+
+
+def make_key(tenant: str) -> None:
+    keys = Keys(STATE / "state.db", SystemClock())
+    keys.create(tenant=tenant, role="app")
+    keys.close()
+
+
+def hash_of(name: str, tenant: str | None = None) -> str:
+    return SubjectHasher.load(STATE).hash(name, tenant)
+
+
+def audited() -> list[tuple[str, dict[str, Any]]]:
+    entries = list(Trail(STATE, None, SystemClock()).entries())[::-1]
+    return [(entry.action, entry.details) for entry in entries if not entry.action.startswith("audit.")]
+
+
+# --- what it reaches --------------------------------------------------------------------------------------------------
+
+
+def test_the_calls_of_a_subject_are_gone_and_those_of_others_stay() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")), make_call(2, subject=hash_of("bob")), make_call(3))
+    header, row = [line.split("\t") for line in run("--subject", "ada").stdout.splitlines()]
+    assert header == ["subject", "tenant", "where", "found", "key destroyed", "erased"]
+    assert row[:5] == [hash_of("ada"), "-", "log", "1", "1"]
+    assert logged() == [make_call(3).id, make_call(2).id]
+
+
+def test_what_was_never_sealed_is_erased_too() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")), seal=False)
+    assert run("--subject", "ada").stdout.splitlines()[1].split("\t")[2:5] == ["log", "1", "-"]
+    assert logged() == []
+
+
+def test_without_a_tenant_it_is_the_subject_of_every_tenant_that_is_known() -> None:
+    make_key("acme")
+    make_key("globex")
+    log_calls(
+        make_call(1, subject=hash_of("ada")),
+        make_call(2, subject=hash_of("ada", "acme"), tenant="acme"),
+        make_call(3, subject=hash_of("ada", "globex"), tenant="globex"),
+        make_call(4, subject=hash_of("bob", "globex"), tenant="globex"),
+    )
+    rows = [line.split("\t")[:4] for line in run("--subject", "ada").stdout.splitlines()[1:]]
+    assert rows == [[hash_of("ada", tenant), tenant or "-", "log", "1"] for tenant in (None, "acme", "globex")]
+    assert logged() == [make_call(4).id]
+
+
+def test_with_a_tenant_it_is_the_subject_of_that_one() -> None:
+    make_key("acme")
+    log_calls(
+        make_call(1, subject=hash_of("ada")), make_call(2, subject=hash_of("ada", "acme"), tenant="acme"), make_call(3)
+    )
+    run("--subject", "ada", "--tenant", "acme")
+    assert logged() == [make_call(3).id, make_call(1).id]
+
+
+def test_a_subject_may_be_named_by_its_hash() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    run("--subject", hash_of("ada"))
+    assert logged() == []
+
+
+def test_a_subject_of_whom_nothing_is_kept_is_certified_too() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    assert run("--subject", "eve").stdout == "Nothing of this subject was found.\n"
+    certified = json.loads(run("--subject", "eve", "--json").stdout)
+    assert [erased["found"] for erased in certified["erasures"]] == [{"log": 0}, {"log": 0}]
+
+
+def test_where_there_is_no_log_yet_the_key_is_destroyed_all_the_same() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    (STATE / "log.db").unlink()
+    assert json.loads(run("--subject", "ada", "--json").stdout)["erasures"][0]["key"] == 1
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def worker(*, follows: bool) -> Iterator[str]:
+    """A worker that runs, and has two answers of everybody in its memory."""
+    presence = Holder.create(STATE / "running", UlidFactory(SystemClock()))
+    stopped = threading.Event()
+
+    def follow() -> None:
+        with closing(Keyring(STATE / "keyring.db", None, SystemClock())) as keyring:
+            follower = Follower(keyring, presence.id, lambda _: 2)
+            while not stopped.wait(0.01):
+                asyncio.run(follower.poll())
+
+    thread = threading.Thread(target=follow)
+    try:
+        if follows:
+            thread.start()
+        yield presence.id
+    finally:
+        stopped.set()
+        if follows:
+            thread.join()
+        presence.close(remove=True)
+
+
+def test_running_workers_confirm_what_they_had_in_memory() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    with worker(follows=True):
+        result = run("--subject", "ada")
+    assert [line.split("\t")[2:4] for line in result.stdout.splitlines()[1:]] == [["log", "1"], ["replay", "2"]]
+
+
+def test_a_worker_that_does_not_confirm_is_named_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erase, "PATIENCE_SECONDS", 0.1)
+    log_calls(make_call(1, subject=hash_of("ada")))
+    with worker(follows=False) as id:
+        result = run("--subject", "ada", "--output", "certificate.json", code=1)
+    assert f"The worker {id} has not confirmed" in result.stderr
+    assert "run it again" in result.stderr
+    assert "not finished" in result.stdout
+    assert json.loads(Path("certificate.json").read_text())["erasures"][0]["ended"] is None
+    assert logged() == []
+    run("--subject", "ada", "--output", "certificate.json")
+    [erased] = json.loads(Path("certificate.json").read_text())["erasures"]
+    assert erased["ended"] is not None
+    assert erased["found"] == {"log": 1}
+
+
+def test_one_that_has_died_is_not_waited_for() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    with worker(follows=False):
+        pass
+    run("--subject", "ada")
+
+
+# --- the certificate --------------------------------------------------------------------------------------------------
+
+
+def certify(name: str = "certificate.json") -> Path:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    run("--subject", "ada", "--output", name)
+    return Path(name)
+
+
+def test_the_certificate_is_written_for_its_owner_alone_and_can_be_verified() -> None:
+    file = certify()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    certified = json.loads(file.read_text())
+    assert (certified["format"], certified["erasures"][0]["found"]) == ("holdfast.erasure/1", {"log": 1})
+    told = run("--verify", str(file))
+    assert f"signed with the key {certified['public_key']}" in told.stdout
+    assert told.stderr == ""
+    assert json.loads(run("--verify", str(file), "--json").stdout) == {"ok": True, "known": True} | certified
+
+
+def test_as_json_the_certificate_is_one_line_that_can_be_verified() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    printed = run("--subject", "ada", "--json").stdout
+    assert printed.count("\n") == 1
+    Path("certificate.json").write_text(printed)
+    run("--verify", "certificate.json")
+
+
+def test_a_certificate_that_was_changed_is_found() -> None:
+    file = certify()
+    file.write_text(file.read_text().replace('"log": 1', '"log": 2'))
+    assert "changed after it was signed" in run("--verify", str(file), code=1).stdout
+    told = json.loads(run("--verify", str(file), "--json", code=1).stdout)
+    assert (told["ok"], "changed" in told["message"]) == (False, True)
+
+
+def test_a_certificate_of_another_installation_is_found() -> None:
+    file = certify()
+    assert "was signed with the key" in run("--verify", str(file), "--state", _another(), code=1).stdout
+
+
+def _another() -> str:
+    keeping = open_custody(PrivacySettings(), Path(), Path("another"), SystemClock())
+    keeping.keyring.close()
+    return "another"
+
+
+def test_without_the_installation_the_key_is_to_be_compared() -> None:
+    file = certify()
+    told = run("--verify", str(file), "--state", "elsewhere")
+    assert "compare it" in told.stderr
+    assert not Path("elsewhere").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"format": "other"}', b"[" * 100_000])
+def test_what_is_no_certificate_is_said_to_be_none(home: Path, content: bytes) -> None:
+    (home / "x.json").write_bytes(content)
+    assert "not a certificate" in run("--verify", "x.json", code=1).stdout
+
+
+def test_a_certificate_that_can_not_be_read_is_an_error() -> None:
+    assert "can't be read" in run("--verify", "none.json", code=2).stderr
+
+
+# --- the trail --------------------------------------------------------------------------------------------------------
+
+
+def test_it_stands_in_the_trail_by_hash() -> None:
+    make_key("acme")
+    log_calls(make_call(1, subject=hash_of("ada")))
+    run("--subject", "ada")
+    assert audited() == [("erase", {"subjects": [hash_of("ada"), hash_of("ada", "acme")], "tenant": None})]
+    assert "ada" not in (STATE / "audit.jsonl").read_text()
+
+
+def test_all_subjects_stand_in_the_trail_however_many_tenants_there_are() -> None:
+    keys = Keys(STATE / "state.db", SystemClock())
+    for n in range(101):
+        keys.create(tenant=f"t{n}", role="app")
+    keys.close()
+    hash_of("ada")
+    run("--subject", "ada")
+    assert [len(details["subjects"]) for _, details in audited()] == [100, 2]
+
+
+def test_what_can_not_be_recorded_is_not_erased() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    (STATE / "audit.jsonl").mkdir()
+    assert "Nothing was done" in run("--subject", "ada", code=2).stderr
+    assert logged() == [make_call(1).id]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [((), "Missing option '--subject'"), (("--subject",), "requires an argument"), (("ada",), "unexpected extra")],
+)
+def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    assert said in " ".join(run(*arguments, code=2).stderr.split())
+    assert len(logged()) == 1
+
+
+def test_without_a_state_or_a_key_of_subjects_it_says_so() -> None:
+    assert "no state directory" in run("--subject", "ada", code=2).stderr
+    STATE.mkdir()
+    assert "give the hash of the subject" in run("--subject", "ada", code=2).stderr

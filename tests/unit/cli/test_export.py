@@ -1,0 +1,164 @@
+import fcntl
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from holdfast.cli import main
+from holdfast.clock import SystemClock
+from holdfast.log.sqlite import SqliteLog
+from holdfast.privacy.audit import Trail
+from holdfast.privacy.custody import open_custody
+from holdfast.privacy.settings import PrivacySettings
+from holdfast.privacy.subjects import SubjectHasher
+from holdfast.state.keys import Keys
+from log_samples import make_call
+
+STATE = Path(".holdfast")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["export", *arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def log_calls(*calls: Any, seal: bool = True) -> None:
+    keeping = open_custody(PrivacySettings(), Path(), STATE, SystemClock())
+    log = SqliteLog(STATE / "log.db", sealer=keeping.sealer if seal else None)
+    log.append(calls)
+    log.close()
+    keeping.keyring.close()
+
+
+def make_key(tenant: str) -> None:
+    keys = Keys(STATE / "state.db", SystemClock())
+    keys.create(tenant=tenant, role="app")
+    keys.close()
+
+
+def hash_of(name: str, tenant: str | None = None) -> str:
+    return SubjectHasher.load(STATE).hash(name, tenant)
+
+
+def exported(name: str = "out.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(name).read_text().splitlines()]
+
+
+def audited() -> list[tuple[str, dict[str, Any]]]:
+    entries = list(Trail(STATE, None, SystemClock()).entries())[::-1]
+    return [(entry.action, entry.details) for entry in entries if not entry.action.startswith("audit.")]
+
+
+@pytest.mark.parametrize("seal", [True, False])
+def test_a_person_gets_all_of_their_calls_with_what_was_said(seal: bool) -> None:
+    ada, bob = hash_of("ada"), hash_of("bob")
+    log_calls(make_call(1, subject=ada), make_call(2, subject=bob), make_call(3, subject=ada), seal=seal)
+    result = run("--subject", "ada", "--output", "out.jsonl")
+    assert result.stdout == "Written to out.jsonl: 2 in the log.\n"
+    assert [call["id"] for call in exported()] == [make_call(3).id, make_call(1).id]
+    assert {call["found_in"] for call in exported()} == {"log"}
+    assert all(call["request"]["messages"] and call["reply"]["choices"] for call in exported())
+
+
+def test_without_a_tenant_it_is_the_subject_of_every_tenant_that_is_known() -> None:
+    make_key("acme")
+    make_key("globex")
+    subjects = {tenant: hash_of("ada", tenant) for tenant in (None, "acme", "globex")}
+    log_calls(*[make_call(n, subject=subject, tenant=tenant) for n, (tenant, subject) in enumerate(subjects.items())])
+    told = json.loads(run("--subject", "ada", "--output", "out.jsonl", "--json").stdout)
+    assert told == {"output": "out.jsonl", "found": {"log": 3}}
+    assert sorted([call["tenant"] or "" for call in exported()]) == ["", "acme", "globex"]
+    run("--subject", "ada", "--tenant", "acme", "--output", "out.jsonl")
+    assert [call["tenant"] for call in exported()] == ["acme"]
+
+
+def test_a_subject_may_be_named_by_its_hash() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    run("--subject", hash_of("ada"), "--output", "out.jsonl")
+    assert len(exported()) == 1
+
+
+def test_a_name_that_looks_like_a_hash_is_a_name_too() -> None:
+    name = "ab" * 16
+    log_calls(make_call(1, subject=hash_of(name)))
+    run("--subject", name, "--output", "out.jsonl")
+    assert len(exported()) == 1
+
+
+def test_the_file_is_for_its_owner_alone_and_replaces_what_was_there(home: Path) -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    (home / "out.jsonl").write_text("old\n")
+    (home / "out.jsonl").chmod(0o644)
+    (home / "out.jsonl.part").write_text("left behind by one that was killed\n")
+    (home / "out.jsonl.part").chmod(0o644)
+    run("--subject", "ada", "--output", "out.jsonl")
+    assert len(exported()) == 1
+    assert stat.S_IMODE((home / "out.jsonl").stat().st_mode) == 0o600
+    assert not (home / "out.jsonl.part").exists()
+
+
+def test_two_exports_do_not_write_one_file(home: Path) -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    with (home / "out.jsonl.part").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "another command is writing it" in run("--subject", "ada", "--output", "out.jsonl", code=2).stderr
+    assert not (home / "out.jsonl").exists()
+
+
+def test_a_subject_that_has_nothing_gets_an_empty_file() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    assert run("--subject", "eve", "--output", "out.jsonl").stdout == "Written to out.jsonl: nothing was found.\n"
+    assert exported() == []
+
+
+def test_it_stands_in_the_trail_by_hash() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    run("--subject", "ada", "--output", "out.jsonl")
+    assert audited() == [("export", {"subjects": [hash_of("ada")], "tenant": None})]
+    assert "ada" not in (STATE / "audit.jsonl").read_text()
+
+
+def test_what_can_not_be_recorded_is_not_exported(home: Path) -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    (STATE / "audit.jsonl").mkdir()
+    assert "Nothing was done" in run("--subject", "ada", "--output", "out.jsonl", code=2).stderr
+    assert not (home / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--output", "out.jsonl"), "Missing option '--subject'"),
+        (("--subject", "ada"), "Missing option '--output'"),
+        (("--subject", "ada", "--output", "no/such/folder/out.jsonl"), "can't be written"),
+        (("--subject", "ada", "--output", "."), "is a directory"),
+    ],
+)
+def test_what_can_not_be_done_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    assert said in " ".join(run(*arguments, code=2).stderr.split())
+
+
+def test_without_the_master_key_nothing_is_exported(home: Path) -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    (STATE / "master.key").unlink()
+    assert "the master key is gone" in run("--subject", "ada", "--output", "out.jsonl", code=2).stderr
+    assert not (home / "out.jsonl").exists()
+
+
+def test_without_a_log_or_a_key_of_subjects_it_says_so(home: Path) -> None:
+    assert "no state directory" in run("--subject", "ada", "--output", "out.jsonl", code=2).stderr
+    STATE.mkdir()
+    assert "give the hash of the subject" in run("--subject", "ada", "--output", "out.jsonl", code=2).stderr
+    hash_of("ada")
+    assert "There is no log" in run("--subject", "ada", "--output", "out.jsonl", code=2).stderr
