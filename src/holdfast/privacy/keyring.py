@@ -166,8 +166,13 @@ class Keyring:
     def erased_at(self, subject: str) -> int | None:
         """Return when a subject (its keyed hash) was erased last, in microseconds since 1970 UTC, None if never.
 
-        As of the last `refresh` or `key`. Does not block.
+        It knows of every erasure in any process that began before. `erasures.at` knows those of the last `refresh`,
+        and never blocks.
+
+        Raises:
+            PrivacyError: the file can't be used.
         """
+        self.refresh()
         return self.erasures.at(subject)
 
     def erasures_since(self, n: int) -> Sequence[Erasure]:

@@ -78,11 +78,14 @@ def test_calls_that_arrived_until_the_erasure_are_told_from_later_ones(ring: Key
     assert ring.erased_at(ADA) > at
 
 
-def test_other_processes_learn_of_an_erasure_when_they_refresh(tmp_path: Path, ring: Keyring) -> None:
+def test_other_processes_know_of_an_erasure_at_once(tmp_path: Path, ring: Keyring) -> None:
     other = keyring(tmp_path)
-    erase([ADA], Registry(), ring)
-    other.refresh()
-    assert other.erased_at(ADA) == ring.erased_at(ADA)
+    other.key([ADA])
+    ring.erasures.begin(ADA)
+    assert other.erasures.at(ADA) is None  # from memory alone
+    assert other.erased_at(ADA) == ring.erased_at(ADA) is not None
+    assert other.erasures.at(ADA) == ring.erasures.at(ADA)
+    assert other.at_hand(ADA) is None
     assert [(one.n, one.subject) for one in other.erasures_since(0)] == [(1, ADA)]
     assert other.erasures_since(1) == ()
     other.close()
