@@ -1,5 +1,6 @@
 """`holdfast up`: the gateway that a newcomer starts with."""
 
+import functools
 import json
 import threading
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.serve import address, listen, run
+from holdfast.cli.serve import address, key_standings, listen, run
 from holdfast.errors import ConfigError
 
 FILE = Path("holdfast.toml")
@@ -18,18 +19,18 @@ PATIENCE_SECONDS = 20.0
 WELCOME = """
   Holdfast {what} at {url}
 
-  curl {url}/v1/chat/completions -H 'content-type: application/json' \\
+  curl {url}/v1/chat/completions -H 'content-type: application/json' {header}\\
     -d '{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
   from openai import OpenAI
-  client = OpenAI(base_url="{url}/v1", api_key="unused")
+  client = OpenAI(base_url="{url}/v1", api_key="{key}")
   reply = client.chat.completions.create(model="{name}", messages=[{{"role": "user", "content": "Hello!"}}])
   print(reply.choices[0].message.content)
 """
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="An address; with keys any, else a loopback one.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
 def command(host: str, port: int) -> None:
     """Start the gateway with ./holdfast.toml, or without one as a demo with simulated models.
@@ -49,19 +50,21 @@ def command(host: str, port: int) -> None:
     except ConfigError as error:
         click.echo(error.message, err=True)
         raise SystemExit(2) from error
-    listeners = listen(host, port)
+    listeners = listen(configuration, host, port)
     name = next(iter([*configuration.config.features, *configuration.config.models]), None)
     what = f"serves {FILE}" if FILE.exists() else "runs its demo"
     url = address(listeners[0], configuration)
     if name is None:
         click.echo(f"{FILE} names no model yet: nothing can be called.", err=True)
     else:
-        demo = not FILE.exists()
-        threading.Thread(target=_welcome, args=(url, name, what, demo), daemon=True).start()
+        keyed = bool(key_standings(configuration))
+        demo = not FILE.exists() and not keyed
+        welcome = functools.partial(_welcome, url, name, what, demo=demo, keyed=keyed)
+        threading.Thread(target=welcome, daemon=True).start()
     run(configuration, listeners, Reloader(configuration) if FILE.exists() else None)
 
 
-def _welcome(url: str, name: str, what: str, demo: bool) -> None:
+def _welcome(url: str, name: str, what: str, *, demo: bool, keyed: bool) -> None:
     """Greet once the gateway has answered: with the demo a call, else (a call may cost money) that it is ready."""
     try:
         if demo:
@@ -74,7 +77,8 @@ def _welcome(url: str, name: str, what: str, demo: bool) -> None:
     except OSError as error:
         click.echo(f"The gateway at {url} did not answer: {error}", err=True)
         return
-    click.echo(WELCOME.format(what=what, url=url, name=name) + "\n" + answered)
+    header, key = ("-H 'authorization: Bearer hf_...' ", "hf_...") if keyed else ("", "unused")
+    click.echo(WELCOME.format(what=what, url=url, name=name, header=header, key=key) + "\n" + answered)
     click.echo("  See the calls: holdfast calls        Stop: Ctrl-C")
 
 
