@@ -19,8 +19,8 @@ KNOWN: Final = 0.1
 """Seconds for which a worker believes what it was last told of a limit, or that the state is out of order."""
 AHEAD: Final = 4
 """How many times what was used between two looks is drawn ahead."""
-PLENTY: Final = 100
-"""A worker that uses a limit may hold more than it needs while all of them hold less than one part in so many."""
+PLENTY: Final = 400
+"""All workers together may hold one part in so many of what is left beyond what they need, as long as they use it."""
 RETRY_SECONDS: Final = 1.0
 """After which a call may come again that an outage of the state, or what others hold, turned away."""
 
@@ -54,7 +54,9 @@ class Account:
     def learn(self, order: Order, grant: Grant, until: float) -> None:
         """Take note of how much of a cap is left in a window, which may be believed until then."""
         self._start, self._cap, self._until = order.start, order.cap, until
-        self.left, self.others = max(0, grant.left), grant.others
+        self.left = max(0, grant.left)
+        if order.least:
+            self.others = grant.others
 
     def known(self, start: int, cap: int, monotonic: float) -> int | None:
         """Return how much of a cap is left in a window, None where that is not known, or not any more."""
@@ -288,15 +290,18 @@ class Draws:
             scope, of, unit, _ = lease.meter
             logger.warning("%s more was used than reserved by %s %s.", amount(lease.over, unit), scope, of)
             lease.over = 0
-        if account.lease is lease and (lease.unused or account.current(now) is None):
+        quiet = lease.quiet
+        if account.lease is lease and ((quiet and not lease.open) or account.current(now) is None):
             account.lease = None
         surplus = lease.look()
+        if not quiet:
+            surplus -= account.left // (PLENTY * self._leases.live)
         if account.lease is not lease:
             return None if lease.open else self._close(lease)
         if lease.free < 0:
             lease.free = 0
             return Change(lease, _order(lease, lease.cap))
-        if surplus > 0 and surplus * PLENTY * self._leases.live > account.left:
+        if surplus > 0:
             lease.free -= surplus
             return Change(lease, _order(lease, lease.cap))
         return None

@@ -72,9 +72,9 @@ class Lease:
                 self.over -= rest
 
     @property
-    def unused(self) -> bool:
-        """Whether nothing was taken since the last look, nor is under way."""
-        return not self.open and self.used == self.before and self.low >= self.free
+    def quiet(self) -> bool:
+        """Whether nothing was taken or settled since the last look."""
+        return self.used == self.before and self.low >= self.free
 
     def look(self) -> int:
         """Return how much of what is free was not needed since the last look, nor will be at the same pace."""
