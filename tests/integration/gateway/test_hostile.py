@@ -323,7 +323,7 @@ def test_a_key_in_the_query_or_the_body_is_none(target):
 @pytest.mark.parametrize("kind", CREDENTIALS)
 def test_headers_that_are_too_large_are_refused(target, kind):
     for method, path in ROUTES:
-        for padding in (["X: " + "x" * 9000], [f"X-{n}: {n}" for n in range(900)], ["X" * 9000 + ": 1"]):
+        for padding in (["X: " + "x" * 9000], [f"X-{n}: {n}" for n in range(2000)], ["X" * 9000 + ": 1"]):
             responses = everything(target.url, raw(target, method, concrete(path), *padding, kind=kind))
             assert responses[0].status == 431
         long = everything(target.url, raw(target, method, concrete(path) + "?" + "x" * 9000, kind=kind))
