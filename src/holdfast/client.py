@@ -64,7 +64,7 @@ async def open(path: str | Path = "holdfast.toml") -> "AsyncIterator[Holdfast]":
 
     Raises:
         ConfigError: the configuration is wrong.
-        LogError: the log can't be opened.
+        StoreError: a file of the state directory can't be opened.
     """
     async with App(load(Path(path))) as app:
         yield Holdfast(app.pipeline, app.new_id)

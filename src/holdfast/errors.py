@@ -362,6 +362,8 @@ class ConnectionFailed(ProviderError):
         """Whether it failed before the provider had begun to answer."""
         self.reused = reused
         """Whether it was a kept-alive connection, which a provider may close at any moment."""
+        self.reached = reached
+        """Whether there was a connection, on which something may have been sent."""
         self.stale = reused and self.same_model_again
         """Whether that is all that happened: nothing was answered, and another connection may do."""
 

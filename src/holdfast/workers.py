@@ -22,7 +22,7 @@ import uvloop
 
 from holdfast.app import App
 from holdfast.config import Configuration, Reloader, parse
-from holdfast.errors import ConfigError, HoldfastError, LogError, Problem
+from holdfast.errors import ConfigError, HoldfastError, LogError, Problem, StoreError
 from holdfast.gateway.serving.server import BACKLOG, Server
 from holdfast.gateway.serving.tls import Certificate
 from holdfast.gateway.serving.views import Views
@@ -38,7 +38,7 @@ FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
 LEAVE_SECONDS = 20.0
 """How long a worker may take to leave after its calls are drained: the log's writer tries for ten seconds."""
 GC_THRESHOLDS = (20_000, 20, 20)
-AT_START: Final = ("log", "telemetry", "gateway.tls")
+AT_START: Final = ("log", "privacy", "telemetry", "gateway.tls")
 """Tables of the configuration that are read when the gateway starts, and not again."""
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def serve(configuration: Configuration, listeners: Sequence[socket.socket], relo
     Several sockets are served by a worker each. SIGHUP reloads the configuration at once.
 
     Raises:
-        LogError: the log can't be opened, or what the workers share not be made beside it, or, with one worker, events
+        StoreError: a file of the state directory can't be opened or made, or, with one worker, events
             could not be recorded in the end.
         ConfigError: something that the configuration needs is not there.
     """
@@ -81,9 +81,14 @@ async def _rehearse(configuration: Configuration) -> None:
 
 
 async def _serve(
-    configuration: Configuration, listener: socket.socket, follow: Follow, board: Board | None = None
+    configuration: Configuration,
+    listener: socket.socket,
+    follow: Follow,
+    board: Board | None = None,
+    *,
+    audited: bool = True,
 ) -> None:
-    app = App(configuration, board=board)
+    app = App(configuration, board=board, audited=audited)
     _confine(app, configuration)
     async with app:
         gateway, views = app.asgi()
@@ -268,9 +273,10 @@ def _work(news: News, base: Path, listener: socket.socket, pipe: Connection, boa
     files, at_us = news
     try:
         configuration = parse(files, base=base, at_us=at_us)
-        work = _serve(configuration, listener, functools.partial(_follow_pipe, pipe=pipe), _joined(board, number))
+        follow = functools.partial(_follow_pipe, pipe=pipe)
+        work = _serve(configuration, listener, follow, _joined(board, number), audited=number == 0)
         _run(work)
-    except (LogError, ConfigError) as error:
+    except (StoreError, ConfigError) as error:
         logger.error("%s", error.message)
         raise SystemExit(1) from error
 

@@ -86,7 +86,10 @@ class Catalogs:
             for name, model in models.items()
         }
         features = await asyncio.to_thread(_features, configuration, models)  # which may import functions
-        return Catalog(config=configuration.hash, settings=gateway, features=features | direct, models=models)
+        tenants = {name: tenant.limits("tenant", name) for name, tenant in config.tenants.items()}
+        return Catalog(
+            config=configuration.hash, settings=gateway, features=features | direct, models=models, tenants=tenants
+        )
 
     async def _endpoints(self, configuration: Configuration) -> dict[str, Endpoint]:
         """Return where each model is reached."""
@@ -110,6 +113,7 @@ class Catalogs:
             timeouts=settings.timeouts,
             price=listed if settings.price is None else Price.of(settings.price),
             context=settings.context or (None if listed is None else listed.context),
+            max_output=settings.max_output,
             health=self._register.health(name, settings, configuration.config.gateway),
         )
 
@@ -193,6 +197,7 @@ def _feature(
         replay=_replay(name, settings, configuration),
         reask_tokens=settings.reask_tokens,
         stream=settings.stream,
+        limits=settings.limits(name),
     )
 
 

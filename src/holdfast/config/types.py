@@ -12,6 +12,7 @@ from holdfast.gateway.settings import FeatureSettings, GatewaySettings
 from holdfast.http.egress import NetworkSettings
 from holdfast.log.base import LogSettings
 from holdfast.log.telemetry import TelemetrySettings
+from holdfast.privacy.settings import PrivacySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.settings import Settings
 from holdfast.state.limits import Budgets
@@ -34,6 +35,7 @@ class Config(Settings, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings | None = None
     network: NetworkSettings | None = None
+    privacy: PrivacySettings = PrivacySettings()
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from holdfast.gateway.traffic.health import Health
 from holdfast.http.base import Timeouts, Transport
 from holdfast.providers.base import Upstream
 from holdfast.providers.prices import Price
+from holdfast.state.limits import Limit
 
 ROLLOUT_STEPS: Final = 2**32
 
@@ -88,6 +89,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     vote: Vote | None = None
     replay: Replay | None = None
     """Set where the same question gets the same answer."""
+    limits: tuple[Limit, ...] = ()
+    """What its calls may spend together."""
 
     def serves(self, session: str) -> bool:
         """Whether models serve this session. The same session always gets the same answer while `rollout` stays."""
@@ -105,6 +108,8 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     features: Mapping[str, Feature]
     """Features and directly called models, by the name that a caller uses."""
     models: Mapping[str, Model] = {}
+    tenants: Mapping[str, tuple[Limit, ...]] = {}
+    """What the calls of tenants may spend, of those that have limits."""
 
     def feature(self, name: str) -> Feature:
         """Return what `name` names.

@@ -27,7 +27,7 @@ def embedder(model: Model, max_answer: int) -> Embed:
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
         request = EmbeddingRequest(model=model.name, input=tuple(texts))
-        body = await fetch.whole(model, model.upstream.encode_embeddings(request), limits)
+        body = await fetch.unbudgeted(model, model.upstream.encode_embeddings(request), limits)
         return [floats(vector) for vector in model.upstream.decode_embeddings(body).vectors]
 
     return embed

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from holdfast.chat import Chunk
+from holdfast.chat import Chunk, EmbeddingRequest, Request
 from holdfast.errors import BrokenStream, ConnectionFailed, MalformedResponse, Phase, PhaseTimeout, ProviderError
 from holdfast.gateway.assembly import chunks_of
 from holdfast.gateway.catalog import Model
+from holdfast.gateway.record import AttemptRecord
 from holdfast.http.base import HttpRequest, HttpResponse
 from holdfast.http.sse import ServerSentEvent, SSEParser
 
@@ -41,7 +42,16 @@ Emit = Callable[[Sequence[Chunk]], Awaitable[None] | None]
 """Takes the next pieces of an answer. Returns what to wait for before there are more, None if nothing."""
 
 
-async def whole(model: Model, request: HttpRequest, limits: Limits) -> bytes:
+async def whole(
+    attempt: AttemptRecord, asked: Request | EmbeddingRequest, request: HttpRequest, limits: Limits
+) -> bytes:
+    """Return the body of the model's answer, once the most that it may cost is set aside. Raises ProviderError."""
+    if attempt.purse is not None:
+        await attempt.afford(asked, len(request.body), limits.answer)
+    return await unbudgeted(attempt.model, request, limits)
+
+
+async def unbudgeted(model: Model, request: HttpRequest, limits: Limits) -> bytes:
     """Return the body of the model's answer. Raises ProviderError."""
     clock = asyncio.get_running_loop().time
     ends = clock() + limits.answer
@@ -60,14 +70,19 @@ async def whole(model: Model, request: HttpRequest, limits: Limits) -> bytes:
         raise _late("answer", limits.answer, limits) from error
 
 
-async def stream(model: Model, request: HttpRequest, choices: int, limits: Limits, emit: Emit) -> None:
+async def stream(attempt: AttemptRecord, asked: Request, request: HttpRequest, limits: Limits, emit: Emit) -> None:
     """Give the model's answer to `emit` as it comes, what arrived together together, and return when it is whole.
+
+    The most that it may cost is set aside first.
 
     Raises:
         BrokenStream: it broke off after some of it had been emitted.
         ProviderError: it failed before, or the provider itself reported an error.
     """
-    relay = _Relay(model, choices, limits, emit)
+    if attempt.purse is not None:
+        await attempt.afford(asked, len(request.body), limits.first_token)
+    model = attempt.model
+    relay = _Relay(model, asked.n, limits, emit)
     try:
         async with asyncio.timeout(limits.first_token) as timer:
             response = await model.transport.send(request, connect=limits.connect, headers=limits.first_token)

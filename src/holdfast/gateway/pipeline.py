@@ -29,6 +29,7 @@ from holdfast.gateway.answers.stream import StreamedChat
 from holdfast.gateway.answers.vote import VotedChat, equality_of
 from holdfast.gateway.answers.whole import Embeddings, WholeChat
 from holdfast.gateway.attempts import Attempts, reserve
+from holdfast.gateway.budgets import Budgets
 from holdfast.gateway.catalog import Catalog, Feature, Replay
 from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
 from holdfast.gateway.fingerprints import Fingerprints
@@ -60,16 +61,19 @@ class Pipeline:
         clock: Clock,
         chance: random.Random,
         refusals: Refusals | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.log = log
         self.clock = clock
         self._subjects = subjects
+        self._budgets = budgets or Budgets(None, clock)
         self._chance = chance
         self.refusals = refusals or Refusals(Row.private())
         """Of the calls that are turned away."""
         self._gate = Gate(catalog.settings.concurrency, catalog.settings.queue, clock, refusals=self.refusals)
         self._alarms = Alarms()
-        self._replays = Replays(catalog.settings.replay_size, clock)
+        self.replays = Replays(catalog.settings.replay_size, clock)
+        """The answers that may be given again."""
         self._fingerprints = Fingerprints(clock)
         self._catalog = catalog
 
@@ -82,7 +86,7 @@ class Pipeline:
     def catalog(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._gate.resize(catalog.settings.concurrency, catalog.settings.queue)
-        self._replays.resize(catalog.settings.replay_size)
+        self.replays.resize(catalog.settings.replay_size)
 
     async def run(self, arrival: Arrival, writer: Writer) -> None:
         """Serve one call. Raises only CancelledError, when its task is cancelled because the caller hung up."""
@@ -136,7 +140,7 @@ class Pipeline:
         return None
 
     def _resolve(self, record: CallRecord, catalog: Catalog) -> Feature:
-        arrival, hints = record.arrival, record.arrival.hints
+        arrival, hints, caller = record.arrival, record.arrival.hints, record.arrival.caller
         assert arrival.request is not None
         feature = record.feature = catalog.feature(arrival.request.model)
         record.name = arrival.request.model
@@ -145,7 +149,10 @@ class Pipeline:
             seconds = min(hints.deadline_ms / 1000, catalog.settings.max_deadline)
         record.deadline = arrival.started + seconds
         if hints.subject is not None:
-            record.subject = self._subjects.hash(hints.subject)
+            record.subject = self._subjects.hash(hints.subject, caller.tenant)
+        tenant = () if caller.tenant is None else catalog.tenants.get(caller.tenant, ())
+        if caller.limits or tenant or feature.limits:
+            record.purse = self._budgets.purse((*caller.limits, *tenant, *feature.limits))
         return feature
 
     async def _open(self, record: CallRecord, feature: Feature, writer: Writer) -> Exchange:
@@ -185,7 +192,7 @@ class Pipeline:
             return await self._attempt(record, feature, exchange, resort=resort)
         until = record.deadline - reserve(record.deadline - self.clock.monotonic())
         key, ttl = record.question, feature.replay.ttl
-        async with self._replays.turn(key, ttl=ttl, until=until, subject=record.subject) as turn:
+        async with self.replays.turn(key, ttl=ttl, until=until, subject=record.subject) as turn:
             if turn.kept is not None:
                 return turn.kept
             if turn.late is not None:
@@ -311,7 +318,7 @@ def _reproducible(record: CallRecord, replay: Replay, request: Request) -> tuple
     returns = None if arrival.returns is None else (arrival.returns.name, arrival.returns.schema)
     shots = None if record.feature is None else record.feature.examples
     itself = None if shots is None else arrival.hints.tags.get(TAG)  # which is not shown, whatever the question
-    asked = replay.hash + repr((returns, itself)).encode()
+    asked = replay.hash + repr((arrival.caller.tenant, returns, itself)).encode()
     record.question = key_of(asked, request, source, subject=record.subject, variables=variables)
     if source is None:
         return request, arrival

@@ -21,9 +21,11 @@ from holdfast.errors import (
     Truncated,
 )
 from holdfast.gateway.access import LOCAL, Caller
+from holdfast.gateway.budgets import Purse, Reservation
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
 from holdfast.gateway.replay import Kept
+from holdfast.gateway.worst_case import need
 from holdfast.log.view import usd
 from holdfast.providers.base import Source
 
@@ -98,6 +100,20 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     """Whether the server broke a constraint that it had accepted."""
     ledger: tuple[events.Repair, ...] = ()
     """What its answer needed to meet the contract."""
+    purse: Purse | None = None
+    """What it may spend, where limits hold, and what is set aside of that."""
+    reservation: Reservation | None = None
+
+    async def afford(self, asked: Request | EmbeddingRequest, size: int, seconds: float) -> None:
+        """Set aside the most that it may use; `size` is the bytes that are sent. Waits `seconds` at most.
+
+        Raises:
+            LimitExceeded, PriceUnknown, Saturated
+        """
+        assert self.purse is not None
+        most = need(self.model, asked, size)
+        until = self.clock.monotonic() + seconds
+        self.reservation = self.purse.try_reserve(most) or await self.purse.reserve(most, until)
 
     def close(self, error: CallError | None) -> None:
         """End it, and settle what it cost: nothing if the provider refused or never spoke."""
@@ -111,6 +127,18 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
             self.cost_nanousd = None if self.model.price is None else self.model.price.cost_nanousd(usage)
         elif error is not None and self.first_token is None and not self._may_be_charged(error):
             self.cost_nanousd = 0
+        if self.reservation is not None:
+            self._settle(self.reservation, error)
+
+    def _settle(self, reservation: Reservation, error: CallError | None) -> None:
+        """Say what was used of what was set aside. What is not known, or only estimated here, counts in full."""
+        usage = None if self.estimated else self.usage
+        if usage is not None:
+            reservation.settle(1, usage.input_tokens + usage.output_tokens, self.cost_nanousd)
+        elif self.usage is None and self.cost_nanousd == 0:
+            reservation.settle(int(_sent(error)), 0, 0)
+        else:
+            reservation.settle(1, None, None)
 
     def estimate(self, asked: int, said: int) -> None:
         """Tell its usage as well as can be, as its provider did not, or not all: from characters asked and said."""
@@ -187,11 +215,18 @@ class CallRecord(msgspec.Struct, kw_only=True):
     """What stands for the question, where the same one gets the same answer."""
     samples: int | None = None
     agreement: float | None = None
+    purse: Purse | None = None
+    """What it may spend, where limits hold."""
 
     def open_attempt(self, model: Model, reason: events.Reason, *, probe: bool) -> AttemptRecord:
         """Begin an attempt."""
         attempt = AttemptRecord(
-            model=model, clock=self.clock, started=self.clock.monotonic(), reason=reason, probe=probe
+            model=model,
+            clock=self.clock,
+            started=self.clock.monotonic(),
+            reason=reason,
+            probe=probe,
+            purse=self.purse,
         )
         self.attempts.append(attempt)
         return attempt
@@ -325,6 +360,13 @@ class CallRecord(msgspec.Struct, kw_only=True):
             "fingerprint": answer.fingerprint,
             "first_token_us": None if first_token is None else int((first_token - start) * 1e6 + 0.5),
         }
+
+
+def _sent(error: CallError | None) -> bool:
+    """Whether anything may have reached the provider."""
+    if isinstance(error, PhaseTimeout):
+        return error.phase != "connect"
+    return not isinstance(error, ConnectionFailed) or error.reached
 
 
 def _counts(usage: Usage) -> bool:

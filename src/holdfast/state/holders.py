@@ -130,7 +130,7 @@ class Holders:
             OSError: the folder or a file in it can't be read.
         """
         live = 0
-        for path in self._files():
+        for path in self.files():
             try:
                 file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:
@@ -149,7 +149,8 @@ class Holders:
         """Whether there is a file of this holder."""
         return (self._directory / id).exists()
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """Return the files that there are."""
         try:
             return sorted(self._directory.iterdir())
         except FileNotFoundError:
@@ -189,3 +190,16 @@ def _write(file: int, content: bytes, at: int) -> None:
     done = 0
     while done < len(content):
         done += os.pwrite(file, content[done:], at + done)
+
+
+def living(directory: Path) -> set[str]:
+    """Return the ids of the holders of a folder that live, and remove what the dead have left.
+
+    Only for a folder whose holders hold nothing that would have to be recovered.
+
+    Raises:
+        OSError: the folder or a file in it can't be read.
+    """
+    holders = Holders(directory)
+    dead = {id for id, _ in holders.dead()}
+    return {path.name for path in holders.files()} - dead

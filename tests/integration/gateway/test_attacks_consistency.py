@@ -64,7 +64,7 @@ def ask_all(
             await asyncio.sleep(wish.get("then", 0.01))
         await asyncio.wait(tasks)
         assert gateway._pipeline is not None
-        assert gateway._pipeline._replays.waiting == 0
+        assert gateway._pipeline.replays.waiting == 0
 
     return callers, play(scene), transports
 

@@ -80,7 +80,7 @@ class HeldChat(Chat):
         request = judge.put(self._request, attempt)
         encoded = attempt.model.upstream.encode(request, self._arrival.source)
         try:
-            await fetch.stream(attempt.model, encoded, request.n, limits, emit)
+            await fetch.stream(attempt, request, encoded, limits, emit)
         finally:
             if assembly.began:
                 attempt.served_model, attempt.fingerprint = assembly.model or None, assembly.fingerprint

@@ -182,7 +182,7 @@ class Samples:
         upstream, limits = record.model.upstream, self._limits
         rest = max(0.0, self._ends - self._loop.time())
         limits = msgspec.structs.replace(limits, answer=rest, connect=min(limits.connect, rest))
-        body = await fetch.whole(record.model, upstream.encode(request, self._source), limits)
+        body = await fetch.whole(record, request, upstream.encode(request, self._source), limits)
         reply = upstream.decode(body)
         record.served_model, record.fingerprint, record.usage = reply.model, reply.fingerprint, reply.usage
         return reply if self._check is None else await self._check(record, reply)

@@ -87,7 +87,7 @@ class StreamedChat(Chat):
 
         encoded = model.upstream.encode(self._asked(attempt), self._arrival.source)
         try:
-            await fetch.stream(model, encoded, request.n, limits, emit)
+            await fetch.stream(attempt, request, encoded, limits, emit)
         finally:
             if attempt.spoke:
                 attempt.served_model, attempt.fingerprint = assembly.model or None, assembly.fingerprint
@@ -116,7 +116,7 @@ class StreamedChat(Chat):
         else:
             encoded = model.upstream.encode(self._asked(attempt), self._arrival.source)
         try:
-            await fetch.stream(model, encoded, request.n, limits, joint.emit)
+            await fetch.stream(attempt, request, encoded, limits, joint.emit)
         except ProviderError:
             if joint.heard:
                 self._estimate(attempt, said=joint.said, given=len(seam.prefill) if continues else 0)

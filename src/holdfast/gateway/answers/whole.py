@@ -18,7 +18,7 @@ class WholeChat(Chat):
         upstream = model.upstream
         if judge is not None:
             request = judge.put(request, attempt)
-        body = await fetch.whole(model, upstream.encode(request, self._arrival.source), limits)
+        body = await fetch.whole(attempt, request, upstream.encode(request, self._arrival.source), limits)
         reply = upstream.decode(body)
         attempt.served_model, attempt.fingerprint, attempt.usage = reply.model, reply.fingerprint, reply.usage
         spent, self._spent = self._spent, total(self._spent, reply.usage)
@@ -47,7 +47,7 @@ class Embeddings(Exchange):
 
     async def attempt(self, attempt: AttemptRecord, limits: Limits) -> None:
         model = attempt.model
-        raw = await fetch.whole(model, model.upstream.encode_embeddings(self._request), limits)
+        raw = await fetch.whole(attempt, self._request, model.upstream.encode_embeddings(self._request), limits)
         reply = model.upstream.decode_embeddings(raw)
         attempt.served_model, attempt.usage = reply.model, reply.usage
         self._speak(attempt)

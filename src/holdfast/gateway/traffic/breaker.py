@@ -8,7 +8,16 @@ from random import Random
 from typing import Final, Literal
 
 from holdfast.clock import Clock
-from holdfast.errors import BadRequest, ContentRefused, ContextTooLong, ContractViolated, NoAgreement, Truncated
+from holdfast.errors import (
+    BadRequest,
+    ContentRefused,
+    ContextTooLong,
+    ContractViolated,
+    LimitExceeded,
+    NoAgreement,
+    PriceUnknown,
+    Truncated,
+)
 from holdfast.gateway.traffic.cells import BUCKET, BUCKETS, BUCKETS_END, PAUSE, PROBE_AT, PROBES, STATE, WINDOW
 from holdfast.state.board import Row
 
@@ -26,8 +35,11 @@ LONGEST_PAUSE: Final = 5.0
 """Seconds without a probe, doubled from the first each time a probe fails; by chance up to a quarter shorter."""
 LONGEST_RETRY_AFTER: Final = 30.0
 """The longest that a model may ask to be left alone."""
-NO_FAILURES: Final = (BadRequest, ContentRefused, ContextTooLong, ContractViolated, NoAgreement, Truncated)
-"""What a model that works may say too."""
+NO_FAILURES: Final = (
+    *(BadRequest, ContentRefused, ContextTooLong, ContractViolated, NoAgreement, Truncated),
+    *(LimitExceeded, PriceUnknown),
+)
+"""What a model that works may say too, or what is said without asking it."""
 ANSWERED: Final = (ContractViolated, NoAgreement, Truncated)
 """What is said of an answer, so only where the model is up."""
 _GENERATION: Final = 2**40

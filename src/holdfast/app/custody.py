@@ -1,0 +1,127 @@
+"""Who may call, what they may spend, and whose data it is: what a process needs of it, put together."""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from holdfast.clock import Clock, NewId
+from holdfast.config import Configuration
+from holdfast.database import translated
+from holdfast.errors import ConfigError, Problem
+from holdfast.gateway.access import Access
+from holdfast.gateway.budgets import Budgets
+from holdfast.jobs import Jobs
+from holdfast.log.sqlite import SqliteLog
+from holdfast.privacy.audit import Trail
+from holdfast.privacy.custody import Custody as Keeping
+from holdfast.privacy.custody import open_custody
+from holdfast.privacy.erasure import Follower, finish
+from holdfast.privacy.registry import Registry
+from holdfast.privacy.signing import Signer
+from holdfast.state.accounts import Accounts
+from holdfast.state.files import STATE, STATE_FILE
+from holdfast.state.holders import Holder, living
+from holdfast.state.keys import Keys
+from holdfast.state.spending import Spending
+
+T = TypeVar("T", Keys, Accounts, Spending)
+
+POLL_SECONDS: Final = 0.25
+"""Within which a worker learns of keys and erasures."""
+FINISH_SECONDS: Final = 5.0
+"""How often a gateway looks for erasures that something ended in the middle."""
+RUNNING: Final = "running"
+"""The folder of the processes that run."""
+
+
+class Custody:
+    """The keys, limits and secrets of a state directory, open in this process until it is left.
+
+    Raises:
+        StateError, PrivacyError: a file of it can't be used.
+        ConfigError: sealing is asked for, and its extra is not installed.
+    """
+
+    keys: Keys
+    accounts: Accounts
+    trail: Trail
+    budgets: Budgets
+    keeping: Keeping
+
+    def __init__(self, configuration: Configuration, directory: Path, clock: Clock, new_id: NewId) -> None:
+        self._configuration = configuration
+        self._directory = directory
+        self._clock = clock
+        self._new_id = new_id
+        self._jobs = Jobs()
+        self._version: int | None = None
+        self._access = Access((), {}, clock)
+
+    async def open(self, opened: AsyncExitStack) -> None:
+        """Open everything; `opened` closes it."""
+        directory, clock = self._directory, self._clock
+        path = directory / STATE_FILE
+        self.keys = await _opened(opened, lambda: Keys(path, clock))
+        self.accounts = await _opened(opened, lambda: Accounts(path, clock))
+        spending = await _opened(opened, lambda: Spending(path))
+        self.budgets = Budgets(spending, clock)
+        opened.push_async_callback(self.budgets.close)
+        self.keeping = await asyncio.to_thread(self._keep)
+        opened.callback(self.keeping.keyring.close)
+        master = self.keeping.master
+        self.trail = Trail(directory, None if master is None else Signer.of(master), clock)
+        with translated(directory, STATE):
+            self._presence = Holder.create(directory / RUNNING, self._new_id)
+        opened.callback(functools.partial(self._presence.close, remove=True))
+        await self.refresh()
+
+    def _keep(self) -> Keeping:
+        configuration = self._configuration
+        try:
+            return open_custody(configuration.config.privacy, configuration.base, self._directory, self._clock)
+        except ValueError as error:
+            raise ConfigError([Problem(str(configuration.path), 0, "privacy.seal", str(error))]) from error
+
+    def start(self, opened: AsyncExitStack, log: SqliteLog, forget: Callable[[str], int]) -> None:
+        """Follow changes of keys, erasures and limits in the background; `forget` drops what is in memory of a
+        subject. `opened` ends it."""
+        follower = Follower(self.keeping.keyring, self._presence.id, forget)
+        registry = Registry([log])
+        self._jobs.every(POLL_SECONDS, "looking for changes of keys", self.refresh)
+        self._jobs.every(POLL_SECONDS, "looking for erasures", follower.poll)
+        self._jobs.every(FINISH_SECONDS, "finishing erasures", functools.partial(self._finish, registry))
+        self._jobs.every(0.0, "tending limits", self.budgets.work)
+        opened.push_async_callback(self._jobs.aclose)
+
+    async def _finish(self, registry: Registry) -> None:
+        alive = functools.partial(living, self._directory / RUNNING)
+        await asyncio.to_thread(finish, registry, self.keeping.keyring, living=alive)
+
+    async def record(self, action: str, **details: Any) -> None:
+        """Have the audit trail say that the gateway does something. Raises PrivacyError: then it may not."""
+        await asyncio.to_thread(self.trail.append, "gateway", action, **details)
+
+    def access(self) -> Access:
+        """Return what keys and sessions there are."""
+        return self._access
+
+    async def refresh(self) -> None:
+        """Look for changes of keys and sessions. Raises StateError: what was known stays in force."""
+        self._access = await asyncio.to_thread(self._look)
+
+    def _look(self) -> Access:
+        version = self.keys.version()
+        if version == self._version:
+            return self._access
+        access = Access(self.keys.all(), self.accounts.sessions(), self._clock, open=version == 0)
+        self._version = version  # only now: what can't be read is looked for again
+        return access
+
+
+async def _opened(opened: AsyncExitStack, make: Callable[[], T]) -> T:
+    made = await asyncio.to_thread(make)
+    opened.callback(made.close)
+    return made
