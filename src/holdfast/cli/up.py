@@ -59,18 +59,25 @@ def command(host: str, port: int) -> None:
     else:
         keyed = bool(key_standings(configuration))
         demo = not FILE.exists() and not keyed
-        welcome = functools.partial(_welcome, url, name, what, demo=demo, keyed=keyed)
+        config = configuration.config  # under [network] it may connect to nobody, nor need it trust its certificate
+        asks = config.network is None and config.gateway.tls is None
+        welcome = functools.partial(_welcome, url, name, what, demo=demo, keyed=keyed, asks=asks)
         threading.Thread(target=welcome, daemon=True).start()
     run(configuration, listeners, Reloader(configuration) if FILE.exists() else None)
 
 
-def _welcome(url: str, name: str, what: str, *, demo: bool, keyed: bool) -> None:
-    """Greet once the gateway has answered: with the demo a call, else (a call may cost money) that it is ready."""
+def _welcome(url: str, name: str, what: str, *, demo: bool, keyed: bool, asks: bool) -> None:
+    """Greet once the gateway has answered: with the demo a call, else (a call may cost money) that it is ready.
+
+    Where it can't ask, greet at once.
+    """
     try:
         if demo:
             question = {"model": name, "messages": [{"role": "user", "content": "Hello!"}]}
             reply = json.loads(_fetch(f"{url}/v1/chat/completions", json.dumps(question).encode()))
             answered = f"  It has answered its first call: {reply['choices'][0]['message']['content']!r}"
+        elif not asks:
+            answered = f"  Ask it whether it is ready: {url}/readyz"
         else:
             _fetch(f"{url}/readyz", None)
             answered = "  It is ready. No model has been called yet."
