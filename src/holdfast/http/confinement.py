@@ -47,6 +47,9 @@ def confine(egress: Egress) -> None:
         socket.getaddrinfo = _remembering(socket.getaddrinfo, lambda found: [entry[4][0] for entry in found])
         socket.gethostbyname = _remembering(socket.gethostbyname, lambda found: [found])
         socket.gethostbyname_ex = _remembering(socket.gethostbyname_ex, lambda found: found[2])
+        for name, place in (("connect", 0), ("connect_ex", 0), ("sendto", -1), ("sendmsg", 3)):
+            setattr(socket.socket, name, _asking(getattr(socket.socket, name), _connecting, place))
+        socket.socket.bind = _asking(socket.socket.bind, _binding, 0)  # type: ignore[method-assign]
         uvloop.Loop = Loop  # type: ignore[misc]  # also for a function that runs a loop of its own
 
 
@@ -143,6 +146,18 @@ def _remembering(look_up: Callable[..., Any], addresses: Callable[[Any], Iterabl
         return found
 
     return looked_up
+
+
+def _asking(method: Callable[..., Any], ask: Callable[..., None], place: int) -> Callable[..., Any]:
+    """Return a method of sockets that asks before it looks up the name in an address. The audit hook is told after."""
+
+    @functools.wraps(method)
+    def asking(sock: socket.socket, *arguments: Any) -> Any:
+        if place < len(arguments):
+            ask(sock, arguments[place])
+        return method(sock, *arguments)
+
+    return asking
 
 
 # --- the audit hook ---------------------------------------------------------------------------------------------------
