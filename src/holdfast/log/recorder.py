@@ -138,7 +138,10 @@ class Recorder:
         else:
             number = _next(db, "body_blocks")
             db.execute("UPDATE call_rows SET block = ?, place = 0 WHERE seq = ?", (number, row["seq"]))
-        block = Block(owner, self._packer.replace(data, row["place"] or 0, call))
+        try:
+            block = Block(owner, self._packer.replace(data, row["place"] or 0, call))
+        except (ValueError, LookupError):
+            return
         insert(db, "body_blocks", _BLOCKS, [seal(sealer, number, block)], "OR REPLACE")
 
 

@@ -10,22 +10,44 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holdfast.chat import EmbeddingReply, EmbeddingRequest, Usage
+from holdfast.chat import EmbeddingReply, EmbeddingRequest, Message, Request, Text, Usage
+from holdfast.clock import SystemClock
 from holdfast.events import Call, Correction, Reason, Snapshot
-from holdfast.log.base import DURATION_BOUNDS_S, Filter, Log, UnknownCall
+from holdfast.log.base import BEGINNING, DURATION_BOUNDS_S, Features, Filter, Log, Place, UnknownCall
 from holdfast.log.memory import MemoryLog
 from holdfast.log.sqlite import SqliteLog
+from holdfast.log.view import call_json
+from holdfast.privacy.keyring import Keyring
+from holdfast.privacy.master import MasterKey
+from holdfast.privacy.sealing import Sealer
 from log_samples import ATTEMPT, CHANGE, FAILED, LEDGER, START_US, USAGE, make_call
 from strategies import replies, requests
 
 REASKED = msgspec.structs.replace(ATTEMPT, reason="reask", saved_tokens=7, ignored=True)
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
-    log: Log = SqliteLog(tmp_path / "log.db") if request.param == "sqlite" else MemoryLog()
+Erased = dict[str, int]
+
+
+@pytest.fixture
+def erased() -> Erased:
+    """When subjects were erased, by their hashes."""
+    return {}
+
+
+@pytest.fixture(params=["sqlite", "sealed", "memory"])
+def log(request: pytest.FixtureRequest, tmp_path: Path, erased: Erased) -> Iterator[Log]:
+    log: Log = MemoryLog(erased_at=erased.get)
+    keyring = None
+    if request.param != "memory":
+        if request.param == "sealed":
+            keyring = Keyring(tmp_path / "keyring.db", MasterKey(bytes(range(32))), SystemClock())
+        sealer = None if keyring is None else Sealer(keyring)
+        log = SqliteLog(tmp_path / "log.db", sealer=sealer, erased_at=erased.get)
     yield log
     log.close()
+    if keyring is not None:
+        keyring.close()
 
 
 def ids(log: Log, **conditions: object) -> list[str]:
@@ -244,7 +266,8 @@ def test_a_scan_is_newest_first_with_attempts_and_without_bodies(log: Log) -> No
     log.append([make_call(2), make_call(1), make_call(3)])
     found = [call for batch in log.scan(Filter()) for call in batch]
     assert [call.id for call in found] == [id_of(3), id_of(2), id_of(1)]
-    assert all(call.attempts == (FAILED, ATTEMPT) for call in found)
+    silenced = (msgspec.structs.replace(FAILED, message=None), ATTEMPT)  # where messages are sealed
+    assert all(call.attempts in ((FAILED, ATTEMPT), silenced) for call in found)
     assert all(call.request is None and call.reply is None for call in found)
 
 
@@ -448,6 +471,183 @@ def test_both_logs_agree_on_every_total(
     logs[0].close()
 
 
+# --- whose key it was -------------------------------------------------------------------------------------------------
+
+
+def test_whose_key_made_a_call_comes_back_and_can_be_asked_for(log: Log) -> None:
+    calls = [make_call(1, tenant="acme", key="hf_a"), make_call(2, tenant="acme", key="hf_b"), make_call(3)]
+    log.append(calls)
+    assert [log.get(call.id) for call in calls] == calls
+    assert ids(log, tenant="acme") == [id_of(2), id_of(1)]
+    assert ids(log, key="hf_a") == [id_of(1)]
+    assert ids(log, tenant="acme", key="hf_c") == []
+    assert ids(log, tenant="acme", tag=("key", "a")) == []
+
+
+DAY = 86_400_000_000
+
+
+def spent(log: Log, *bounds: int, **asked: str) -> list[tuple[object, ...]]:
+    return [msgspec.structs.astuple(one) for one in log.spend(*bounds, **asked)]
+
+
+def test_spend_is_what_attempts_took_by_day_tenant_key_name_and_model(log: Log) -> None:
+    day = START_US // DAY
+    unknown = msgspec.structs.replace(ATTEMPT, usage=None, cost_nanousd=None)
+    log.append(
+        [
+            make_call(1, tenant="acme", key="hf_a"),
+            make_call(2, tenant="acme", key="hf_a", attempts=(ATTEMPT, unknown), store="none"),
+            make_call(3, tenant="acme", key="hf_b", name="other", attempts=(ATTEMPT,), model=None),
+        ]
+    )
+    log.append([make_call(4, at_us=START_US + DAY, attempts=(ATTEMPT,))])
+    mine = [
+        (day, "acme", "hf_a", "answer", "gpt", 3, 1000, 600, 246_912, 1),
+        (day, "acme", "hf_a", "answer", "house", 1, 0, 0, 0, 0),
+    ]
+    other = (day, "acme", "hf_b", "other", "gpt", 1, 500, 300, 123_456, 0)
+    nobody = (day + 1, "", "", "answer", "gpt", 1, 500, 300, 123_456, 0)
+    assert spent(log) == [*mine, other, nobody]
+    assert spent(log, tenant="acme", key="hf_a") == mine
+    assert spent(log, tenant="") == [nobody]
+    assert spent(log, START_US + 1, START_US + 2) == [*mine, other]
+    assert spent(log, START_US + DAY) == [nobody]
+    assert spent(log, START_US + 2 * DAY) == []
+
+
+def test_neither_erasure_nor_expiry_makes_a_key_have_spent_less(log: Log) -> None:
+    log.append([make_call(1, subject="feed", key="hf_a")])
+    before = spent(log)
+    log.erase("feed")
+    log.expire(2**62, 10)
+    assert spent(log) == before
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+
+def asking(text: str) -> Request:
+    return Request(model="answer", messages=(Message(role="user", parts=(Text(text=text),)),))
+
+
+def found(log: Log, text: str, **conditions: Any) -> list[str]:
+    return [match.call.id for match in log.search(text, Filter(**conditions)).matches]
+
+
+def test_a_text_is_found_in_whatever_was_said_newest_first(log: Log) -> None:
+    busy = msgspec.structs.replace(FAILED, message="You asked for a WALRUS")
+    log.append(
+        [
+            make_call(1, request=asking("a Walrus, please")),
+            make_call(2, ledger=(msgspec.structs.replace(LEDGER[0], before="walrus"),)),
+            make_call(3, message="no walrus here"),
+            make_call(4),
+            make_call(5, attempts=(ATTEMPT, busy), request=None, reply=None),
+        ]
+    )
+    assert found(log, "walrus") == [id_of(n) for n in (5, 3, 2, 1)]
+    places = {match.call.id: match.places for match in log.search("WALRUS", Filter()).matches}
+    assert places == {
+        id_of(5): [Place("/attempts/1/message", "You asked for a WALRUS")],
+        id_of(3): [Place("/message", "no walrus here")],
+        id_of(2): [Place("/ledger/0/before", "walrus")],
+        id_of(1): [Place("/request/messages/0/parts/0/text", "a Walrus, please")],
+    }
+    assert found(log, "on the rock") == [id_of(n) for n in (4, 3, 2, 1)]
+
+
+@pytest.mark.parametrize("text", ["messages", "user", "answer", "gpt-5-mini-2025", "nowhere"])
+def test_names_of_fields_and_what_is_no_body_are_not_searched(log: Log, text: str) -> None:
+    log.append([make_call(1, request=Request(model="m", messages=(), extra={}), reply=None)])
+    assert found(log, text) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("x" * 40_000 + "Straße", "STRASSE"),
+        ("Ünïcode \U0001f9ad", "ünïCODE \U0001f9ad"),
+        ('a "quoted" \\ back\nslash', '"quoted" \\ back\nslash'),
+        ("\u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2", "\u03a3\u038a\u03a3\u03a5\u03a6\u039f\u03a3"),
+    ],
+)
+def test_a_text_is_found_in_any_writing_and_either_case(log: Log, said: str, text: str) -> None:
+    log.append([make_call(1, request=asking(said)), make_call(2)])
+    assert found(log, text) == [id_of(1)]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(said=st.text(min_size=1, max_size=300), data=st.data())
+def test_every_part_of_what_was_said_is_found(log: Log, said: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(said) - 1))
+    part = said[start : data.draw(st.integers(start + 1, len(said)))]
+    n = sum(total.calls for total in log.totals())
+    log.append([make_call(n, request=asking(said))])
+    assert log.search(part, Filter(limit=1)).matches[0].call.id == id_of(n)
+
+
+def test_a_match_carries_no_bodies_and_tells_the_words_around(log: Log) -> None:
+    log.append([make_call(1, request=asking("a" * 100 + "kelp" + "b" * 100))])
+    (match,) = log.search("kelp", Filter()).matches
+    assert (match.call.request, match.call.reply, match.call.ledger) == (None, None, ())
+    assert [place.excerpt for place in match.places] == ["…" + "a" * 60 + "kelp" + "b" * 60 + "…"]
+
+
+def test_a_search_obeys_its_filter_and_ends_with_as_many_matches_as_asked_for(log: Log) -> None:
+    log.append([make_call(n, tenant="a" if n % 2 else "b") for n in range(100)])
+    first = log.search("kelp", Filter(tenant="a", limit=3))
+    assert [match.call.id for match in first.matches] == [id_of(n) for n in (99, 97, 95)]
+    assert (first.looked, first.withheld, first.next) == (3, 0, id_of(95))
+    second = log.search("kelp", Filter(tenant="a", limit=100, before=first.next))
+    assert [match.call.id for match in second.matches] == [id_of(n) for n in range(93, 0, -2)]
+    assert second.next is None
+    with pytest.raises(UnknownCall):
+        log.search("kelp", Filter(before="01NOWHERE"))
+
+
+def test_a_search_looks_at_so_many_calls_and_tells_where_to_go_on(log: Log) -> None:
+    log.append([make_call(n, request=asking("a walrus" if n == 3 else "kelp")) for n in range(200)])
+    looked, cursor, matches = 0, None, []
+    while looked == 0 or cursor is not None:
+        step = log.search("walrus", Filter(before=cursor), most_calls=70)
+        assert step.looked <= 70
+        looked, cursor = looked + step.looked, step.next
+        matches += step.matches
+    assert looked == 200
+    assert [match.call.id for match in matches] == [id_of(3)]
+
+
+def test_a_search_that_has_no_time_still_gets_on(log: Log) -> None:
+    log.append([make_call(n) for n in range(5)])
+    step = log.search("walrus", Filter(), most_seconds=0.0)
+    assert (step.looked, step.next) == (1, id_of(4))
+
+
+def test_a_search_pauses_as_it_goes(log: Log) -> None:
+    log.append([make_call(n) for n in range(100)])
+    pauses: list[int] = []
+    log.search("walrus", Filter(), pause=lambda: pauses.append(1))
+    assert len(pauses) >= 10
+
+
+def test_a_search_for_nothing_is_refused(log: Log) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        log.search("", Filter())
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_export_is_all_that_a_subject_ever_said_and_was_told(log: Log) -> None:
+    calls = [make_call(n, subject="feed" if n % 2 else "beef", message="Why?", ledger=LEDGER) for n in range(4)]
+    log.append(calls)
+    exported = list(log.export("feed"))
+    assert exported == [call_json(calls[3]), call_json(calls[1])]
+    assert msgspec.json.decode(msgspec.json.encode(exported))[0]["request"]["messages"]
+    assert list(log.export("dead")) == []
+
+
 # --- erasure ----------------------------------------------------------------------------------------------------------
 
 
@@ -466,6 +666,31 @@ def test_what_is_recorded_after_an_erasure_comes_after_what_was_before(log: Log)
     log.erase("feed")
     log.append([make_call(3)])
     assert ids(log, after=id_of(1)) == [id_of(3)]
+
+
+def test_a_call_that_arrived_before_its_subject_was_erased_only_counts(log: Log, erased: Erased) -> None:
+    late, timely, other = make_call(1, subject="feed"), make_call(9, subject="feed"), make_call(2, subject="beef")
+    erased["feed"] = START_US + 5_000_000
+    log.append([make_call(0), late, other, timely])
+    assert ids(log) == [id_of(9), id_of(2), id_of(0)]
+    assert [log.get(call.id) for call in (late, other, timely)] == [None, other, timely]
+    (total,) = log.totals()
+    assert total.calls == 4
+    log.append([Correction(call=late)])
+    assert log.get(late.id) is None
+
+
+def test_a_late_call_is_dropped_also_where_others_of_its_batch_are_there_already(log: Log, erased: Erased) -> None:
+    log.append([make_call(1)])
+    erased["feed"] = START_US + 5_000_000
+    log.append([make_call(1), make_call(2, subject="feed"), make_call(3)])
+    assert ids(log) == [id_of(3), id_of(1)]
+
+
+def test_a_call_that_arrives_as_its_subject_is_erased_is_late(log: Log, erased: Erased) -> None:
+    erased["feed"] = START_US + 1_000_000
+    log.append([make_call(1, subject="feed"), make_call(2, subject="feed")])
+    assert ids(log) == [id_of(2)]
 
 
 def test_calls_without_a_subject_are_never_erased(log: Log) -> None:
@@ -528,6 +753,29 @@ def test_expiry_leaves_every_other_call_whole(
             pass
         assert [log.get(call.id) for call in made] == [call if call.at_us >= before else None for call in made]
     logs[0].close()
+
+
+def test_calls_to_some_features_expire_and_others_stay(log: Log) -> None:
+    features = ("a", "b", None)
+    calls = [make_call(n, feature=features[n % 3]) for n in range(30)]
+    log.append(calls)
+    assert log.expire(START_US + 15_000_000, 100, Features(frozenset({"a"}))).calls == 5
+    assert log.expire(START_US + 15_000_000, 100, Features(but=frozenset({"a", "b"}))).calls == 5
+    gone = {n for n in range(15) if n % 3 != 1}
+    assert [log.get(call.id) for call in calls] == [None if n in gone else call for n, call in enumerate(calls)]
+    assert log.expire(2**62, 100, Features(frozenset({"c"}))) == (0, None)
+
+
+def test_expiry_passes_over_the_calls_of_others_bit_by_bit(log: Log) -> None:
+    log.append([make_call(n, feature="rare" if n in (3, 50, 97) else "often") for n in range(100)])
+    rare, start, expired, steps = Features(frozenset({"rare"})), BEGINNING, 0, 0
+    while start is not None:
+        step = log.expire(2**62, 2, rare, start)
+        assert step.calls <= 2
+        expired, steps, start = expired + step.calls, steps + 1, step.next
+    assert expired == 3
+    assert len(ids(log)) == 97
+    assert steps > 5 or isinstance(log, MemoryLog)
 
 
 def test_a_bounded_memory_log_lets_the_oldest_go() -> None:

@@ -121,6 +121,102 @@ def test_a_pause_comes_before_every_step() -> None:
     assert pauses == [3 * STEP, 2 * STEP, STEP]
 
 
+# --- by feature -------------------------------------------------------------------------------------------------------
+
+
+def features_of(log: MemoryLog) -> list[str | None]:
+    return [call.feature for batch in log.scan(Filter()) for call in batch][::-1]
+
+
+def mixed(count: int) -> MemoryLog:
+    """A log of calls that came a second apart, each to another of three."""
+    log = MemoryLog()
+    log.append([make_call(n, feature=("short", "long", None)[n % 3]) for n in range(count)])
+    return log
+
+
+def test_calls_are_kept_as_long_as_their_feature_says() -> None:
+    log, clock = mixed(9), ManualClock(3600 + 9)
+    retention = Retention(log, 7200, clock, {"short": 3600.0, "long": 10_800.0})
+    work(retention)
+    assert features_of(log) == ["long", None] * 3
+    clock.seconds = 7200 + 9
+    work(retention)
+    assert features_of(log) == ["long"] * 3
+    clock.seconds = 10_800 + 9
+    work(retention)
+    assert features_of(log) == []
+
+
+def test_calls_of_a_feature_are_deleted_where_all_others_are_kept_for_ever() -> None:
+    log = mixed(9)
+    retention = Retention(log, None, ManualClock(1e6), {"short": 3600.0})
+    work(retention)
+    assert features_of(log) == ["long", None] * 3
+    assert retention.rest == EVERY
+
+
+def test_calls_of_a_feature_are_kept_for_ever_where_all_others_are_deleted() -> None:
+    log = mixed(9)
+    work(Retention(log, 3600, ManualClock(1e6), {"long": float("inf")}))
+    assert features_of(log) == ["long"] * 3
+
+
+def test_how_long_calls_are_kept_can_be_changed_at_any_time() -> None:
+    log, clock = mixed(9), ManualClock(1e6)
+    retention = Retention(log, None, clock)
+    assert retention.rest == float("inf")
+    retention.change(None, {"short": 3600.0})
+    assert retention.rest == 0
+    work(retention)
+    assert features_of(log) == ["long", None] * 3
+    retention.change(3600, {"long": 2e6})
+    work(retention)
+    assert features_of(log) == ["long"] * 3
+    retention.change(None)
+    assert retention.rest == float("inf")
+
+
+def test_what_was_passed_over_is_not_looked_at_again() -> None:
+    starts: list[Cursor] = []
+
+    class Log(MemoryLog):
+        def expire(
+            self, before_us: int, limit: int, features: Features = EVERYTHING, start: Cursor = BEGINNING
+        ) -> Expired:
+            starts.append(start)
+            return super().expire(before_us, limit, features, start)
+
+    clock = ManualClock(3600 + 5)
+    log = Log()
+    filled(9, log)
+    retention = Retention(log, None, clock, {"other": 3600.0})
+    work(retention)
+    clock.seconds += EVERY
+    work(retention)
+    assert starts == [BEGINNING, (START_US + 5_000_000, 0)]
+    log.append([make_call(100, feature="other")])
+    clock.seconds += EVERY
+    work(retention)
+    assert count(log) == 9
+
+
+def test_the_writer_takes_other_times_while_it_works() -> None:
+    log = WatchedLog()
+    log.append([make_call(n, feature="short" if n % 2 else None) for n in range(8)])
+    writer = LogWriter(log, LogSettings(flush_ms=1), clock=TickingClock(1e6), keep={"nobody": 3600.0})
+    assert log.done.wait(5)
+    assert count(log) == 8
+    log.done.clear()
+    writer.retain(None, {"short": 3600.0})
+    assert log.done.wait(5)
+    writer.close()
+    assert features_of(log) == [None] * 4
+
+
+# --- failing ----------------------------------------------------------------------------------------------------------
+
+
 def test_a_log_that_fails_is_told_and_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     log, clock = FailingLog(), ManualClock(1e6)

@@ -13,6 +13,7 @@ from msgspec import structs
 from holdfast.chat import Message, Request, Text
 from holdfast.errors import LogError
 from holdfast.events import Repair
+from holdfast.log import expiry
 from holdfast.log.base import Filter
 from holdfast.log.bodies import Packer, zstd
 from holdfast.log.connection import LOG
@@ -197,6 +198,62 @@ def test_a_log_of_the_first_format_is_upgraded_with_all_that_is_in_it(path: Path
     reader = SqliteLog.read(path)
     assert count(reader) == 2
     reader.close()
+
+
+def format_2(path: Path) -> None:
+    """Make a log as the second version wrote it: a call whose answer was repaired."""
+    format_1(path)
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript((resources.files("holdfast.log") / "migrations" / "0002_contracts.sql").read_text())
+    block = zstd.compress(msgspec.msgpack.encode([(REQUEST, REPLY, LEDGER)]))
+    db.execute("UPDATE body_blocks SET data = ?", (block,))
+    db.executescript("""
+        UPDATE profiles SET contract = 'Answer';
+        UPDATE call_rows SET repairs = 3, samples = 5, agreement = 0.8, subject = 'feed';
+        UPDATE other_attempts SET saved_tokens = 4, ignored = 1;
+        PRAGMA user_version = 2;
+    """)
+    db.close()
+
+
+def test_a_log_of_the_second_format_is_upgraded_with_all_that_is_in_it(path: Path) -> None:
+    format_2(path)
+    with pytest.raises(LogError, match="start the gateway once"):
+        SqliteLog.read(path)
+    log = SqliteLog(path)
+    tried = structs.replace(FAILED, saved_tokens=4, ignored=True)
+    checked = {"contract": "Answer", "repairs": 3, "ledger": LEDGER, "samples": 5, "agreement": 0.8}
+    old = make_call(1, session="s", subject="feed", attempts=(tried,), **checked)
+    assert log.get(old.id) == old
+    assert [total.calls for total in log.totals()] == [1]
+    assert log.spend() == []
+    new = make_call(2, tenant="acme", key="hf_a")
+    log.append([new, make_call(3)])
+    assert [log.get(call.id) for call in (new, old)] == [new, old]
+    assert [call.id for batch in log.scan(Filter(tenant="acme")) for call in batch] == [new.id]
+    assert {(one.tenant, one.model, one.attempts) for one in log.spend(tenant="acme")} == {
+        ("acme", "gpt", 1),
+        ("acme", "house", 1),
+    }
+    assert sql(path, "SELECT tenant, key FROM calls ORDER BY seq") == [(None, None), ("acme", "hf_a"), (None, None)]
+    assert sql(path, "SELECT count(*) FROM attempts") == [(5,)]
+    assert log.erase("feed") == 1
+    log.close()
+    reader = SqliteLog.read(path)
+    assert count(reader) == 2
+    reader.close()
+
+
+def test_what_calls_have_in_common_is_found_at_once_however_many_keys_there_are(log: SqliteLog, path: Path) -> None:
+    query = "SELECT number FROM profiles WHERE name IS 'n' AND key IS 'k' AND config IS 'c' AND wire IS 'w'"
+    assert "profiles_name (name=? AND key=? AND config=?)" in str(sql(path, f"EXPLAIN QUERY PLAN {query}"))
+
+
+def test_expiry_goes_on_from_where_it_was_without_reading_what_is_before(log: SqliteLog, path: Path) -> None:
+    query = expiry._ONLY.replace("?", "1")
+    plan = str(sql(path, f"EXPLAIN QUERY PLAN {query}"))
+    assert "calls_at (at_us>? AND at_us<?)" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 # --- reading alone ----------------------------------------------------------------------------------------------------

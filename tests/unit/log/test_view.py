@@ -7,8 +7,8 @@ import pytest
 from holdfast.errors import InvalidRequest
 from holdfast.log.base import Filter
 from holdfast.log.memory import MemoryLog
-from holdfast.log.view import call_json, iso, page, usd
-from log_samples import FENCE, START_US, make_call
+from holdfast.log.view import call_json, iso, page, search_page, spend_json, usd
+from log_samples import ATTEMPT, FENCE, START_US, make_call
 
 
 @pytest.fixture
@@ -48,6 +48,53 @@ def test_an_unknown_cursor_is_the_callers_mistake(log: MemoryLog, cursor: str) -
     with pytest.raises(InvalidRequest, match="01NOWHERE") as caught:
         page(log, Filter(**{cursor: "01NOWHERE"}))  # type: ignore[arg-type]
     assert caught.value.param == cursor
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_of_a_search_shows_calls_with_the_places_and_leads_on(log: MemoryLog) -> None:
+    shown = search_page(log, "KELP", Filter(limit=2))
+    assert ids(shown) == [make_call(n).id for n in (6, 5)]
+    place = {"pointer": "/request/messages/0/parts/0/text", "excerpt": "Where is the kelp?"}
+    assert [call["places"] for call in shown["calls"]] == [[place], [place]]
+    assert (shown["next"], shown["looked"], shown["withheld"]) == (make_call(5).id, 2, 0)
+    assert "request" not in shown["calls"][0]
+    assert msgspec.json.encode(shown)
+    last = search_page(log, "kelp", Filter(before=shown["next"]))
+    assert (len(ids(last)), last["next"]) == (5, None)
+
+
+def test_a_search_that_can_not_be_made_is_the_callers_mistake(log: MemoryLog) -> None:
+    with pytest.raises(InvalidRequest, match="empty") as caught:
+        search_page(log, "", Filter())
+    assert caught.value.param == "text"
+    with pytest.raises(InvalidRequest, match="01NOWHERE") as caught:
+        search_page(log, "kelp", Filter(before="01NOWHERE"))
+    assert caught.value.param == "before"
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_spent_is_shown_with_its_day() -> None:
+    log = MemoryLog()
+    log.append([make_call(1, tenant="acme", key="hf_a", attempts=(ATTEMPT,)), make_call(2, attempts=(ATTEMPT,))])
+    nobody, acme = [spend_json(spend) for spend in log.spend()]
+    assert acme == {
+        "day": "2025-10-09",
+        "tenant": "acme",
+        "key": "hf_a",
+        "name": "answer",
+        "model": "gpt",
+        "attempts": 1,
+        "input_tokens": 500,
+        "output_tokens": 300,
+        "cost_nanousd": 123_456,
+        "cost_usd": "0.000123456",
+        "unpriced": 0,
+    }
+    assert (nobody["tenant"], nobody["key"]) == (None, None)
 
 
 def test_every_field_of_a_call_is_shown() -> None:
