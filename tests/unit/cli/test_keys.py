@@ -1,18 +1,22 @@
 import json
 import re
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from holdfast.cli import main
 from holdfast.clock import SystemClock
+from holdfast.log.sqlite import SqliteLog
 from holdfast.privacy.audit import Trail
 from holdfast.state.keys import Key, Keys, digest
 from holdfast.state.limits import Limit
 from holdfast.state.spending import Order, Spending
+from log_samples import ATTEMPT, make_call
 
 TOKEN = re.compile(r"hf_[a-z2-9]{8}_[0-9A-Za-z]{40}")
 STATE = Path(".holdfast/state.db")
@@ -286,3 +290,71 @@ def test_a_damaged_state_is_an_error_and_no_traceback(home: Path) -> None:
     STATE.write_bytes(b"no database" * 1000)
     for arguments in (("list",), ("create", "--tenant", "a"), ("revoke", "hf_aaaaaaaa")):
         assert "state.db" in run(*arguments, code=2).stderr
+
+
+# --- spend ------------------------------------------------------------------------------------------------------------
+
+
+def log_calls() -> None:
+    calls = [
+        make_call(1, tenant="acme", key="hf_aaaaaaaa"),
+        make_call(2, tenant="acme", key="hf_bbbbbbbb", attempts=(ATTEMPT,), name="summary", feature="summary"),
+        make_call(3, tenant="globex", key="hf_cccccccc", attempts=(replace(ATTEMPT, cost_nanousd=None),)),
+        make_call(86_400, tenant="acme", key="hf_aaaaaaaa", attempts=(ATTEMPT,)),
+    ]
+    with closing(SqliteLog(".holdfast/log.db")) as log:
+        log.append(calls)
+
+
+def spent(*options: str) -> list[dict[str, Any]]:
+    lines = run("spend", "--since", "2025-10-01", "--json", *options).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_spend_is_told_by_tenant_feature_model_and_day() -> None:
+    log_calls()
+    header, *rows = [line.split("\t") for line in run("spend", "--since", "2025-10-01").stdout.splitlines()]
+    head = ["tenant", "feature", "model", "day"]
+    assert header == [*head, "attempts", "tokens", "cost $", "of unknown cost"]
+    assert [row[:5] for row in rows] == [
+        ["acme", "answer", "gpt", "2025-10-09", "1"],
+        ["acme", "answer", "gpt", "2025-10-10", "1"],
+        ["acme", "answer", "house", "2025-10-09", "1"],
+        ["acme", "summary", "gpt", "2025-10-09", "1"],
+        ["globex", "answer", "gpt", "2025-10-09", "1"],
+    ]
+    assert rows[-1][6:] == ["0.000000", "1"]
+
+
+def test_spend_is_summed_over_what_is_not_asked_for() -> None:
+    log_calls()
+    assert [(row["tenant"], row["attempts"]) for row in spent("--by", "tenant")] == [("acme", 4), ("globex", 1)]
+    assert [(row["day"], row["attempts"]) for row in spent("--by", "day")] == [("2025-10-09", 4), ("2025-10-10", 1)]
+    assert list(spent("--by", "model,tenant")[0])[:2] == ["model", "tenant"]
+    [key] = spent("--by", "key", "--key", "hf_bbbbbbbb")
+    usage, nanousd = ATTEMPT.usage, ATTEMPT.cost_nanousd
+    assert usage is not None
+    assert nanousd is not None
+    assert key == {
+        "key": "hf_bbbbbbbb",
+        "attempts": 1,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_nanousd": nanousd,
+        "unpriced": 0,
+        "cost_usd": f"{nanousd / 1e9:.9f}",
+    }
+
+
+def test_spend_may_be_that_of_a_tenant_and_since_a_day() -> None:
+    log_calls()
+    assert {row["tenant"] for row in spent("--tenant", "globex")} == {"globex"}
+    assert [row["attempts"] for row in spent("--by", "day", "--since", "2025-10-10")] == [1]
+    assert run("spend", "--since", "1d").stderr == "Nothing was spent.\n"
+
+
+def test_what_spend_can_not_tell_is_refused() -> None:
+    assert "There is no log" in run("spend", code=2).stderr
+    log_calls()
+    assert "--by 'colour': expected some of tenant, key, feature" in run("spend", "--by", "colour", code=2).stderr
+    assert "expected a time" in run("spend", "--since", "soon", code=2).stderr
