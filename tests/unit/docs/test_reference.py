@@ -13,7 +13,9 @@ from holdfast.gateway.hints import Hints
 from holdfast.gateway.record import Summary
 from holdfast.gateway.serving.metrics import render
 from holdfast.gateway.serving.openapi import document
+from holdfast.gateway.serving.routes import EVERY_ROLE, PUBLIC, TABLE
 from holdfast.providers.known import PROVIDERS
+from holdfast.state.keys import ROLES
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -46,9 +48,17 @@ def test_the_errors_that_may_pass_are_those_of_the_tree():
 
 def test_every_route_is_documented():
     paths = document(["answer"])["paths"]
-    shown = re.findall(r"^\| `(GET|POST) (\S+)` \|", _page("reference/http.md"), re.MULTILINE)
+    shown = re.findall(r"^\| `(GET|POST|DELETE) (\S+)` \|", _page("reference/http.md"), re.MULTILINE)
     told = {(method.lower(), re.sub(r"/(NAME|ID)$", "/{id}", path)) for method, path in shown}
     assert told == {(method, path) for path, methods in paths.items() for method in methods}
+
+
+def test_the_roles_of_every_route_are_those_of_the_table():
+    told = re.findall(r"^\| `(GET|POST|DELETE) (\S+)` \|.*\| ([a-z, ]+) \|$", _page("reference/http.md"), re.MULTILINE)
+    words = {(method, re.sub(r"/(NAME|ID)$", "/{id}", path)): roles for method, path, roles in told}
+    order = {roles: ", ".join(role for role in ROLES if role in roles) for roles in TABLE.values() if roles}
+    named = order | {PUBLIC: "everyone", EVERY_ROLE: "every role"}
+    assert words == {route: named[roles] for route, roles in TABLE.items()}
 
 
 @pytest.mark.parametrize("field", [*Hints.__struct_fields__, *Summary.__struct_fields__])
