@@ -1,4 +1,4 @@
-"""A gateway that knows keys and accounts, put together as the app does it, without a process of its own."""
+"""A gateway that knows keys and accounts, without a process of its own."""
 
 import asyncio
 import contextlib
@@ -12,18 +12,11 @@ from typing import Any
 from holdfast.app import App
 from holdfast.clock import SystemClock
 from holdfast.config import parse
-from holdfast.gateway.access import COOKIE, Access
+from holdfast.gateway.access import COOKIE
 from holdfast.gateway.serving.asgi import Gateway
-from holdfast.gateway.serving.records import Custody
-from holdfast.gateway.serving.routes import CallRoute
 from holdfast.gateway.serving.server import Server, bind
-from holdfast.gateway.serving.views import Views
-from holdfast.privacy.audit import Trail
-from holdfast.providers.anthropic import AnthropicSurface
-from holdfast.providers.openai import OpenAISurface
-from holdfast.state.accounts import Accounts
-from holdfast.state.files import STATE_FILE
-from holdfast.state.keys import ROLES, Keys
+from holdfast.privacy.chain import Entry
+from holdfast.state.keys import ROLES
 
 CONFIG = """
 [models.echo]
@@ -54,58 +47,41 @@ class Ahead(SystemClock):
 
 
 class Guarded:
-    """The gateway, and what it is guarded by. Until something is made there is neither a key nor an account."""
+    """The gateway of an app, and what it is guarded by. At first there is neither a key nor an account."""
 
-    def __init__(self, app: App, directory: Path) -> None:
+    def __init__(self, app: App, clock: Ahead) -> None:
         self.app = app
-        self.clock = Ahead()
-        self.keys = Keys(directory / STATE_FILE, self.clock)
-        self.accounts = Accounts(directory / STATE_FILE, self.clock)
-        self.trail = Trail(directory, None, self.clock)
-        self.access = self._access()
-        custody = Custody(self.keys, self.accounts, self.trail, self.refresh)
-        self.views = Views(app.pipeline, app._log, app._subjects, custody)
-        openai, anthropic = OpenAISurface(), AnthropicSurface()
-        calls = {
-            "/v1/chat/completions": CallRoute("chat", openai),
-            "/v1/distribution": CallRoute("distribution", openai),
-            "/v1/embeddings": CallRoute("embeddings", openai),
-            "/v1/messages": CallRoute("chat", anthropic),
-        }
-        self.gateway = Gateway(app.pipeline, calls, self.views.routes(), app.new_id, openai, lambda: self.access)
+        self.clock = clock
+        self.gateway, self.views = app.asgi()
+        self.keys, self.accounts, self.trail = app.custody.keys, app.custody.accounts, app.custody.trail
 
-    async def refresh(self) -> None:
-        self.access = self._access()
-
-    def _access(self) -> Access:
-        return Access(self.keys.all(), self.accounts.sessions(), self.clock, open=self.keys.version() == 0)
+    def refresh(self) -> None:
+        """Have what was made be in force at once, instead of a moment later."""
+        self.app.custody._access = self.app.custody._look()
 
     def key(self, role: str, tenant: str = "acme", features: Sequence[str] = (), **more: Any) -> str:
-        """Make a key that is in force at once, and return its token."""
+        """Make a key, and return its token."""
         token, _ = self.keys.create(tenant=tenant, role=role, features=features, **more)
-        self.access = self._access()
+        self.refresh()
         return token
 
     def session(self, role: str, tenant: str | None = "acme") -> str:
         """Make an account of the name of its role, sign it in, and return the token of its session."""
         account = self.accounts.create(role, role, tenant, PASSWORD)
         token = self.accounts.open_session(account, 3600)
-        self.access = self._access()
+        self.refresh()
         return token
 
-    def close(self) -> None:
-        self.keys.close()
-        self.accounts.close()
+    def entries(self) -> list[Entry]:
+        """Return the entries of the audit trail, oldest first, without what it says of itself."""
+        return [entry for entry in self.trail.entries() if entry.actor != "audit"][::-1]
 
 
 @contextlib.asynccontextmanager
 async def guarded(directory: Path, config: str = CONFIG) -> AsyncIterator[Guarded]:
-    async with App(parse({"holdfast.toml": config}, base=directory)) as app:
-        found = Guarded(app, directory / ".holdfast")
-        try:
-            yield found
-        finally:
-            found.close()
+    clock = Ahead()
+    async with App(parse({"holdfast.toml": config}, base=directory), clock) as app:
+        yield Guarded(app, clock)
 
 
 def bearer(token: str) -> Headers:

@@ -92,7 +92,7 @@ async def test_every_route_lets_in_the_roles_of_the_table_by_key_and_by_session_
     for token in revoked.values():
         found.keys.revoke(token)
     found.clock.seconds += 120
-    await found.refresh()
+    found.refresh()
     wrong = [token[:-1] + ("a" if token[-1] != "a" else "b") for token in keys.values()]
     for route in found.gateway.routes:
         path = route.path.replace("{id}", "nothing")
@@ -176,7 +176,7 @@ async def test_once_there_is_a_key_other_names_and_pages_elsewhere_reach_the_gat
 async def test_a_refusal_of_a_key_says_what_to_bring_and_not_what_is_wrong(found):
     token = found.key("app")
     found.keys.revoke(token)
-    await found.refresh()
+    found.refresh()
     answers = [await ask(found.gateway, "GET", "/v1/models", bearer(key)) for key in (token, "hf_abcdefgh_x", "sk-1")]
     answers.append(await ask(found.gateway, "GET", "/v1/models"))
     assert all(answer.headers[b"www-authenticate"] == b"Bearer" for answer in answers)
