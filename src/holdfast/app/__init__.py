@@ -89,7 +89,11 @@ class App:
         self._log_settings = settings
         keeping = self.custody.keeping
         self._log = SqliteLog(
-            self._path, settings.durability, sealer=keeping.sealer, erased_at=keeping.keyring.erased_at
+            self._path,
+            settings.durability,
+            sealer=keeping.sealer,
+            erased_at=keeping.keyring.erased_at,
+            refresh=keeping.keyring.refresh,
         )
         opened.callback(self._log.close)
         subscribers: list[Subscriber] = [Notices()]

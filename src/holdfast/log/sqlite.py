@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -90,7 +90,8 @@ class SqliteLog:
     it outlives the process, but not a power failure.
 
     With a `sealer`, bodies and messages are sealed, and opened again; without one they are in the clear, and those that
-    were sealed stay closed. `erased_at` is asked of every subject before a call of it is recorded.
+    were sealed stay closed. `erased_at` is asked of every subject before a call of it is recorded; `refresh` comes first,
+    once a batch, and has it know of what other processes erased.
 
     Raises:
         LogError: the file is not a log, is damaged, is newer than this version, or can't be opened. It is unchanged.
@@ -106,10 +107,12 @@ class SqliteLog:
         read_only: bool = False,
         sealer: Sealer | None = None,
         erased_at: ErasedAt = never_erased,
+        refresh: Callable[[], None] = no_pause,
     ) -> None:
         self.path = Path(path)
         self._sealer = sealer
         self._erased_at = erased_at
+        self._refresh = refresh
         self._searched: int | None = None
         """The file, opened to search it for traces. Closed last: closing it gives up SQLite's locks on it (fcntl)."""
         self._readers: list[sqlite3.Connection] = []
@@ -155,6 +158,7 @@ class SqliteLog:
         """
         if set(map(_subject_of, calls)) <= _NOBODY:
             return calls
+        self._refresh()
         return [call for call in calls if call.subject is None or not is_late(call, self._erased_at)]
 
     def _append_new(self, batch: Sequence[AnyEvent], pause: Pause) -> None:

@@ -34,10 +34,8 @@ from holdfast.privacy.master import MasterKey
 from holdfast.privacy.sealing import Sealer
 folder, subject, worker = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 keyring = Keyring(folder / "keys" / "keyring.db", MasterKey(bytes(range(32))), SystemClock())
-def erased_at(subject):
-    keyring.refresh()
-    return keyring.erased_at(subject)
-log = SqliteLog(folder / "log.db", sealer=Sealer(keyring), erased_at=erased_at)
+erasures = {"erased_at": keyring.erased_at, "refresh": keyring.refresh}
+log = SqliteLog(folder / "log.db", sealer=Sealer(keyring), **erasures)
 n, waiting = worker * 1_000_000, []
 def arrive():
     global n

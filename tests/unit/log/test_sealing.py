@@ -165,6 +165,25 @@ def test_a_subject_that_comes_back_after_an_erasure_has_another_key(
     log.close()
 
 
+def test_what_was_erased_is_asked_anew_for_every_batch_with_subjects(path: Path) -> None:
+    erased: dict[str, int] = {}
+    known: dict[str, int] = {}
+    refreshed: list[int] = []
+
+    def refresh() -> None:
+        refreshed.append(1)
+        known.update(erased)
+
+    log = SqliteLog(path, erased_at=known.get, refresh=refresh)
+    log.append([make_call(1)])
+    assert refreshed == []
+    erased["feed"] = make_call(5).at_us
+    log.append([make_call(2, subject="feed"), make_call(3, subject="feed")])
+    assert refreshed == [1]
+    assert [call.id for batch in log.scan(Filter()) for call in batch] == [make_call(1).id]
+    log.close()
+
+
 class BrokenKeys(Sealer):
     broken = False
 
