@@ -11,7 +11,8 @@ Condition = tuple[str, Sequence[object]]
 _ATTEMPTS = "SELECT * FROM other_attempts WHERE call IN (SELECT value FROM json_each(?)) ORDER BY call, n"
 
 
-def conditions_of(filter: Filter, db: sqlite3.Connection) -> list[Condition]:
+def conditions_of(filter: Filter) -> list[Condition]:
+    """Return what calls have to be, wherever they are in the order of the scan."""
     names = ("name", "model", "outcome", "error", "session", "subject", "contract", "tenant", "key")
     equal = {name: getattr(filter, name) for name in names}
     conditions: list[Condition] = [(f"{name} = ?", (value,)) for name, value in equal.items() if value is not None]
@@ -25,11 +26,13 @@ def conditions_of(filter: Filter, db: sqlite3.Connection) -> list[Condition]:
         conditions.append(("repairs > 0" if filter.repaired else "repairs = 0", ()))
     if filter.replayed is not None:
         conditions.append(("replayed IS NOT NULL" if filter.replayed else "replayed IS NULL", ()))
-    if filter.after is not None:
-        conditions.append(("seq > ?", (_place(db, filter.after)["seq"],)))
-    if filter.before is not None:
-        conditions.append(later(_place(db, filter.before), filter))
     return conditions
+
+
+def start_of(filter: Filter, db: sqlite3.Connection) -> list[Condition]:
+    """Return where a scan begins. Raises UnknownCall."""
+    cursors = [id for id in (filter.after, filter.before) if id is not None]
+    return [later(_place(db, id), filter) for id in cursors]
 
 
 def later(row: sqlite3.Row, filter: Filter) -> Condition:

@@ -36,7 +36,7 @@ from holdfast.log.base import (
 from holdfast.log.blocks import Blocks
 from holdfast.log.connection import open_reader, open_writer, translated
 from holdfast.log.expiry import expire
-from holdfast.log.pages import conditions_of, later, page
+from holdfast.log.pages import conditions_of, later, page, start_of
 from holdfast.log.recorder import (
     SUM_COLUMNS,
     Recorder,
@@ -90,8 +90,8 @@ class SqliteLog:
     it outlives the process, but not a power failure.
 
     With a `sealer`, bodies and messages are sealed, and opened again; without one they are in the clear, and those that
-    were sealed stay closed. `erased_at` is asked of every subject before a call of it is recorded; `refresh` comes first,
-    once a batch, and has it know of what other processes erased.
+    were sealed stay closed. `erased_at` is asked of every subject before a call of it is recorded; `refresh` comes
+    first, once a batch, and has it know of what other processes erased.
 
     Raises:
         LogError: the file is not a log, is damaged, is newer than this version, or can't be opened. It is unchanged.
@@ -276,17 +276,18 @@ class SqliteLog:
             UnknownCall: the call of `filter.before` or `filter.after` is not in the log.
         """
         with self._reading() as db:
-            conditions = conditions_of(filter, db)
+            start = start_of(filter, db)
+        conditions = conditions_of(filter)
         left = filter.limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
             with self._reading() as db:
-                found, attempts = page(db, conditions, filter, size)
+                found, attempts = page(db, conditions + start, filter, size)
             if found:
                 yield [rows.call_of(row, attempts.get(row["seq"], ())) for row in found]
             if len(found) < size:
                 return
-            conditions = [*conditions, later(found[-1], filter)]
+            start = [later(found[-1], filter)]
             left = None if left is None else left - len(found)
 
     def search(
@@ -300,10 +301,11 @@ class SqliteLog:
     ) -> Found:
         seeker = Seeker(text, filter, most_calls, most_seconds, pause)
         with self._reading() as db:
-            conditions = conditions_of(filter, db)
+            start = start_of(filter, db)
+        conditions = conditions_of(filter)
         while True:
             with self._reading() as db:
-                found, attempts = page(db, conditions, filter, _SEARCHED)
+                found, attempts = page(db, conditions + start, filter, _SEARCHED)
                 blocks = Blocks(db, found, self._sealer)
             for row in found:
                 _show(seeker, row, attempts.get(row["seq"], ()), blocks)
@@ -311,7 +313,7 @@ class SqliteLog:
                     return seeker.found(row["id"])
             if len(found) < _SEARCHED:
                 return seeker.found(None)
-            conditions = [*conditions, later(found[-1], filter)]
+            start = [later(found[-1], filter)]
 
     def export(self, subject: str) -> Iterator[Mapping[str, Any]]:
         return export_json(self, subject)

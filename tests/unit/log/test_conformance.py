@@ -631,6 +631,14 @@ def test_a_search_pauses_as_it_goes(log: Log) -> None:
     assert len(pauses) >= 10
 
 
+def test_a_search_holds_up_nobody_who_writes_and_does_not_see_what_came_after_it_began(log: Log) -> None:
+    log.append([make_call(n) for n in range(300)])
+    new = iter(range(1000, 2000))
+    found = log.search("kelp", Filter(limit=1000), pause=lambda: log.append([make_call(next(new))]))
+    assert [match.call.id for match in found.matches] == [id_of(n) for n in range(299, -1, -1)]
+    assert len(ids(log)) > 330
+
+
 def test_a_search_for_nothing_is_refused(log: Log) -> None:
     with pytest.raises(ValueError, match="empty"):
         log.search("", Filter())

@@ -375,6 +375,21 @@ def test_a_reader_in_the_middle_of_a_scan_holds_up_no_writer_and_no_checkpoint(l
     assert sum(len(batch) for batch in scan) == 700
 
 
+def test_a_search_holds_up_no_checkpoint(log: SqliteLog) -> None:
+    log.append([make_call(n) for n in range(300)])
+    writer = log._writer
+    assert writer is not None
+    busy: list[int] = []
+
+    def checkpoint() -> None:
+        log.append([make_call(1000 + len(busy))])
+        busy.append(writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+
+    assert log.search("kelp", Filter(limit=1000), pause=checkpoint).looked == 300
+    assert len(busy) > 30
+    assert not any(busy)
+
+
 def test_threads_append_and_read_at_once(log: SqliteLog) -> None:
     def append(first: int) -> None:
         for n in range(first, first + 20):
