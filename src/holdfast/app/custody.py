@@ -23,7 +23,7 @@ from holdfast.privacy.registry import Registry
 from holdfast.privacy.signing import Signer
 from holdfast.state.accounts import Accounts
 from holdfast.state.files import STATE, STATE_FILE
-from holdfast.state.holders import Holder, living
+from holdfast.state.holders import RUNNING, Holder, living
 from holdfast.state.keys import Keys
 from holdfast.state.spending import Spending
 
@@ -33,8 +33,6 @@ POLL_SECONDS: Final = 0.25
 """Within which a worker learns of keys and erasures."""
 FINISH_SECONDS: Final = 5.0
 """How often a gateway looks for erasures that something ended in the middle."""
-RUNNING: Final = "running"
-"""The folder of the processes that run."""
 
 
 class Custody:

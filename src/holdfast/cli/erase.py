@@ -12,7 +12,6 @@ import msgspec
 from rich.console import Console
 from rich.status import Status
 
-from holdfast.app.custody import RUNNING
 from holdfast.cli.call_options import subject_hashes
 from holdfast.cli.custody import record_subjects
 from holdfast.cli.files import replacing
@@ -29,7 +28,7 @@ from holdfast.privacy.keyring import Keyring
 from holdfast.privacy.master import KEYRING_FILE
 from holdfast.privacy.registry import Registry, Store
 from holdfast.privacy.signing import Signer
-from holdfast.state.holders import living
+from holdfast.state.holders import RUNNING, living
 
 WRONG = 1
 PATIENCE_SECONDS = 3.0

@@ -16,6 +16,7 @@ from holdfast.state.files import STATE_FILE
 from holdfast.state.keys import ID_LENGTH, ROLES, Key, Keys
 from holdfast.state.limits import Limit, Meter
 from holdfast.state.spending import Spending
+from holdfast.state.usage import used
 
 CLOCK = SystemClock()
 
@@ -167,14 +168,13 @@ def _rows(state: StateDirectory) -> Sequence[Row]:
     if not (state.existing().path / STATE_FILE).exists():
         return ()
     with _opened(state, read_only=True) as keys, closing(Spending(state.path / STATE_FILE, read_only=True)) as spending:
-        found, spent = keys.all(), spending.spent()
+        found, windows = keys.all(), used(spending)
     now = CLOCK.now()
-    drawn = {(window.meter, window.start): window.drawn for window in spent}
-    return [Row(key, _drawn(key, drawn, now), round(now * 1e6)) for key in found]
+    return [Row(key, _spent(key, windows, now), round(now * 1e6)) for key in found]
 
 
-def _drawn(key: Key, windows: Mapping[tuple[Meter, int], int], now: float) -> Mapping[Limit, int]:
-    """Return what was drawn from the limits of a key: what was spent, and for moments what workers hold to spend."""
+def _spent(key: Key, windows: Mapping[tuple[Meter, int], int], now: float) -> Mapping[Limit, int]:
+    """Return what was spent of the limits of a key in the windows of this time."""
     return {limit: windows.get((limit.meter, limit.window.start(now)), 0) for limit in key.limits}
 
 

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+RUNNING: Final = "running"
+"""The folder, in the state directory, of holders that only say that they run: every worker has one."""
 SLOT: Final = 2
 """The cells of a lease: its number (0: none), and what was used of it."""
 
@@ -144,6 +146,21 @@ class Holders:
             finally:
                 os.close(file)
         self.live = max(1, live)
+
+    def used(self, id: str) -> Mapping[int, int]:
+        """Return what a holder, alive or dead, has used of its leases so far; nothing where that can't be told.
+
+        Raises:
+            OSError: its file can't be read.
+        """
+        try:
+            file = os.open(self._directory / id, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return {}
+        try:
+            return _used(file) or {}
+        finally:
+            os.close(file)
 
     def exists(self, id: str) -> bool:
         """Whether there is a file of this holder."""

@@ -65,6 +65,16 @@ class Spent(NamedTuple):
     leased: int
 
 
+class Held(NamedTuple):
+    """A lease: `granted` is the part of what was drawn in a window that a worker holds or has used."""
+
+    holder: str
+    number: int
+    meter: Meter
+    start: int
+    granted: int
+
+
 class Spending:
     """The windows and leases, on one connection. Methods block; threads take turns, other processes may draw too.
 
@@ -106,6 +116,12 @@ class Spending:
         with self._reading() as db:
             return {row[0] for row in db.execute("SELECT DISTINCT holder FROM leases")}
 
+    def held(self) -> list[Held]:
+        """Return the leases that there are."""
+        with self._reading() as db:
+            rows = db.execute(_HELD).fetchall()
+        return [Held(row[0], row[1], Meter(row[2], row[3], row[4], Window(row[5])), *row[6:]) for row in rows]
+
     def spent(self, *, since: int = 0) -> list[Spent]:
         """Return the windows that began at `since` (seconds since 1970) or later, and those that never end."""
         with self._reading() as db:
@@ -139,6 +155,9 @@ DELETE FROM windows WHERE scope = ?1 AND whose = ?2 AND unit = ?3 AND span = ?4 
 _LEASE = """
 INSERT INTO leases (holder, number, window, granted) VALUES (?, ?, ?, ?)
 ON CONFLICT (holder, number) DO UPDATE SET granted = excluded.granted
+"""
+_HELD = """
+SELECT holder, number, scope, whose, unit, span, start, granted FROM leases JOIN windows ON window = id
 """
 _SPENT = """
 SELECT scope, whose, unit, span, start, drawn, coalesce((SELECT sum(granted) FROM leases WHERE window = id), 0)
