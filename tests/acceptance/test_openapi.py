@@ -74,8 +74,9 @@ def answerable(gateway):
                 parameter["schema"]["minimum"] = LONG_MS
     for limit in ("max_tokens", "max_completion_tokens"):  # which may cut a choice in the middle
         served["components"]["schemas"]["DistributionRequest"]["properties"][limit] = {"type": "null"}
-    query = served["paths"]["/api/calls"]["get"]["parameters"]
-    query[:] = [parameter for parameter in query if parameter["name"] != "before"]
+    for path in ("/api/calls", "/api/calls/search"):
+        query = served["paths"][path]["get"]["parameters"]
+        query[:] = [parameter for parameter in query if parameter["name"] != "before"]
     return schemathesis.openapi.from_dict(served)
 
 

@@ -58,7 +58,7 @@ class CustodyPages:
     async def audit(self, query: Query) -> Page:
         """The entries of the audit trail, newest first."""
         asked = read_query(query.text, AuditQuery)
-        since_us, before = asked.since_us(self._clock.now()), asked.number()
+        since_us, before = asked.since_us(self._clock.now()), asked.before
 
         def found() -> list[Entry]:
             entries = self._custody.trail.entries(action=asked.action, actor=asked.actor, since_us=since_us)

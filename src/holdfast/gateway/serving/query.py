@@ -84,16 +84,12 @@ class AuditQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     action: str | None = None
     actor: str | None = None
     since: str | None = None
-    before: str | None = None
+    before: Annotated[int, msgspec.Meta(ge=1)] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = PAGE
 
     def since_us(self, now: float) -> int:
         """Return the time in microseconds since 1970. Raises InvalidRequest."""
         return _read("since", self.since, partial(moment, now=now)) or 0
-
-    def number(self) -> int | None:
-        """Return the number of the entry before which to look. Raises InvalidRequest."""
-        return _read("before", self.before, int)
 
 
 _FLAGS: Mapping[object, bool] = {"true": True, "false": False}
@@ -102,9 +98,9 @@ _FLAGS: Mapping[object, bool] = {"true": True, "false": False}
 def read_query(text: str, type: type[Q]) -> Q:
     """Decode a query string. Raises InvalidRequest."""
     said: dict[str, str | int | bool] = dict(parse_qsl(text, keep_blank_values=True))
-    limit = str(said.get("limit", ""))
-    if limit.isdecimal() and len(limit) < _MOST_DIGITS:
-        said["limit"] = int(limit)
+    for number in ("limit", "before") if type is AuditQuery else ("limit",):
+        if (digits := str(said.get(number, ""))).isdecimal() and len(digits) < _MOST_DIGITS:
+            said[number] = int(digits)
     for flag in ("repaired", "replayed"):
         if (value := said.get(flag)) in _FLAGS:
             said[flag] = _FLAGS[value]

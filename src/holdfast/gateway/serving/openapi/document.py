@@ -201,9 +201,14 @@ def _query(type: type[msgspec.Struct]) -> list[Json]:
     schema = generated(type)[type.__name__]
     required = schema.get("required", ())
     return [
-        _parameter("query", name, _QUERY.get(name) or _set(field)) | ({"required": True} if name in required else {})
+        _parameter("query", name, _told(name, _set(field))) | ({"required": True} if name in required else {})
         for name, field in schema["properties"].items()
     ]
+
+
+def _told(name: str, schema: Json) -> Json:
+    """Return what is said of a parameter of this name; a number says enough."""
+    return schema if schema.get("type") == "integer" else _QUERY.get(name, schema)
 
 
 def _set(schema: Json) -> Json:
