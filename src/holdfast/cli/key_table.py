@@ -72,8 +72,9 @@ def print_keys(console: Console, found: Sequence[Row]) -> None:
     tenant = Column[Row]("tenant", lambda row: row.key.tenant, floor=8, enough=16)
     role = Column[Row]("role", lambda row: row.key.role)
     features = Column[Row]("features", lambda row: one_line(", ".join(row.key.features)) or "all", floor=8, enough=20)
-    limits = Column[Row]("limits", _limits, floor=12)
-    spent = Column[Row]("spent", _spent, floor=8)
+    limits = Column[Row]("limits", _limits)
+    spent = Column[Row]("spent", _spent)
+    spent_of = Column[Row]("spent of limits", _spent_of, floor=15)
     created = Column[Row]("created", lambda row: _minute(row.key.created_us))
     expires = Column[Row]("expires", lambda row: _minute(row.key.expires_us))
     state = Column[Row]("state", _state)
@@ -81,9 +82,9 @@ def print_keys(console: Console, found: Sequence[Row]) -> None:
     layouts = (
         (*head, features, limits, spent, created, expires, state),
         (*head, features, limits, spent, created, state),
-        (*head, features, limits, spent, state),
-        (*head, limits, spent, state),
-        (*head, spent, state),
+        (*head, features, spent_of, created, state),
+        (*head, features, spent_of, state),
+        (*head, spent_of, state),
         (*head, state),
         (id, state),
     )
@@ -96,6 +97,11 @@ def _limits(row: Row) -> str:
 
 def _spent(row: Row) -> str:
     return ", ".join([amount(row.spent.get(limit, 0), limit.unit) for limit in row.key.limits]) or NONE
+
+
+def _spent_of(row: Row) -> str:
+    spent = {limit: amount(row.spent.get(limit, 0), limit.unit).partition(" ")[0] for limit in row.key.limits}
+    return ", ".join([f"{count} of {limit.text}" for limit, count in spent.items()]) or NONE
 
 
 def _state(row: Row) -> Line:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
+from rich.console import Console
 
 from holdfast.cli import main
+from holdfast.cli.key_table import Row, print_keys
 from holdfast.clock import SystemClock
 from holdfast.log.sqlite import SqliteLog
 from holdfast.privacy.audit import Trail
@@ -227,6 +229,23 @@ def test_the_list_tells_what_was_drawn_in_the_window_that_is_now() -> None:
         ("50.000000000", "1.250000000", None),
         (600, 3, None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("width", "told"),
+    [(180, "1.25 usd, 0 requests"), (100, "1.25 of 50 usd in total, 0 of 600 requests/min"), (70, "1.25 of 50 u")],
+)
+def test_a_narrow_terminal_has_limits_and_what_was_spent_of_them_in_one_column(width: int, told: str) -> None:
+    create("--budget", "50usd", "--requests", "600/min", "--features", "answer,gpt")
+    [key] = kept()
+    row = Row(key, {key.limits[0]: 1_250_000_000}, key.created_us)
+    terminal = Console(width=width, force_terminal=True, color_system=None, highlight=False)
+    with terminal.capture() as captured:
+        print_keys(terminal, [row])
+    header, _, line = captured.get().splitlines()
+    assert told in line
+    assert max(len(header), len(line)) <= width
+    assert line.endswith("active")
 
 
 def test_a_key_that_was_rotated_shares_what_was_spent() -> None:
