@@ -62,14 +62,18 @@ def masks(state: StateDirectory) -> bool:
 
 
 def tenants(state: StateDirectory) -> Sequence[str]:
-    """Return the tenants that ever had a key, and those of accounts."""
+    """Return the tenants that ever had a key or made a call, and those of accounts."""
+    found: set[str | None] = set()
     path = state.path / STATE_FILE
-    if not path.exists():
-        return ()
-    with failures(), ExitStack() as opened:
-        keys = opened.enter_context(closing(Keys(path, SystemClock(), read_only=True)))
-        accounts = opened.enter_context(closing(Accounts(path, SystemClock(), read_only=True)))
-        return sorted({key.tenant for key in keys.all()} | {who.tenant for who in accounts.all() if who.tenant})
+    if path.exists():
+        with failures(), ExitStack() as opened:
+            keys = opened.enter_context(closing(Keys(path, SystemClock(), read_only=True)))
+            accounts = opened.enter_context(closing(Accounts(path, SystemClock(), read_only=True)))
+            found |= {key.tenant for key in keys.all()} | {account.tenant for account in accounts.all()}
+    if state.log.exists():
+        with opened_log(state) as log:
+            found |= {spend.tenant for spend in log.spend()}
+    return sorted([tenant for tenant in found if tenant])
 
 
 @contextmanager

@@ -99,6 +99,13 @@ def test_without_a_tenant_it_is_the_subject_of_every_tenant_that_is_known() -> N
     assert logged() == [make_call(4).id]
 
 
+def test_a_tenant_that_only_the_log_knows_is_covered_too() -> None:
+    log_calls(make_call(1, subject=hash_of("ada", "acme"), tenant="acme"))
+    assert not (STATE / "state.db").exists()
+    run("--subject", "ada")
+    assert logged() == []
+
+
 def test_with_a_tenant_it_is_the_subject_of_that_one() -> None:
     make_key("acme")
     log_calls(
