@@ -27,6 +27,8 @@ class Custody(msgspec.Struct, frozen=True):
     trail: Trail
     refresh: Callable[[], Awaitable[None]]
     """Makes the keys and sessions that there are known to this process."""
+    spread_s: float = 0.3
+    """How long it takes until all other processes know of them too."""
 
     async def record(self, actor: str, action: str, **details: Any) -> None:
         """Record that something is about to be done.

@@ -41,7 +41,7 @@ class Sessions:
         }
 
     async def sign_in(self, query: Query) -> Page:
-        """Open a session for a name and its password."""
+        """Open a session for a name and its password. The answer comes when every worker knows it."""
         asked, custody = _decoded(query.body), self._custody
         account = await asyncio.to_thread(custody.accounts.verify, asked.name, asked.password)
         if account is None:
@@ -50,6 +50,7 @@ class Sessions:
         await custody.record(f"account:{account.name}", "sign_in")
         token = await asyncio.to_thread(custody.accounts.open_session, account, SESSION_S)
         await custody.refresh()
+        await asyncio.sleep(custody.spread_s)  # the next request may come to another worker
         who = Caller(tenant=account.tenant, role=account.role, account=account.name)
         return json_page(_shown(who), head=_cookie(token, int(SESSION_S), secure=query.secure))
 

@@ -4,6 +4,7 @@ from holdfast.clock import SystemClock
 from holdfast.gateway.serving.metrics import render
 from holdfast.gateway.settings import GatewaySettings
 from holdfast.gateway.traffic.health import Register
+from holdfast.log.base import Spend
 from holdfast.log.memory import MemoryLog
 from holdfast.providers.base import ModelSettings
 from holdfast.state.board import Board
@@ -96,3 +97,21 @@ def test_why_calls_were_turned_away_is_told():
 def test_what_waits_for_the_log_and_what_it_lost_is_told():
     page = render([], [], 3, {}, lost=2).decode().splitlines()
     assert {"holdfast_log_queue_calls 3", "holdfast_log_events_lost_total 2"} <= set(page)
+
+
+def test_spending_is_told_by_tenant_feature_and_model_over_all_days_and_keys():
+    spent = {"tenant": "acme", "name": "answer", "attempts": 1, "input_tokens": 10, "output_tokens": 2, "unpriced": 0}
+    spends = [
+        Spend(day=day, key=key, model=model, cost_nanousd=1_500_000_001, **spent)
+        for day, key, model in ((1, "a", "gpt"), (2, "a", "gpt"), (2, "b", "gpt"), (2, "b", "house"))
+    ]
+    page = render([], [], 0, {}, spends=spends).decode().splitlines()
+    gpt, house = ['{tenant="acme",feature="answer",model="%s"' % model for model in ("gpt", "house")]
+    assert [line for line in page if line.startswith("holdfast_spend_")] == [
+        f"holdfast_spend_usd_total{gpt}}} 4.500000003",
+        f"holdfast_spend_usd_total{house}}} 1.500000001",
+        f'holdfast_spend_tokens_total{gpt},type="input"}} 30',
+        f'holdfast_spend_tokens_total{gpt},type="output"}} 6',
+        f'holdfast_spend_tokens_total{house},type="input"}} 10',
+        f'holdfast_spend_tokens_total{house},type="output"}} 2',
+    ]
