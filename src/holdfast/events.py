@@ -7,10 +7,10 @@ import msgspec
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request, Usage
 
 Outcome = Literal["answered", "last_resort", "error", "cancelled"]
-Reason = Literal["first", "retry", "fallback", "hedge", "continue", "restart", "reask", "sample"]
+Reason = Literal["first", "retry", "fallback", "hedge", "continue", "restart", "reask", "sample", "examples"]
 """Why an attempt was made: the call's first; the same model again; the next model; beside one that was late; to go on
 with an answer that broke off, or to say it again from its start; to mend what fails its contract; to have another
-answer to the same question."""
+answer to the same question; before all of them, to find the examples that are near to it by its vector."""
 Store = Literal["all", "metadata", "none"]
 """What the log keeps of a call: all, neither bodies nor messages, or nothing but its place in the totals."""
 

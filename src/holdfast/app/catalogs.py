@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from holdfast.config import Configuration
 from holdfast.config.contracts import contract_of
-from holdfast.contracts.base import Contract
 from holdfast.errors import ConfigError, Problem
 from holdfast.gateway import last_resort
 from holdfast.gateway.catalog import Catalog, Feature, Model, Replay, Rules
-from holdfast.gateway.embedding import embedder
 from holdfast.gateway.questions.canonical import hash_of
-from holdfast.gateway.questions.examples import Shots
 from holdfast.gateway.questions.examples import ready as examples_ready
 from holdfast.gateway.questions.prompt import Prompt
 from holdfast.gateway.settings import Examples, FeatureSettings
@@ -85,7 +84,7 @@ class Catalogs:
             )
             for name, model in models.items()
         }
-        features = await asyncio.to_thread(_features, configuration, models)  # which may import functions
+        features = await asyncio.to_thread(_features, configuration, models, direct)  # which may import functions
         tenants = {name: tenant.limits("tenant", name) for name, tenant in config.tenants.items()}
         return Catalog(
             config=configuration.hash, settings=gateway, features=features | direct, models=models, tenants=tenants
@@ -166,16 +165,23 @@ def _hosts(configuration: Configuration, endpoints: Mapping[str, Endpoint]) -> s
     return {host for url in urls if (host := urlsplit(url).hostname)}
 
 
-def _features(configuration: Configuration, models: Mapping[str, Model]) -> dict[str, Feature]:
+def _features(
+    configuration: Configuration, models: Mapping[str, Model], direct: Mapping[str, Feature]
+) -> dict[str, Feature]:
     features = configuration.config.features
-    return {name: _feature(name, settings, configuration, models) for name, settings in features.items()}
+    return {name: _feature(name, settings, configuration, models, direct) for name, settings in features.items()}
 
 
 def _feature(
-    name: str, settings: FeatureSettings, configuration: Configuration, models: Mapping[str, Model]
+    name: str,
+    settings: FeatureSettings,
+    configuration: Configuration,
+    models: Mapping[str, Model],
+    direct: Mapping[str, Feature],
 ) -> Feature:
     gateway = configuration.config.gateway
     contract = None if settings.contract is None else contract_of(settings.contract, configuration)
+    examples = settings.examples
     balanced = any(len(group) > 1 for group in settings.groups)
     hedge = settings.hedge if isinstance(settings.hedge, bool) else float(settings.hedge)
     return Feature(
@@ -192,7 +198,8 @@ def _feature(
         store=settings.store,
         timeouts=settings.timeouts,
         contract=contract,
-        examples=_examples(settings, configuration, contract, models),
+        examples=None if examples is None else examples_ready(examples, configuration.text, contract),
+        vectors=_vectors(name, settings, direct),
         vote=settings.vote,
         replay=_replay(name, settings, configuration),
         reask_tokens=settings.reask_tokens,
@@ -201,15 +208,14 @@ def _feature(
     )
 
 
-def _examples(
-    settings: FeatureSettings, configuration: Configuration, contract: Contract | None, models: Mapping[str, Model]
-) -> Shots | None:
+def _vectors(name: str, settings: FeatureSettings, direct: Mapping[str, Feature]) -> Feature | None:
+    """Return what gives the vectors of examples. They are known from the configuration, so the log needs no bodies."""
     examples = settings.examples
-    if examples is None:
+    if not isinstance(examples, Examples) or examples.embeddings is None:
         return None
-    near = examples.embeddings if isinstance(examples, Examples) else None
-    embed = None if near is None else embedder(models[near], configuration.config.gateway.max_answer)
-    return examples_ready(examples, configuration.text, contract, embed)
+    model = direct[examples.embeddings]
+    store = "none" if model.store == "none" else "metadata"
+    return msgspec.structs.replace(model, store=store, limits=settings.limits(name))
 
 
 def _replay(name: str, settings: FeatureSettings, configuration: Configuration) -> Replay | None:

@@ -213,6 +213,7 @@ _REASONS = {
     "restart": "says an answer that broke off again",
     "reask": "mends an answer that broke its contract",
     "sample": "answers once more, for the vote",
+    "examples": "gives a vector, to find the nearest examples",
 }
 """Why an attempt was made, where its place does not tell."""
 

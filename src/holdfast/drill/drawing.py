@@ -26,6 +26,7 @@ REASONS = {
     "restart": "starts over",
     "reask": "asked to mend it",
     "sample": "another vote",
+    "examples": "finds examples",
 }
 
 

@@ -86,6 +86,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """The output tokens of one call for mending answers: beyond, none is mended any more."""
     stream: Streaming = "hold"
     examples: Shots | None = None
+    vectors: "Feature | None" = None
+    """What gives vectors to find the nearest examples by: a model called by its own name, under the same limits."""
     vote: Vote | None = None
     replay: Replay | None = None
     """Set where the same question gets the same answer."""

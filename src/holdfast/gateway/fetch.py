@@ -48,12 +48,7 @@ async def whole(
     """Return the body of the model's answer, once the most that it may cost is set aside. Raises ProviderError."""
     if attempt.purse is not None:
         await attempt.afford(asked, len(request.body), limits.answer)
-    return await unbudgeted(attempt.model, request, limits)
-
-
-async def unbudgeted(model: Model, request: HttpRequest, limits: Limits) -> bytes:
-    """Return the body of the model's answer. Raises ProviderError."""
-    clock = asyncio.get_running_loop().time
+    model, clock = attempt.model, asyncio.get_running_loop().time
     ends = clock() + limits.answer
     try:
         response = await model.transport.send(request, connect=limits.connect, headers=limits.answer)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from holdfast.chat import EmbeddingRequest, Message, Reply, Request
-from holdfast.clock import Clock
+from holdfast.clock import Clock, UlidFactory
 from holdfast.errors import (
     CallError,
     Cancelled,
@@ -31,6 +31,7 @@ from holdfast.gateway.answers.whole import Embeddings, WholeChat
 from holdfast.gateway.attempts import Attempts, reserve
 from holdfast.gateway.budgets import Budgets
 from holdfast.gateway.catalog import Catalog, Feature, Replay
+from holdfast.gateway.embedding import CallVectors
 from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
 from holdfast.gateway.fingerprints import Fingerprints
 from holdfast.gateway.questions.canonical import canonical_source, key_of, reproduce
@@ -75,6 +76,7 @@ class Pipeline:
         self.replays = Replays(catalog.settings.replay_size, clock)
         """The answers that may be given again."""
         self._fingerprints = Fingerprints(clock)
+        self._new_id = UlidFactory(clock)
         self._catalog = catalog
 
     @property
@@ -88,8 +90,11 @@ class Pipeline:
         self._gate.resize(catalog.settings.concurrency, catalog.settings.queue)
         self.replays.resize(catalog.settings.replay_size)
 
-    async def run(self, arrival: Arrival, writer: Writer) -> None:
-        """Serve one call. Raises only CancelledError, when its task is cancelled because the caller hung up."""
+    async def run(self, arrival: Arrival, writer: Writer, feature: Feature | None = None) -> None:
+        """Serve one call, to what it names or to `feature`.
+
+        Raises only CancelledError, when its task is cancelled because the caller hung up.
+        """
         catalog, gate = self._catalog, self._gate
         record = self._record_of(arrival)
         if (saturated := self._saturated()) is not None:
@@ -99,7 +104,7 @@ class Pipeline:
         exchange: Exchange | None = None
         inside = False
         try:
-            feature = self._resolve(record, catalog)
+            feature = self._resolve(record, catalog, feature)
             if not gate.try_enter():
                 await gate.enter(arrival.hints.priority, record.deadline)
             inside = True
@@ -139,10 +144,10 @@ class Pipeline:
             return Saturated("The log can't be written at the moment.", retry_after=SATURATED_RETRY_SECONDS)
         return None
 
-    def _resolve(self, record: CallRecord, catalog: Catalog) -> Feature:
+    def _resolve(self, record: CallRecord, catalog: Catalog, feature: Feature | None) -> Feature:
         arrival, hints, caller = record.arrival, record.arrival.hints, record.arrival.caller
         assert arrival.request is not None
-        feature = record.feature = catalog.feature(arrival.request.model)
+        feature = record.feature = feature or catalog.feature(arrival.request.model)
         record.name = arrival.request.model
         seconds = feature.deadline
         if hints.deadline_ms is not None:
@@ -176,10 +181,19 @@ class Pipeline:
         if feature.replay is not None and not distribution:
             request, arrival = _reproducible(record, feature.replay, request)
         if feature.examples is not None:
-            left = record.deadline - self.clock.monotonic()
-            shown = await feature.examples.messages(request, arrival.hints.tags, seconds=left)
+            source, left = self._source(record, feature), record.deadline - self.clock.monotonic()
+            shown = await feature.examples.messages(request, arrival.hints.tags, seconds=left, source=source)
             request = _with_examples(request, shown)
         return _exchange(record, arrival, request, writer, feature, judge)
+
+    def _source(self, record: CallRecord, feature: Feature) -> CallVectors | None:
+        """Return what gives vectors to find examples by; None where words do, as where no model will be shown them."""
+        vectors, arrival = feature.vectors, record.arrival
+        if vectors is None or not feature.serves(arrival.hints.session or arrival.id):
+            return None
+        if record.question is not None and self.replays.find(record.question) is not None:
+            return None
+        return CallVectors(record, vectors, self.clock, self._alarms, self.run, self._new_id)
 
     async def _reply(self, record: CallRecord, feature: Feature, exchange: Exchange) -> Verdict | Kept:
         """Answer as the same question was answered before, else let models do it."""

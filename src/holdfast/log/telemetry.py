@@ -147,7 +147,7 @@ class Telemetry:
         for attempt in call.attempts:
             start_us = call.at_us + attempt.started_us
             child = self._tracer.start_span(
-                f"{call.kind} {attempt.model}",
+                f"{_kind(call, attempt)} {attempt.model}",
                 parent,
                 kind=trace.SpanKind.CLIENT,
                 attributes=attempt_attributes(call, attempt),
@@ -228,12 +228,16 @@ def attempt_attributes(call: Call, attempt: Attempt) -> Attributes:
 def _operation(call: Call, attempt: Attempt) -> Attributes:
     return _known(
         {
-            "gen_ai.operation.name": call.kind,
+            "gen_ai.operation.name": _kind(call, attempt),
             "gen_ai.provider.name": PROVIDERS.get(attempt.provider, attempt.provider),
             "gen_ai.request.model": attempt.model,
             "gen_ai.response.model": attempt.served_model,
         }
     )
+
+
+def _kind(call: Call, attempt: Attempt) -> str:
+    return "embeddings" if attempt.reason == "examples" else call.kind
 
 
 def _usage_attributes(usage: Usage | None) -> Attributes:

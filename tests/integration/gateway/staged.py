@@ -30,6 +30,7 @@ from holdfast.privacy.subjects import SubjectHasher
 from holdfast.providers.base import Endpoint, ModelSettings, StreamEncoder, Surface, Upstream
 from holdfast.providers.dialects.servers import UNKNOWN, Server
 from holdfast.providers.openai import OpenAIUpstream
+from holdfast.providers.prices import Price
 from holdfast.state.board import Row
 
 Step = tuple[float, bytes | Exception]
@@ -150,6 +151,14 @@ def whole(text: str, after: float = 0.0) -> Play:
     """Return an answer that is not streamed."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
     body = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    return Play(((0.0, json.dumps(body).encode()),), after=after, headers=((b"content-type", b"application/json"),))
+
+
+def vectors(*found: Sequence[float], after: float = 0.0, tokens: int | None = 3) -> Play:
+    """Return vectors."""
+    data = [{"object": "embedding", "index": at, "embedding": [*vector]} for at, vector in enumerate(found)]
+    usage = {} if tokens is None else {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+    body = {"object": "list", "data": data, "model": "m", **usage}
     return Play(((0.0, json.dumps(body).encode()),), after=after, headers=((b"content-type", b"application/json"),))
 
 
@@ -277,6 +286,7 @@ class Gateway:
         prefill: bool = False,
         upstream: type[Upstream] = OpenAIUpstream,
         server: Server = UNKNOWN,
+        cost: Price | None = None,
         **settings: Any,
     ) -> Model:
         """Make a model."""
@@ -288,6 +298,7 @@ class Gateway:
             upstream=upstream(Endpoint(model="m", base_url=f"http://{name}", prefill=prefill, server=server)),
             transport=transport,
             timeouts=Timeouts(),
+            price=cost,
             health=Health(row, self.loop, name, known, GatewaySettings(), Random(1)),
         )
         self.models[name] = model
@@ -303,11 +314,12 @@ class Gateway:
         feature: Mapping[str, Any] = {},
         **rules: Any,
     ) -> None:
-        """Put the feature together."""
+        """Put the feature together. A model that gives it vectors does not answer."""
         settings = settings or GatewaySettings()
+        vectors = feature["vectors"].models if "vectors" in feature else ()
         answer = Feature(
             name="answer",
-            models=tuple(self.models.values()),
+            models=tuple([model for model in self.models.values() if model not in vectors]),
             deadline=deadline,
             max_answer=10**6,
             last_resort=Fixed(last_resort) if isinstance(last_resort, str) else last_resort,
@@ -337,6 +349,7 @@ class Gateway:
         stream: bool = True,
         hints: Hints | None = None,
         embed: bool = False,
+        text: str = "?",
         **request: Any,
     ) -> None:
         """Make a call."""
@@ -346,7 +359,7 @@ class Gateway:
         if embed:
             asked = EmbeddingRequest(model="answer", input=("a",))
         else:
-            message = Message(role="user", parts=(Text(text="?"),))
+            message = Message(role="user", parts=(Text(text=text),))
             asked = Request(model="answer", messages=(message,), stream=stream, **request)
         arrival = Arrival(
             id=f"call-{self._calls}",
@@ -363,7 +376,8 @@ class Gateway:
 def play(scene: Callable[[Gateway], Coroutine[Any, Any, None]]) -> list[Call]:
     """Play a scene on a gateway of its own, whose time passes only while all wait.
 
-    Returns the log in the order of the calls, and sees to it that nothing is left behind, nor logged twice.
+    Returns the log in the order of the calls, then the calls of the gateway itself, and sees to it that nothing is left
+    behind, nor logged twice.
     """
     loop, log, ids = virtual_time.VirtualLoop(), MemoryLog(), []
     writer = LogWriter(
@@ -379,7 +393,7 @@ def play(scene: Callable[[Gateway], Coroutine[Any, Any, None]]) -> list[Call]:
         _check_nothing_left(model)
     assert not any(row.locked for row in gateway.rows.values()), "the token of a probe was not given back"
     calls = [call for id in ids if (call := log.get(id)) is not None]
-    return sorted(calls, key=lambda call: int(call.id.removeprefix("call-")))
+    return sorted(calls, key=lambda call: int(call.id.removeprefix("call-")) if call.id.startswith("call-") else 10**9)
 
 
 def _check_nothing_left(model: Model) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from holdfast.chat import Message, Request
 from holdfast.contracts.base import Contract
-from holdfast.embed.near import Embed, Near
+from holdfast.embed.near import Near, Source
 from holdfast.embed.words import normal
 from holdfast.errors import ConfigError, Problem
 from holdfast.gateway.questions.answered import Example, last_of_user, read_examples
@@ -41,18 +41,25 @@ class Shots:
         self._usual = self._shown(self._within_budget(range(self._most)))
 
     async def messages(
-        self, request: Request, tags: Mapping[str, str] | None = None, *, seconds: float = 60.0
+        self,
+        request: Request,
+        tags: Mapping[str, str] | None = None,
+        *,
+        seconds: float = 60.0,
+        source: Source | None = None,
     ) -> tuple[Message, ...]:
         """Return what to put between the prompt and the messages of the caller, the nearest example last.
 
         An example is left out where the caller's last message is a question in it (but for case, white space and ways
         to write a character), or where the tag `example` names its id, so that a replayed dataset is not shown its own
-        answers. `seconds` are left of the deadline. Never raises, and waits for nothing but vectors.
+        answers. `seconds` are left of the deadline. The nearest are found by the vectors of `source`, or by words.
+        Never raises, and waits for nothing but vectors.
         """
         text = last_of_user(request.messages)
         without = self._itself(text, tags)
         if self._near is not None:
-            found = await self._near.find(text, self._most, without, seconds=seconds * SHARE_OF_DEADLINE)
+            wait = seconds * SHARE_OF_DEADLINE
+            found = await self._near.find(text, self._most, without, seconds=wait, source=source)
             return self._shown(reversed(self._within_budget(found)))
         if not without:
             return self._usual
@@ -87,10 +94,8 @@ class Shots:
         return tuple([message for number in numbers for message in self._messages[number]])
 
 
-def ready(
-    settings: str | Examples, text: Callable[[str], str], contract: Contract | None = None, embed: Embed | None = None
-) -> Shots:
-    """Return the examples of a feature. `text` gives the text of a file; `embed` is the model that the settings name.
+def ready(settings: str | Examples, text: Callable[[str], str], contract: Contract | None = None) -> Shots:
+    """Return the examples of a feature. `text` gives the text of a file.
 
     Raises:
         ConfigError: with every mistake in the file, and every answer in it that does not meet the contract.
@@ -108,5 +113,5 @@ def ready(
         )
     near = None
     if settings.select == "nearest":
-        near = Near([example.input for example in fitting], embed, name=settings.file)
+        near = Near([example.input for example in fitting], name=settings.file)
     return Shots(fitting, settings, near)

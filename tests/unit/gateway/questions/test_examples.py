@@ -185,14 +185,22 @@ def test_an_answer_that_does_not_meet_the_contract_is_refused() -> None:
 
 
 async def test_with_a_model_its_vectors_tell_what_is_near() -> None:
-    async def embed(texts: Sequence[str]) -> list[list[float]]:
-        return [[1.0, float("parcel" in text or "package" in text)] for text in texts]
+    class Source:
+        async def of_texts(self, texts: Sequence[str]) -> list[list[float]]:
+            return [[1.0, float("parcel" in text or "package" in text)] for text in texts]
 
+        async def of_question(self, text: str, seconds: float) -> list[float]:
+            assert seconds == pytest.approx(0.1, abs=0.05)
+            return (await self.of_texts([text]))[0]
+
+    asks = asked("Which package do you take?")
     settings = Examples(file="examples.jsonl", select="nearest", k=2, embeddings="vectors")
-    found = ready(settings, lambda _: FILE, embed=embed)
-    assert await answers(found, "Which package do you take?") == ["A1", "A0"]
+    found = ready(settings, lambda _: FILE)
+    by_vectors = await found.messages(asks, seconds=1.0, source=Source())
+    assert [message.text for message in by_vectors[1::2]] == ["A1", "A0"]
     found.close()
-    assert (await answers(found, "Which package do you take?"))[-1] == "A2"
+    assert (await found.messages(asks, source=Source()))[-1].text == "A2"
+    assert (await answers(found, asks))[-1] == "A2"
 
 
 def test_examples_are_read_once_and_never_change() -> None:
