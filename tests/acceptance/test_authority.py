@@ -1,5 +1,6 @@
 """Who may call, as the SDKs of the providers see it: with real keys, real workers and the real command line."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,7 +12,11 @@ import openai
 import pytest
 
 from acceptance.gateways import Gateway, running_gateway
-from integration.gateway.caller import Caller
+from guarded import PASSWORD
+from holdfast.clock import SystemClock
+from holdfast.state.accounts import Accounts
+from holdfast.state.files import STATE_FILE
+from integration.gateway.caller import Caller, head
 
 CONFIG = """
 [models.echo]
@@ -179,6 +184,23 @@ def test_a_rotated_key_works_during_the_overlap_and_not_after_it(gateway):
     assert _asked(gateway, old) == {200}
     _until(lambda: _asked(gateway, old) == {401})
     assert _asked(gateway, new) == {200}
+
+
+def test_who_has_signed_in_is_known_to_every_worker_at_once(gateway):
+    with contextlib.closing(Accounts(gateway.log_path.with_name(STATE_FILE), SystemClock())) as accounts:
+        accounts.create("anna", "reviewer", "acme", PASSWORD)
+    body = json.dumps({"name": "anna", "password": PASSWORD}).encode()
+    with Caller(gateway.url) as caller:
+        opened = caller.post("/api/session", body)
+    assert opened.status == 200
+    cookie = f"Cookie: {opened.headers['set-cookie'].partition(';')[0]}"
+    for _ in range(20):
+        with Caller(gateway.url) as caller:
+            assert caller.get("/api/session", cookie).json["account"] == "anna"
+    with Caller(gateway.url) as caller:
+        caller.send(head("DELETE /api/session HTTP/1.1", f"Host: {caller.host}", f"Origin: {gateway.url}", cookie))
+        assert caller.response().status == 200
+        assert caller.get("/api/session", cookie).status == 401
 
 
 def test_what_was_refused_is_counted_over_all_workers_and_not_logged(gateway):

@@ -106,7 +106,7 @@ def test_spending_is_told_by_tenant_feature_and_model_over_all_days_and_keys():
         for day, key, model in ((1, "a", "gpt"), (2, "a", "gpt"), (2, "b", "gpt"), (2, "b", "house"))
     ]
     page = render([], [], 0, {}, spends=spends).decode().splitlines()
-    gpt, house = ['{tenant="acme",feature="answer",model="%s"' % model for model in ("gpt", "house")]
+    gpt, house = [f'{{tenant="acme",feature="answer",model="{model}"' for model in ("gpt", "house")]
     assert [line for line in page if line.startswith("holdfast_spend_")] == [
         f"holdfast_spend_usd_total{gpt}}} 4.500000003",
         f"holdfast_spend_usd_total{house}}} 1.500000001",
