@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
+from holdfast.errors import LimitExceeded, PriceUnknown, Saturated
 from holdfast.events import Call
 from holdfast.log.base import DURATION_BOUNDS_S, AttemptTotal, Spend, Total
 
@@ -43,6 +44,8 @@ ATTEMPT_SUMS = (
 )
 """What is summed over attempts, in this order."""
 SPEND_SUMS = ATTEMPT_SUMS[:5]
+UNSENT = frozenset(error.code for error in (LimitExceeded, PriceUnknown, Saturated))
+"""The errors of attempts that a limit stopped before anything was sent: they spent nothing."""
 
 WIDTH = len(SUMS) + len(DURATION_BOUNDS_S) + 1
 MINUTE_US = 60_000_000
@@ -113,7 +116,8 @@ def _split(tallies: Mapping[_AttemptKey, Sequence[int]]) -> tuple[dict[Key, list
     spent: dict[Key, list[int]] = {}
     for (minute, model, error, name, tenant, key), sums in tallies.items():
         _add(by_minute, (minute, model, error or ""), sums)
-        _add(spent, (minute // _DAY_MINUTES, tenant or "", key or "", name, model), sums[: len(SPEND_SUMS)])
+        if error not in UNSENT:
+            _add(spent, (minute // _DAY_MINUTES, tenant or "", key or "", name, model), sums[: len(SPEND_SUMS)])
     return by_minute, spent
 
 

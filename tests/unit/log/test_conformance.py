@@ -516,6 +516,14 @@ def test_spend_is_what_attempts_took_by_day_tenant_key_name_and_model(log: Log) 
     assert spent(log, START_US + 2 * DAY) == []
 
 
+@pytest.mark.parametrize("error", ["limit_exceeded", "price_unknown", "saturated"])
+def test_an_attempt_that_a_limit_stopped_spent_nothing(log: Log, error: str) -> None:
+    stopped = msgspec.structs.replace(ATTEMPT, usage=None, cost_nanousd=0, error=error)
+    log.append([make_call(1, attempts=(stopped, ATTEMPT)), make_call(2, attempts=(stopped,))])
+    assert [one.attempts for one in log.spend()] == [1]
+    assert sum(total.attempts for total in log.attempt_totals() if total.error == error) == 2
+
+
 def test_neither_erasure_nor_expiry_makes_a_key_have_spent_less(log: Log) -> None:
     log.append([make_call(1, subject="feed", key="hf_a")])
     before = spent(log)
