@@ -1,7 +1,8 @@
 """`holdfast keys`: who may call, for how much, and what they have spent."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from difflib import get_close_matches
 
 import click
 
@@ -66,6 +67,7 @@ def create(
             before=recorder(state, "key.create", key_facts),
         )
     _hand_over(state, token, key, as_json)
+    _warn_of_unknown(key.features, state.names)
 
 
 @command.command("list")
@@ -176,6 +178,15 @@ def _rows(state: StateDirectory) -> Sequence[Row]:
 def _spent(key: Key, windows: Mapping[tuple[Meter, int], int], now: float) -> Mapping[Limit, int]:
     """Return what was spent of the limits of a key in the windows of this time."""
     return {limit: windows.get((limit.meter, limit.window.start(now)), 0) for limit in key.limits}
+
+
+def _warn_of_unknown(features: Sequence[str], names: Collection[str]) -> None:
+    """Say which of the features of a key the configuration does not have: it may be a slip, or yet to come."""
+    for name in features if names else ():
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            hint = f' (did you mean "{near[0]}"?)' if near else ""
+            click.echo(f'The configuration has no feature and no model "{name}"{hint}.', err=True)
 
 
 def _hand_over(state: StateDirectory, token: str, key: Key, as_json: bool) -> None:

@@ -17,7 +17,8 @@ from holdfast.errors import StoreError
 from holdfast.log.base import LogSettings
 from holdfast.privacy import ciphers
 from holdfast.privacy.audit import Trail
-from holdfast.privacy.master import MasterKey, MasterKeySettings
+from holdfast.privacy.keyring import Keyring
+from holdfast.privacy.master import KEYRING_FILE, MasterKey, MasterKeySettings
 from holdfast.privacy.signing import Signer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,6 +42,8 @@ class StateDirectory(msgspec.Struct, frozen=True):
     """What the files that the configuration names are relative to."""
     privacy: dict[str, Any] = {}
     """The table [privacy], unchecked."""
+    names: frozenset[str] = frozenset()
+    """The features and models of the configuration; none where there is no configuration."""
 
     def existing(self) -> "StateDirectory":
         """Return itself. Raises Failure if there is no such folder."""
@@ -65,8 +68,16 @@ class StateDirectory(msgspec.Struct, frozen=True):
         return MasterKey.load(settings, self.base, self.path, create=create)
 
     def trail(self) -> Trail:
-        """Return the audit trail to add to. Raises as `master` does: what can't be signed must not be added."""
-        return Trail(self.path, Signer.of(self.master()) if ciphers.available() else None, SystemClock())
+        """Return the audit trail to add to. Raises as `master` does: what can't be signed must not be added.
+
+        A master key that is not that of the keyring is refused too, as its signature would look like an intruder's.
+        """
+        if not ciphers.available():
+            return Trail(self.path, None, SystemClock())
+        master, keyring = self.master(), self.path / KEYRING_FILE
+        if keyring.exists():
+            Keyring(keyring, master, SystemClock(), read_only=True).close()
+        return Trail(self.path, Signer.of(master), SystemClock())
 
 
 def find(config: Path | None, state: Path | None) -> StateDirectory:
@@ -82,7 +93,8 @@ def find(config: Path | None, state: Path | None) -> StateDirectory:
     log = file.parent / str(_table(document, "log").get("path", LogSettings().path))
     if state is not None:
         log = state / log.name
-    return StateDirectory(path=log.parent, log=log, base=file.parent, privacy=_table(document, "privacy"))
+    names = frozenset((*_table(document, "features"), *_table(document, "models")))
+    return StateDirectory(path=log.parent, log=log, base=file.parent, privacy=_table(document, "privacy"), names=names)
 
 
 def state_options(command: F) -> F:

@@ -15,6 +15,8 @@ from holdfast.cli.key_table import Row, print_keys
 from holdfast.clock import SystemClock
 from holdfast.log.sqlite import SqliteLog
 from holdfast.privacy.audit import Trail
+from holdfast.privacy.keyring import Keyring
+from holdfast.privacy.master import MasterKey
 from holdfast.state.keys import Key, Keys, digest
 from holdfast.state.limits import Limit
 from holdfast.state.spending import Order, Spending
@@ -100,6 +102,15 @@ def test_an_expiry_may_be_a_time_from_now() -> None:
     assert key.expires_us == pytest.approx((NOW() + 90 * 86_400) * 1e6, abs=60e6)
 
 
+def test_a_feature_that_the_configuration_does_not_have_is_told_with_the_nearest(home: Path) -> None:
+    (home / "holdfast.toml").write_text("[models.house]\n[features.answer]\n")
+    result = run("create", "--tenant", "acme", "--features", "answre,house,later")
+    assert TOKEN.fullmatch(result.stdout.strip())
+    assert 'no feature and no model "answre" (did you mean "answer"?)' in result.stderr
+    assert 'no feature and no model "later".' in result.stderr
+    assert "house" not in result.stderr
+
+
 def test_as_json_the_token_comes_with_the_key() -> None:
     made = json.loads(run("create", "--tenant", "acme", "--requests", "5/min", "--json").stdout)
     assert TOKEN.fullmatch(made["token"])
@@ -173,6 +184,17 @@ def test_what_can_not_be_recorded_is_not_done() -> None:
         assert "Nothing was done, because it could not be written into the audit trail" in result.stderr
         assert not TOKEN.search(result.output)
     assert kept() == before
+
+
+def test_a_master_key_that_is_not_that_of_the_keyring_signs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    create()
+    master = MasterKey.load(None, Path(), Path(".holdfast"))
+    Keyring(Path(".holdfast/keyring.db"), master, SystemClock()).close()
+    Path("holdfast.toml").write_text('[privacy]\nmaster_key = { env = "MASTER" }\n')
+    monkeypatch.setenv("MASTER", "5a" * 8 + bytes(range(24)).hex())
+    before = Path(".holdfast/audit.jsonl").read_bytes()
+    assert "wrapped by the master key with the fingerprint" in run("create", "--tenant", "acme", code=2).stderr
+    assert Path(".holdfast/audit.jsonl").read_bytes() == before
 
 
 def test_nothing_stands_in_the_trail_of_what_was_refused() -> None:

@@ -51,7 +51,13 @@ def test_an_option_names_another_one_and_the_keys_stay_those_of_the_configuratio
 
 def test_mistakes_elsewhere_in_the_configuration_stop_nothing(home: Path):
     configure(home / "holdfast.toml", 'privacy = 7\n[log]\npath = "var/calls.db"\nkep = "1d"\n[models.x]\n')
-    assert find(None, None) == StateDirectory(path=Path("var"), log=Path("var/calls.db"), base=Path())
+    found = find(None, None)
+    assert (found.path, found.log, found.privacy) == (Path("var"), Path("var/calls.db"), {})
+
+
+def test_it_tells_what_the_configuration_names(home: Path):
+    configure(home / "holdfast.toml", "[models.house]\n[features.answer]\n")
+    assert find(None, None).names == {"house", "answer"}
 
 
 @pytest.mark.parametrize("content", [b"[log\n", b"\xff\xfe", b"x = " + b"[" * 100_000])
