@@ -54,13 +54,13 @@ def as_is(row: Row) -> Row:
 class Recorder:
     """Writes to the tables, within transactions of its caller, who calls `forget` where one is rolled back.
 
-    With a `sealer`, bodies and messages are sealed. Not safe for threads.
+    With a `sealer` that is `sealing`, bodies and messages are sealed. Not safe for threads.
     """
 
     def __init__(self, sealer: Sealer | None = None) -> None:
         self._profiles = Profiles()
-        self._sealer = sealer
-        self._packer = Packer(messages=sealer is not None)
+        self._sealer = sealer if sealer is not None and sealer.sealing else None
+        self._packer = Packer(messages=self._sealer is not None)
 
     def forget(self) -> None:
         """Forget what was learnt in a transaction that is void."""

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -237,6 +238,15 @@ def test_a_log_that_is_sealed_from_now_on_and_later_no_more_stays_readable(path:
 def corrected(call: Call, message: str | None) -> Correction:
     changes = {"outcome": "error", "error": "cancelled", "message": message, "attempts": call.attempts[:1]}
     return Correction(call=structs.replace(call, **changes))
+
+
+def test_a_sealer_that_does_not_seal_any_more_still_opens_what_it_sealed(path: Path, keyring: Keyring) -> None:
+    with closing(SqliteLog(path, sealer=Sealer(keyring))) as log:
+        log.append([said(1)])
+    with closing(SqliteLog(path, sealer=Sealer(keyring, sealing=False))) as log:
+        log.append([said(2)])
+        assert [log.get(said(n).id) for n in (1, 2)] == [said(1), said(2)]
+    assert rows(path, "SELECT codec FROM body_blocks ORDER BY number") == [(SEALED,), (CODEC,)]
 
 
 @pytest.mark.parametrize("message", ["You kept my secret", None])
