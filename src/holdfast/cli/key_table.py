@@ -12,7 +12,7 @@ from holdfast.cli.listing import NONE
 from holdfast.cli.table import Column, Table
 from holdfast.cli.timeline import cost, one_line
 from holdfast.log.base import Spend
-from holdfast.log.view import iso, usd
+from holdfast.log.view import iso, known_cost, usd
 from holdfast.state.keys import Key
 from holdfast.state.limits import Limit, amount
 
@@ -165,7 +165,7 @@ def summed(spends: Iterable[Spend], by: Sequence[str]) -> Sequence[Sum]:
 def spend_json(total: Sum) -> dict[str, Any]:
     """Return a sum as plain JSON values."""
     sums = {field: getattr(total, field) for field in Sum.__struct_fields__[1:]}
-    return {**total.by, **sums, "cost_usd": usd(total.cost_nanousd)}
+    return {**total.by, **sums, "cost_usd": usd(known_cost(total))}
 
 
 def print_spend(console: Console, found: Sequence[Sum], by: Sequence[str]) -> None:
@@ -173,7 +173,7 @@ def print_spend(console: Console, found: Sequence[Sum], by: Sequence[str]) -> No
     head = tuple([_group(name) for name in by])
     attempts = Column[Sum]("attempts", lambda total: str(total.attempts), right=True)
     tokens = Column[Sum]("tokens", lambda total: f"{total.input_tokens}+{total.output_tokens}", right=True)
-    dollars = Column[Sum]("cost $", lambda total: cost(total.cost_nanousd), right=True)
+    dollars = Column[Sum]("cost $", lambda total: cost(known_cost(total)), right=True)
     unpriced = Column[Sum]("of unknown cost", lambda total: str(total.unpriced), right=True)
     layouts = ((*head, attempts, tokens, dollars, unpriced), (*head, attempts, dollars), (*head, dollars))
     Table(layouts, least=2).print(console, found)

@@ -13,7 +13,7 @@ from holdfast.cli.table import Column, Table
 from holdfast.cli.timeline import COLOURS, cost, counted, ended, one_line, outcome, reasks, seconds
 from holdfast.events import Call, FingerprintChanged
 from holdfast.log.base import AttemptTotal, Total
-from holdfast.log.view import call_json, iso
+from holdfast.log.view import call_json, iso, known_cost
 from holdfast.privacy.masking import masked
 
 WIDE = 160
@@ -167,7 +167,7 @@ def _call_layouts() -> Sequence[Sequence[Column[Total]]]:
     count = Column[Total]("calls", lambda total: str(total.calls), right=True)
     attempts = Column[Total]("attempts", lambda total: str(total.attempts), right=True)
     tokens = Column[Total]("tokens", lambda total: f"{total.input_tokens}+{total.output_tokens}", right=True)
-    dollars = Column[Total]("cost $", lambda total: cost(total.cost_nanousd), right=True)
+    dollars = Column[Total]("cost $", lambda total: cost(known_cost(total)), right=True)
     unpriced = Column[Total]("of unknown cost", lambda total: str(total.unpriced), right=True)
     short_unpriced = Column[Total]("cost ?", lambda total: str(total.unpriced), right=True)
     mean = Column[Total]("mean", lambda total: seconds(round(total.duration_us / total.calls)), right=True)
@@ -200,7 +200,7 @@ def _attempt_layouts(totals: Sequence[AttemptTotal]) -> Sequence[Sequence[Column
     count = Column[AttemptTotal]("attempts", lambda total: str(total.attempts), right=True)
     part = Column[AttemptTotal]("of model", share, right=True)
     tokens = Column[AttemptTotal]("tokens", lambda total: f"{total.input_tokens}+{total.output_tokens}", right=True)
-    dollars = Column[AttemptTotal]("cost $", lambda total: cost(total.cost_nanousd), right=True)
+    dollars = Column[AttemptTotal]("cost $", lambda total: cost(known_cost(total)), right=True)
     unpriced = Column[AttemptTotal]("of unknown cost", lambda total: str(total.unpriced), right=True)
     mean = Column[AttemptTotal]("mean", lambda total: seconds(round(total.duration_us / total.attempts)), right=True)
     return (

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -121,18 +121,35 @@ def fingerprint_json(change: FingerprintChanged) -> dict[str, Any]:
 
 def total_json(total: Total) -> dict[str, Any]:
     """Return sums as plain JSON values."""
-    return {**msgspec.structs.asdict(total), "cost_usd": usd(total.cost_nanousd), "buckets": list(total.buckets)}
+    return {**msgspec.structs.asdict(total), "cost_usd": usd(known_cost(total)), "buckets": list(total.buckets)}
 
 
 def attempt_total_json(total: AttemptTotal) -> dict[str, Any]:
     """Return sums over attempts as plain JSON values."""
-    return {**msgspec.structs.asdict(total), "cost_usd": usd(total.cost_nanousd)}
+    return {**msgspec.structs.asdict(total), "cost_usd": usd(known_cost(total))}
 
 
 def spend_json(spend: Spend) -> dict[str, Any]:
     """Return what attempts took as plain JSON values, the day in ISO 8601; without a key, tenant and key are None."""
     shown = msgspec.structs.asdict(spend) | {"tenant": spend.tenant or None, "key": spend.key or None}
-    return {**shown, "day": iso(spend.day * _DAY_US)[:10], "cost_usd": usd(spend.cost_nanousd)}
+    return {**shown, "day": iso(spend.day * _DAY_US)[:10], "cost_usd": usd(known_cost(spend))}
+
+
+class Sum(Protocol):
+    """A sum over calls or attempts."""
+
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def cost_nanousd(self) -> int: ...
+    @property
+    def unpriced(self) -> int: ...
+
+
+def known_cost(total: Sum) -> int | None:
+    """Return what a sum cost, without those parts of it whose cost is unknown; None where that is all of them."""
+    count = total.calls if isinstance(total, Total) else total.attempts
+    return None if total.unpriced == count else total.cost_nanousd
 
 
 def iso(at_us: int) -> str:

@@ -563,6 +563,18 @@ def test_totals_are_sums_since_the_log_began_or_a_moment(log: SqliteLog) -> None
     assert "1000+600" in run("totals").stdout
 
 
+def test_a_sum_of_which_nothing_is_known_is_unknown_and_not_nothing(log: SqliteLog) -> None:
+    unknown = structs.replace(ATTEMPT, cost_nanousd=None)
+    log.append([make_call(at, cost_nanousd=None, attempts=(unknown,)) for at in (1, 2)])
+    head, total, *_, tried_head, tried = [line.split("\t") for line in run("totals").stdout.splitlines()]
+    assert (total[head.index("cost $")], total[head.index("of unknown cost")]) == ("?", "2")
+    assert (tried[tried_head.index("cost $")], tried[tried_head.index("of unknown cost")]) == ("?", "2")
+    assert [json.loads(line)["cost_usd"] for line in run("totals", "--json").stdout.splitlines()] == [None, None]
+    log.append([make_call(3, cost_nanousd=0, attempts=(structs.replace(ATTEMPT, cost_nanousd=0),))])
+    zero = "0.000000000"  # which is known of one of them
+    assert [json.loads(line)["cost_usd"] for line in run("totals", "--json").stdout.splitlines()] == [zero, zero]
+
+
 # --- what is not there ------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from holdfast.gateway.serving.records import Custody, known
 from holdfast.gateway.serving.routes import Method, Page, Query, View, json_page
 from holdfast.gateway.serving.sight import narrowed
 from holdfast.log.base import Log, Spend
-from holdfast.log.view import iso, usd
+from holdfast.log.view import iso, known_cost, usd
 from holdfast.privacy.chain import Entry
 from holdfast.state.keys import Key
 
@@ -87,5 +87,6 @@ def _key_json(key: Key, now_us: int) -> dict[str, Any]:
 
 def _spend_json(spend: Spend) -> dict[str, Any]:
     shown = msgspec.structs.asdict(spend)
-    day, cost = _FIRST_DAY + timedelta(days=shown.pop("day")), shown.pop("cost_nanousd")
-    return {"day": day.isoformat(), **shown, "cost_usd": usd(cost)}
+    day = _FIRST_DAY + timedelta(days=shown.pop("day"))
+    del shown["cost_nanousd"]
+    return {"day": day.isoformat(), **shown, "cost_usd": usd(known_cost(spend))}

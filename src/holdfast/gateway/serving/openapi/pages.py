@@ -118,7 +118,7 @@ def _spend() -> Json:
     names, counts = ("tenant", "key", "name", "model"), ("attempts", "input_tokens", "output_tokens", "unpriced")
     fields = dict.fromkeys(names, STRING) | dict.fromkeys(counts, INTEGER)
     day = STRING | {"format": "date"}
-    return record(" ".join(("day", *fields, "cost_usd")), day=day, **fields, cost_usd=STRING)
+    return record(" ".join(("day", *fields, "cost_usd")), day=day, **fields, cost_usd=maybe(STRING))
 
 
 def _entry() -> Json:
