@@ -122,7 +122,7 @@ class InvalidRequest(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """The call brings no key that is valid."""
+    """The call brings no valid key: send one as Authorization: Bearer, or as x-api-key."""
 
     status = 401
     code = "unauthenticated"

@@ -130,7 +130,8 @@ WRONG = {
 
 @pytest.mark.parametrize("headers", WRONG.values(), ids=WRONG.keys())
 def test_whatever_is_wrong_the_answer_is_the_same(headers: tuple[bytes | None, bytes | None, bytes | None]) -> None:
-    assert refused(ACCESS, *headers) == "Unauthenticated 401 The call brings no key that is valid. None"
+    message = "The call brings no valid key: send one as Authorization: Bearer, or as x-api-key."
+    assert refused(ACCESS, *headers) == f"Unauthenticated 401 {message} None"
 
 
 def test_an_expired_key_and_a_revoked_one_get_the_answer_of_an_unknown_one() -> None:
