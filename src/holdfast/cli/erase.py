@@ -39,7 +39,9 @@ PATIENCE_SECONDS = 3.0
 @click.option("--tenant", help="The subject of this tenant. Default: of every tenant that is known.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the certificate to this file.")
 @click.option(
-    "--verify", type=click.Path(path_type=Path, dir_okay=False), help="Check the certificate in this file instead."
+    "--verify",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Check the certificate in this file instead, and whether it is about --subject.",
 )
 @json_option
 @state_options
@@ -58,7 +60,8 @@ def command(
     undone. Exits with 1 where something could not be reached yet. The audit trail will tell.
     """
     if verify is not None:
-        _verify(verify, state, as_json)
+        asked = None if subject is None else subject_hashes(subject, tenant, state.existing())
+        _verify(verify, asked, state, as_json)
     elif subject is None:
         raise click.UsageError("Missing option '--subject'.")
     else:
@@ -171,7 +174,7 @@ def _table() -> Table[_Found]:
     return Table(layouts, least=2)
 
 
-def _verify(file: Path, state: StateDirectory, as_json: bool) -> None:
+def _verify(file: Path, asked: Collection[str] | None, state: StateDirectory, as_json: bool) -> None:
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -179,6 +182,8 @@ def _verify(file: Path, state: StateDirectory, as_json: bool) -> None:
     public = _public(state)
     try:
         certified = verify_certificate(data, public)
+        if asked is not None and not any(erased.subject in asked for erased in certified.erasures):
+            raise PrivacyError("The certificate is about other subjects.")
     except PrivacyError as error:
         if as_json:
             print_json([{"ok": False, "message": error.message}])

@@ -245,6 +245,13 @@ def test_without_the_installation_the_key_is_to_be_compared() -> None:
     assert not Path("elsewhere").exists()
 
 
+def test_a_certificate_can_be_asked_whether_it_is_about_a_subject() -> None:
+    file = certify()
+    run("--verify", str(file), "--subject", "ada")
+    assert "about other subjects" in run("--verify", str(file), "--subject", "bob", code=1).stdout
+    run("--verify", str(file), "--subject", "ada", "--tenant", "globex", code=1)
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"format": "other"}', b"[" * 100_000])
 def test_what_is_no_certificate_is_said_to_be_none(home: Path, content: bytes) -> None:
     (home / "x.json").write_bytes(content)
