@@ -15,6 +15,7 @@ HoldfastError
     │   ├── MethodNotAllowed         405  method_not_allowed
     │   ├── NotAllowed               403  not_allowed
     │   ├── BodyTooLarge             413  body_too_large
+    │   ├── TooManyTries             429  too_many_tries (with retry_after): of a password
     │   └── HeadersTooLarge          431  headers_too_large
     ├── GatewayError             ...because of this gateway
     │   ├── Saturated                503  saturated (with retry_after)
@@ -161,6 +162,13 @@ class BodyTooLarge(RequestError):
 
     status = 413
     code = "body_too_large"
+
+
+class TooManyTries(RequestError):
+    """Passwords were tried too often."""
+
+    status = 429
+    code = "too_many_tries"
 
 
 class HeadersTooLarge(RequestError):

@@ -108,7 +108,7 @@ class Accounts:
         """Return the account of this name and password, None if there is none. Both answers take as long.
 
         Raises:
-            LimitExceeded: there were too many failures, or too many are signing in. It says when to try again.
+            TooManyTries: there were too many failures, or too many are signing in. It says when to try again.
         """
         name = name[:_NAME_LENGTH]
         with self._file.reading() as db:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from holdfast.clock import Clock
-from holdfast.errors import LimitExceeded, StateError
+from holdfast.errors import StateError, TooManyTries
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -55,11 +55,11 @@ class Passwords:
         """Return whether the password of an account has this hash. Without a hash the answer takes as long, and is no.
 
         Raises:
-            LimitExceeded: there were too many failures, or too many are signing in. It says when to try again.
+            TooManyTries: there were too many failures, or too many are signing in. It says when to try again.
             StateError: `cryptography` is not installed.
         """
         if not self._slots.acquire(blocking=False):  # waiting would take threads from those who call models
-            raise LimitExceeded("Too many are signing in at this moment. Try again in 1 s.", retry_after=1.0)
+            raise TooManyTries("Too many are signing in at this moment. Try again in 1 s.", retry_after=1.0)
         try:
             self._throttle.admit(account)
             right = _verified(password[:LONGEST], hash or _NOBODYS) and hash is not None and len(password) <= LONGEST
@@ -88,7 +88,7 @@ class _Throttle:
         """Count a try as a failure, until `forget` tells that it was none.
 
         Raises:
-            LimitExceeded: there were too many in this minute. It says how many seconds are left of it.
+            TooManyTries: there were too many in this minute. It says how many seconds are left of it.
         """
         now = self._monotonic()
         with self._turn:
@@ -97,7 +97,7 @@ class _Throttle:
             ends, tries = self._failures.get(name, _Failures(now + WINDOW_S, 0))
             if tries >= FAILURES:
                 left = ends - now
-                raise LimitExceeded(f"Too many failures to sign in. Try again in {left:.0f} s.", retry_after=left)
+                raise TooManyTries(f"Too many failures to sign in. Try again in {left:.0f} s.", retry_after=left)
             self._failures[name] = _Failures(ends, tries + 1)
 
     def forget(self, name: str) -> None:

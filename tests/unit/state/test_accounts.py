@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import LimitExceeded, StateError
+from holdfast.errors import StateError, TooManyTries
 from holdfast.state.accounts import MOST_SESSIONS, Account, Accounts
 from holdfast.state.files import STATE_FILE
 from holdfast.state.keys import ROLES, Keys, digest
@@ -213,7 +213,7 @@ def test_after_five_failures_nobody_signs_in_for_the_rest_of_the_minute(
         assert accounts.verify(name, OTHER) is None
         clock.us += 10_000_000
     for password in (OTHER, PASSWORD):
-        with pytest.raises(LimitExceeded, match="Try again in 10 s") as refused:
+        with pytest.raises(TooManyTries, match="Try again in 10 s") as refused:
             accounts.verify(name, password)
         assert refused.value.retry_after == pytest.approx(10)
         assert refused.value.status == 429
@@ -266,7 +266,7 @@ def test_two_passwords_are_checked_at_once_and_a_third_is_told_to_come_back(
         thread.start()
     assert all(entered.acquire(timeout=30) for _ in threads)
     for name in ["ann"] * 9 + ["bob"] * 9:
-        with pytest.raises(LimitExceeded, match="Too many are signing in") as refused:
+        with pytest.raises(TooManyTries, match="Too many are signing in") as refused:
             accounts.verify(name, PASSWORD)
         assert refused.value.retry_after == 1
     leave.set()
@@ -288,7 +288,7 @@ def test_tries_at_the_same_time_count_before_they_are_answered(accounts: Account
         together.wait()
         try:
             many.check("ann", OTHER, "hash")
-        except LimitExceeded:
+        except TooManyTries:
             refused.append(1)
 
     threads = [threading.Thread(target=guess) for _ in range(20)]

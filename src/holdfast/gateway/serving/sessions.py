@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
-from holdfast.errors import InvalidRequest, Unauthenticated
+from holdfast.errors import InvalidRequest, Saturated, Unauthenticated
 from holdfast.gateway.access import COOKIE, Caller, session_token
+from holdfast.gateway.serving.failures import Failures
 from holdfast.gateway.serving.records import Custody, actor, known
 from holdfast.gateway.serving.routes import Method, Page, Query, View, json_page
 
@@ -31,6 +33,7 @@ class Sessions:
 
     def __init__(self, custody: Custody) -> None:
         self._custody = custody
+        self._failures = Failures(self._sum_up)
 
     def routes(self) -> Mapping[tuple[Method, str], View]:
         """Return what answers at which route."""
@@ -71,9 +74,15 @@ class Sessions:
 
     async def _failed(self, name: str) -> None:
         """Record it, with the name only if there is such an account: it may be a password in the wrong field."""
+        if not self._failures.admit():
+            return
         accounts = await asyncio.to_thread(self._custody.accounts.all)
         known = any(account.name == name for account in accounts)
         await self._custody.record("gateway", "sign_in_failed", account=name if known else None)
+
+    async def _sum_up(self, failures: int) -> None:
+        with suppress(Saturated):  # which was logged
+            await self._custody.record("gateway", "sign_in_failed", account=None, failures=failures)
 
 
 def _decoded(body: bytes) -> _SignIn:

@@ -1,5 +1,6 @@
 """Signing in to the console, and out again."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from guarded import PASSWORD, Guarded, Headers, Response, ask, bearer, guarded
 from holdfast.errors import PrivacyError, StateError
+from holdfast.gateway.serving import failures
 from holdfast.gateway.serving.asgi import MOST_OF_A_PAGE
 
 SESSION = "/api/session"
@@ -84,8 +86,21 @@ async def test_a_failure_is_recorded_without_what_was_typed(found):
 async def test_guessing_is_slowed_down_and_leaves_a_bounded_trail(found):
     answers = [await sign_in(found, "anna", "wrong") for _ in range(30)]
     assert answers[-1].status == 429
+    assert json.loads(answers[-1].body)["error"]["code"] == "too_many_tries"
     assert int(answers[-1].headers[b"retry-after"]) > 0
     assert len(actions(found)) < 15
+
+
+async def test_of_many_failures_some_are_recorded_and_the_rest_as_one_number(found, monkeypatch):
+    monkeypatch.setattr(failures, "MOST", 2)
+    monkeypatch.setattr(failures, "WINDOW_S", 3600.0)
+    before = asyncio.all_tasks()
+    assert {(await sign_in(found, f"nobody {at}")).status for at in range(5)} == {401}
+    assert len(found.entries()) == 2
+    (waiting,) = asyncio.all_tasks() - before
+    waiting.cancel()  # as when the gateway ends
+    await asyncio.wait([waiting])
+    assert found.entries()[-1].details == {"account": None, "failures": 3}
 
 
 @pytest.mark.parametrize(
