@@ -104,6 +104,7 @@ class Draws:
         self._running: asyncio.Future[bool] | None = None
         self._looking = False
         self._down_until = _NEVER
+        self._outage = False
         self._closed = False
 
     def account(self, meter: Meter) -> Account:
@@ -214,6 +215,7 @@ class Draws:
     def _ended(self, changes: list[Change], job: asyncio.Future[list[Grant]]) -> None:
         error = job.exception()
         if error is None:
+            self._outage = False
             for change, grant in zip(changes, job.result(), strict=True):
                 self._apply(change, grant)
         else:
@@ -240,8 +242,9 @@ class Draws:
         """Take note of an outage. Whether anything was changed does not matter: every order says all of its lease."""
         if not isinstance(error, StateError):
             logger.error("Limits can't be drawn.", exc_info=error)
-        else:
+        elif not self._outage:
             logger.warning("Limits can't be drawn: %s", error)
+        self._outage = True
         self._down_until = self.clock.monotonic() + KNOWN
 
     async def _idle(self) -> None:

@@ -204,6 +204,21 @@ async def test_an_outage_of_the_state_is_not_called_a_limit(worker, locked, capl
     assert "locked" in caplog.text
 
 
+async def test_an_outage_is_logged_once(worker, locked, clock, caplog):
+    for _ in range(3):
+        with pytest.raises(Saturated):
+            await worker.reserve(calls(), requests(10))
+        await worker.budgets.tend()
+        clock.sleep(KNOWN)
+    assert caplog.text.count("can't be drawn") == 1
+    locked.execute("ROLLBACK")
+    await worker.reserve(calls(), requests(10))
+    locked.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Saturated):
+        await worker.reserve(calls(9), requests(10))
+    assert caplog.text.count("can't be drawn") == 2
+
+
 async def test_after_an_outage_calls_pass_again_and_nothing_is_lost(worker, locked, clock):
     for _ in range(3):
         with pytest.raises(Saturated):

@@ -1,0 +1,156 @@
+"""The most that an attempt may use, known before it is sent."""
+
+import pytest
+
+from holdfast.chat import (
+    Audio,
+    EmbeddingRequest,
+    File,
+    Image,
+    Message,
+    Reasoning,
+    Refusal,
+    Request,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Unknown,
+)
+from holdfast.gateway.catalog import Model
+from holdfast.gateway.worst_case import ADDED, ADDED_BY_MESSAGE, ADDED_BY_TOOLS, need
+from holdfast.http.base import Timeouts
+from holdfast.providers.base import Endpoint
+from holdfast.providers.openai.upstream import OpenAIUpstream
+from holdfast.providers.prices import Price, PriceSettings
+
+PRICE = Price.of(PriceSettings(input=1.0, output=2.0))
+
+
+def model(*, body=None, **fields):
+    upstream = OpenAIUpstream(Endpoint(model="m", base_url="http://127.0.0.1", body=body or {}))
+    return Model(name="m", provider="openai", upstream=upstream, transport=None, timeouts=Timeouts(), **fields)
+
+
+def request(*parts, **fields):
+    messages = (Message(role="user", parts=parts or (Text(text="hi"),)),)
+    return Request(model="m", messages=messages, **fields)
+
+
+def test_input_is_at_most_the_bytes_that_are_sent_and_what_a_server_adds():
+    found = need(model(price=PRICE), request(max_tokens=100), 5000)
+    tokens = 5000 + ADDED + ADDED_BY_MESSAGE
+    assert found[:3] == (1, tokens + 100, (tokens + 2 * 100) * 1000)
+
+
+def test_tools_of_the_caller_add_what_tells_the_model_of_them():
+    plain = need(model(), request(max_tokens=1), 100)
+    tools = need(
+        model(), request(max_tokens=1, tools=(Tool(name="f", extra={"type": "function"}), Tool(name="g"))), 100
+    )
+    assert tools.tokens == plain.tokens + ADDED_BY_TOOLS
+
+
+@pytest.mark.parametrize(
+    ("asked", "max_output", "context", "output"),
+    [
+        (10, None, None, 10),
+        (10, 7, None, 7),
+        (10, 70, 50, 10),
+        (None, 7, 50, 7),
+        (None, None, 50, 50),
+        (90, None, 50, 50),
+    ],
+)
+def test_output_is_at_most_what_the_caller_asks_for_or_the_model_gives(asked, max_output, context, output):
+    found = need(model(max_output=max_output, context=context), request(max_tokens=asked), 0)
+    assert found.tokens == ADDED + ADDED_BY_MESSAGE + output
+
+
+def test_each_of_several_answers_counts():
+    one = need(model(), request(max_tokens=10), 0).tokens
+    assert need(model(), request(max_tokens=10, n=4), 0).tokens == one + 30
+    assert need(model(body={"n": 3}), request(max_tokens=10), 0).tokens == one + 20
+    assert need(model(body={"generationConfig": {"candidateCount": 3}}), request(max_tokens=10), 0).tokens == one + 20
+    assert need(model(body={"n": "many"}), request(max_tokens=10), 0).tokens == one
+
+
+def test_a_prediction_that_was_wrong_is_charged_as_output():
+    found = need(model(), request(max_tokens=10, extra={"prediction": {"content": "..."}}), 1000)
+    assert found.tokens == 2 * 1000 + ADDED + ADDED_BY_MESSAGE + 10
+
+
+def test_a_model_that_does_not_say_how_long_an_answer_is_needs_a_setting():
+    found = need(model(price=PRICE), request(), 100)
+    assert found[:3] == (1, None, None)
+    assert "`max_output` of the model m" in found.why
+
+
+def test_a_model_without_a_price_has_a_worst_case_in_tokens_only():
+    found = need(model(), request(max_tokens=10), 100)
+    assert found.tokens is not None
+    assert found.nanousd is None
+    assert "set its `price`" in found.why
+
+
+MEDIA = [
+    Image(url="http://example.com/cat.png"),
+    Image(data="AAAA", media_type="image/png"),
+    Audio(data="AAAA", format="wav"),
+    File(id="file-1"),
+    Unknown(wire="openai", value={"type": "video"}),
+    ToolResult(call_id="1", content=(Image(url="http://example.com/cat.png"),)),
+]
+
+
+@pytest.mark.parametrize("part", MEDIA, ids=lambda part: type(part).__name__)
+def test_what_is_not_words_may_fill_the_context(part):
+    found = need(model(context=1000, price=PRICE), request(Text(text="What is it?"), part, max_tokens=10), 9999)
+    assert found[:3] == (1, 1010, (1000 + 20) * 1000)
+
+
+@pytest.mark.parametrize("part", MEDIA, ids=lambda part: type(part).__name__)
+def test_what_is_not_words_needs_a_context_that_is_known(part):
+    found = need(model(price=PRICE), request(part, max_tokens=10), 9999)
+    assert found[:3] == (1, None, None)
+    assert "set its `context`" in found.why
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        ToolCall(id="1", name="f", arguments="{}"),
+        ToolResult(call_id="1", content=(Text(text="42"),)),
+        Reasoning(text="hm"),
+        Refusal(text="no"),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_words_of_any_kind_are_bounded_by_their_bytes(part):
+    assert need(model(), request(part, max_tokens=10), 100).tokens == 100 + ADDED + ADDED_BY_MESSAGE + 10
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": (Tool(name="web_search", extra={"type": "web_search_20260318"}),)},
+        {"tools": (Tool(name="googleSearch", extra={"googleSearch": {}}),)},
+        {"extra": {"web_search_options": {}}},
+        {"extra": {"cachedContent": "cachedContents/1"}},
+        {"extra": {"mcp_servers": []}},
+    ],
+)
+def test_what_a_provider_brings_in_itself_may_fill_the_context(fields):
+    assert need(model(context=1000), request(max_tokens=10, **fields), 50).tokens == 1010
+
+
+@pytest.mark.parametrize("body", [{"tools": [{"type": "web_search"}]}, {"web_search_options": {}}])
+def test_so_may_what_the_settings_of_a_model_add(body):
+    assert need(model(context=1000, body=body), request(max_tokens=10), 50).tokens == 1010
+
+
+def test_embeddings_have_no_output():
+    price = Price.of(PriceSettings(input=1.0, output=0.0))
+    found = need(model(price=price), EmbeddingRequest(model="m", input=("a", "b")), 100)
+    tokens = 100 + ADDED + 2 * ADDED_BY_MESSAGE
+    assert found[:3] == (1, tokens, tokens * 1000)
