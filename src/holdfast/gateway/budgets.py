@@ -56,10 +56,12 @@ class Reservation:
 class Purse:
     """The limits that hold together for some calls."""
 
-    __slots__ = ("_draws", "_entries", "_now", "limits")
+    __slots__ = ("_draws", "_entries", "_now", "limits", "measures")
 
     def __init__(self, draws: Draws, limits: Sequence[Limit]) -> None:
         self.limits = tuple(limits)
+        self.measures = any(limit.unit != "requests" for limit in limits)
+        """Whether a worst case in tokens or money is needed; otherwise `Need(1, 0, 0)` does."""
         self._draws = draws
         self._now = draws.clock.now
         self._entries = tuple((draws.account(limit.meter), limit.cap, _INDEX[limit.unit]) for limit in limits)

@@ -206,6 +206,11 @@ async def test_what_is_leased_is_reserved_at_once(worker):
     assert purse.try_reserve(calls()) is not None
 
 
+async def test_a_purse_says_whether_a_worst_case_is_needed(worker):
+    assert not worker.purse(requests(5)).measures
+    assert worker.purse(requests(5), money(5)).measures
+
+
 async def test_the_same_limits_have_the_same_purse(worker):
     assert worker.purse(requests(5)) is worker.purse(requests(5))
     assert worker.budgets.purse([requests(5)]) is worker.purse(requests(5))
