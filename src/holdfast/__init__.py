@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.client import Answer, Holdfast, open
     from holdfast.contracts.predicates import predicate
-    from holdfast.errors import CallError, ConfigError, HoldfastError, LogError
+    from holdfast.errors import CallError, ConfigError, HoldfastError, LogError, StoreError
 
-__all__ = ["Answer", "CallError", "ConfigError", "Holdfast", "HoldfastError", "LogError", "open", "predicate"]
+__all__ = [
+    "Answer",
+    "CallError",
+    "ConfigError",
+    "Holdfast",
+    "HoldfastError",
+    "LogError",
+    "StoreError",
+    "open",
+    "predicate",
+]
 
 _HOMES = {
     "Answer": "holdfast.client",
@@ -23,6 +33,7 @@ _HOMES = {
     "ConfigError": "holdfast.errors",
     "HoldfastError": "holdfast.errors",
     "LogError": "holdfast.errors",
+    "StoreError": "holdfast.errors",
     "predicate": "holdfast.contracts.predicates",
 }
 
