@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +11,7 @@ import msgspec
 
 from holdfast.cli.confined import load_confined
 from holdfast.cli.enforcement import contracts_of
+from holdfast.cli.limited import warnings
 from holdfast.config import Config, Configuration
 from holdfast.errors import ConfigError
 from holdfast.gateway.questions.prompt import Prompt
@@ -40,13 +42,16 @@ def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
         configuration = load_confined(file, resolve_secrets=not no_secrets)
     except ConfigError as error:
         _refuse(error, as_json, "" if file.exists() else _no_file(file))
-    models = _models(configuration.config, "not checked" if no_secrets else "found")
+    listed = _listed(configuration.config)
+    models = _models(configuration.config, listed, "not checked" if no_secrets else "found")
+    warned = _warnings(configuration.config, listed)
     if as_json:
         features = {name: list(feature.models) for name, feature in configuration.config.features.items()}
         told = {"valid": True, "hash": configuration.hash, "features": features, "models": models}
         policies = {name: _policy(feature) for name, feature in configuration.config.features.items()}
         contracts = {name: contract.told() for name, contract in contracts_of(configuration).items()}
-        _print_json(told | {"policies": policies, "variables": _variables(configuration), "contracts": contracts})
+        more = {"variables": _variables(configuration), "contracts": contracts, "warnings": warned}
+        _print_json(told | {"policies": policies} | more)
     else:
         click.echo(f"{file} is valid ({configuration.hash}).\n")
         _show(configuration.config, models)
@@ -56,6 +61,8 @@ def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
             click.echo(f"\nThe prompt of {name} needs the variables: {', '.join(variables)}")
         for name, contract in contracts_of(configuration).items():
             contract.show(name)
+        for warning in warned:
+            click.echo(f"\n{warning}")
 
 
 def _no_file(file: Path) -> str:
@@ -119,13 +126,25 @@ def _refuse(error: ConfigError, as_json: bool, advice: str) -> NoReturn:
     sys.exit(INVALID)
 
 
-def _models(config: Config, key: str) -> dict[str, dict[str, Any]]:
-    listed = {name: (price_provider(model), model.name or name) for name, model in config.models.items()}
-    prices = find(listed[name] for name, model in config.models.items() if model.price is None)
+def _listed(config: Config) -> dict[str, Price | None]:
+    """Return what the list of prices knows of each model."""
+    named = {name: (price_provider(model), model.name or name) for name, model in config.models.items()}
+    prices = find(named.values())
+    return {name: prices[asked] for name, asked in named.items()}
+
+
+def _models(config: Config, listed: Mapping[str, Price | None], key: str) -> dict[str, dict[str, Any]]:
     return {
-        name: _model(name, model, Price.of(model.price) if model.price else prices[listed[name]], key)
+        name: _model(name, model, Price.of(model.price) if model.price else listed[name], key)
         for name, model in config.models.items()
     }
+
+
+def _warnings(config: Config, listed: Mapping[str, Price | None]) -> list[str]:
+    models = config.models.items()
+    prices = {name: Price.of(model.price) if model.price else listed[name] for name, model in models}
+    contexts = {name: model.context or (price.context if (price := listed[name]) else None) for name, model in models}
+    return warnings(config, prices, contexts)
 
 
 def _model(name: str, model: ModelSettings, price: Price | None, key: str) -> dict[str, Any]:

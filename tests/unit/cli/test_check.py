@@ -167,6 +167,48 @@ def result_line(output: str) -> str:
     return output.splitlines()[-1]
 
 
+LIMITED = """
+[models.free]
+provider = "ollama"
+
+[models.bounded]
+provider = "ollama"
+max_output = 100
+
+[models.paid]
+provider = "ollama"
+price = { input = 1, output = 2 }
+context = 8000
+
+[tenants.acme]
+budget = "5usd/day"
+requests = "5/min"
+
+[features.answer]
+models = ["paid", "free"]
+tokens = "1M/day"
+"""
+
+
+def test_what_limits_need_to_know_of_models_is_told(check):
+    result = check(LIMITED)
+    assert result.exit_code == 0, result.stderr
+    told = [line for line in result.stdout.splitlines() if "where a" in line]
+    assert told == [
+        "free can't be called where a budget in money holds (tenant acme: 5 usd/day): set its `price`.",
+        "bounded can't be called where a budget in money holds (tenant acme: 5 usd/day): set its `price`.",
+        (
+            "Chats with free have to bring max_tokens where a limit in money or tokens holds "
+            "(tenant acme: 5 usd/day, feature answer: 1000000 tokens/day): set its `max_output`."
+        ),
+    ]
+    assert json.loads(check(LIMITED, "--json").stdout)["warnings"] == told
+
+
+def test_without_limits_nothing_is_told_of_them(check):
+    assert "where a" not in check(VALID, "--no-secrets").stdout
+
+
 def test_a_command_that_does_not_exist_is_told_with_the_one_that_is_meant():
     result = CliRunner().invoke(main, ["cals"])
     assert result.exit_code == 2
