@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from holdfast.errors import DeadlineExceeded, LimitExceeded, ModelBusy, ModelDown, PriceUnknown, Saturated
+
 LETTER, DIGIT = "x", "9"
 _CACHED = 4096
 """Characters beyond ASCII that are remembered."""
@@ -58,9 +60,10 @@ def masked(call: Mapping[str, Any]) -> dict[str, Any]:
     fields, roles, types, how an answer ended, the model, and the numbers that say how it should answer. Below them,
     texts, names, ids, tool calls, schemas, tokens and vectors are masked, and so is every field that is not known here.
 
-    The facts about the call stay, its session and its tags among them: they are what calls are found by.
+    The facts about the call stay, its session and its tags among them: they are what calls are found by. So do the
+    messages of errors in which the gateway says in its own words why it sent nothing.
     """
-    return {name: _CALL.get(name, blur)(value) for name, value in call.items()}
+    return _own_words(call, {name: _CALL.get(name, blur)(value) for name, value in call.items()})
 
 
 def blur(value: Any, depth: int = 0) -> Any:
@@ -96,6 +99,19 @@ def _blurred_members(members: Mapping[str, Any], depth: int) -> dict[str, Any]:
             unique = f"{shown}#{counts[shown]}"
         found[unique] = blur(value, depth)
     return found
+
+
+_OURS = frozenset(
+    error.code for error in (DeadlineExceeded, LimitExceeded, ModelBusy, ModelDown, PriceUnknown, Saturated)
+)
+"""Errors that quote neither a caller nor a provider."""
+
+
+def _own_words(value: Mapping[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
+    """Leave the message of a call or an attempt as it is where it quotes nobody."""
+    error = value.get("error")
+    ours = isinstance(error, str) and error in _OURS and "message" in value
+    return shown | {"message": value["message"]} if ours else shown
 
 
 # --- what stays -------------------------------------------------------------------------------------------------------
@@ -168,7 +184,12 @@ _reply = _members(
     {"model": _keep, "choices": _each(_choice), "usage": _members({}, rest=_number), "created": _number},
 )
 _repair = _members({"kind": _keep, **dict.fromkeys(("offset", "choice", "tool", "attempt"), _number)})
-_attempt = _members({"message": blur}, rest=_keep)
+
+
+def _attempt(value: Any) -> Any:
+    shown = _members({"message": blur}, rest=_keep)(value)
+    return _own_words(value, shown) if isinstance(value, Mapping) else shown
+
 
 FACTS = (
     *("id", "at", "at_us", "kind", "wire", "name", "feature", "model", "provider", "served_model", "fingerprint"),

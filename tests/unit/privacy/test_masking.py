@@ -255,6 +255,17 @@ def test_a_call_without_bodies_stays_as_it_is():
     assert masked(told) == {**told, "attempts": [{**a, "message": blur(a["message"])} for a in told["attempts"]]}
 
 
+@pytest.mark.parametrize("error", ["limit_exceeded", "price_unknown", "model_down", "deadline_exceeded"])
+def test_an_error_in_the_gateways_own_words_says_why_and_one_that_may_quote_somebody_does_not(error):
+    ours = {"error": error, "message": "The limit is used up."}
+    theirs = {"error": "bad_request", "message": SECRET}
+    shown = masked({**ours, "attempts": [theirs, ours]})
+    assert (shown["message"], shown["attempts"][1]["message"]) == ("The limit is used up.",) * 2
+    assert shown["attempts"][0]["message"] == "x" * len(SECRET)
+    assert masked({**theirs, "attempts": [ours]})["message"] == "x" * len(SECRET)
+    assert masked({"error": [error], "message": SECRET})["message"] == "x" * len(SECRET)
+
+
 def test_every_field_of_a_call_is_either_a_fact_or_masked():
     shown = {"attempts", "request", "reply", "ledger", "message"}
     fields = {name.replace("nanousd", "usd") for name in Call.__struct_fields__}
