@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -34,7 +35,16 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     anew."""
 
 
+class _Who(msgspec.Struct):
+    subject: str = ""
+
+
+class _Named(msgspec.Struct):
+    holdfast: _Who
+
+
 NO_HINTS = Hints()
+_NAMED: Final = msgspec.json.Decoder(_Named).decode
 _CHOICES: Final = {"priority": get_args(Priority), "on_break": get_args(OnBreak), "stream": get_args(Streaming)}
 _WORDS: Final = {
     "str": "a text",
@@ -60,6 +70,14 @@ def read_hints(headers: Mapping[bytes, bytes], body: object) -> Hints:
     if isinstance(body, dict):
         return to_hints(found | body)
     return to_hints(found if body is None else body)
+
+
+def whose(headers: Mapping[bytes, bytes], body: bytes) -> Hints:
+    """Return of the hints of a call that can't be read only whose it is, if that can be told at all."""
+    subject = _text(headers.get(b"subject", b""))
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        subject = _NAMED(body).holdfast.subject or subject
+    return Hints(subject=subject) if subject else NO_HINTS
 
 
 def to_hints(found: object) -> Hints:

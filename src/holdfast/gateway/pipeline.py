@@ -133,7 +133,10 @@ class Pipeline:
     # --- the steps ---
 
     def _record_of(self, arrival: Arrival) -> CallRecord:
-        return CallRecord(arrival=arrival, config=self._catalog.config, clock=self.clock, deadline=arrival.started)
+        record = CallRecord(arrival=arrival, config=self._catalog.config, clock=self.clock, deadline=arrival.started)
+        if arrival.hints.subject is not None:  # whatever becomes of the call: what the log keeps of it can be erased
+            record.subject = self._subjects.hash(arrival.hints.subject, arrival.caller.tenant)
+        return record
 
     def _saturated(self) -> Saturated | None:
         """Say why no call is admitted; None if calls are."""
@@ -153,8 +156,6 @@ class Pipeline:
         if hints.deadline_ms is not None:
             seconds = min(hints.deadline_ms / 1000, catalog.settings.max_deadline)
         record.deadline = arrival.started + seconds
-        if hints.subject is not None:
-            record.subject = self._subjects.hash(hints.subject, caller.tenant)
         tenant = () if caller.tenant is None else catalog.tenants.get(caller.tenant, ())
         if caller.limits or tenant or feature.limits:
             record.purse = self._budgets.purse((*caller.limits, *tenant, *feature.limits))

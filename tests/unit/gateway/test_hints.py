@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import InvalidRequest
-from holdfast.gateway.hints import NO_HINTS, Hints, read_hints
+from holdfast.gateway.hints import NO_HINTS, Hints, read_hints, whose
 
 
 def test_a_call_without_hints_has_none() -> None:
@@ -101,3 +101,24 @@ def test_whatever_the_headers_hold_they_are_hints_or_a_typed_error(headers: dict
     except InvalidRequest:
         return
     assert isinstance(hints, Hints)
+
+
+# --- of calls that can't be read --------------------------------------------------------------------------------------
+
+
+def test_of_a_call_that_can_not_be_read_it_is_still_known_whose_it_is() -> None:
+    assert whose({b"subject": b"u7", b"deadline-ms": b"soon"}, b"{") == Hints(subject="u7")
+    body = b'{"model": 7, "holdfast": {"subject": "u8", "subjekt": 1}}'
+    assert whose({b"subject": b"u7"}, body) == whose({}, body) == Hints(subject="u8")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"holdfast": 1}', b'{"holdfast": {"subject": 1}}', b"\xff{}"])
+def test_a_call_of_which_that_can_not_be_told_is_nobodys(body: bytes) -> None:
+    assert whose({}, body) is NO_HINTS
+    assert whose({b"subject": b"u7"}, body) == Hints(subject="u7")
+
+
+@given(st.binary())
+def test_nothing_in_a_body_breaks_the_search_for_whose_it_is(body: bytes) -> None:
+    whose({}, body)
+    whose({b"subject": body}, b'{"holdfast": ' + b"[" * 10_000)

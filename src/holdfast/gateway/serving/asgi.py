@@ -24,7 +24,7 @@ from holdfast.errors import (
 )
 from holdfast.gateway.access import LOCAL, Access, Caller
 from holdfast.gateway.answers import distribution
-from holdfast.gateway.hints import NO_HINTS, Hints, read_hints
+from holdfast.gateway.hints import NO_HINTS, Hints, read_hints, whose
 from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Summary
 from holdfast.gateway.serving.cycle import DIRECT, Direct
@@ -100,6 +100,8 @@ class Gateway:
         settings, started, at = pipeline.catalog.settings, pipeline.clock.monotonic(), pipeline.clock.now()
         writer = HttpWriter(send, direct, surface, id, at)
         caller: Caller | None = None
+        headers: Mapping[bytes, bytes] = {}
+        body: bytes | None = None
         try:
             fields, headers = read_head(scope, settings)
             caller = self._caller(scope, fields, self._roles[path])
@@ -114,11 +116,13 @@ class Gateway:
             if caller.features is not None:
                 check_may_call(caller.features, request.model, pipeline.catalog)
         except CallError as error:
-            await self._reject(caller, _unread(route, id, started, at, caller), error, writer)
+            unread = _unread(route, id, started, at, caller, whose(headers, body or b""))
+            await self._reject(caller, unread, error, writer)
             return
         except Exception:
             logger.exception("call %s could not be read", id)
-            await self._reject(caller, _unread(route, id, started, at, caller), InternalError(), writer)
+            unread = _unread(route, id, started, at, caller, whose(headers, body or b""))
+            await self._reject(caller, unread, InternalError(), writer)
             return
         writer.request = request
         arrival = Arrival(
@@ -215,9 +219,9 @@ def _direct(scope: Scope) -> Direct | None:
     return extensions.get(DIRECT) if extensions else None
 
 
-def _unread(route: CallRoute, id: str, started: float, at: float, caller: Caller | None) -> Arrival:
+def _unread(route: CallRoute, id: str, started: float, at: float, caller: Caller | None, hints: Hints) -> Arrival:
     wire, known = route.surface.wire, caller or LOCAL
-    return Arrival(id=id, kind=route.kind, wire=wire, started=started, at=at, caller=known)
+    return Arrival(id=id, kind=route.kind, wire=wire, started=started, at=at, hints=hints, caller=known)
 
 
 async def _small_body(receive: Receive, direct: Direct | None) -> bytes:
