@@ -21,7 +21,7 @@ from holdfast.errors import (
     Truncated,
 )
 from holdfast.gateway.access import LOCAL, Caller
-from holdfast.gateway.budgets import Purse, Reservation
+from holdfast.gateway.budgets import Need, Purse, Reservation
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
 from holdfast.gateway.replay import Kept
@@ -32,6 +32,8 @@ from holdfast.providers.base import Source
 Kind = Literal["chat", "embeddings", "distribution"]
 MOST_TOKENS = 10**9
 """A count above it is a provider's mistake."""
+ONE_REQUEST = Need(1, 0, 0)
+"""The worst case of an attempt under limits that count neither tokens nor money."""
 CHARACTERS_A_TOKEN = 4
 """What a token is taken for where its provider never told the usage."""
 
@@ -111,7 +113,7 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
             LimitExceeded, PriceUnknown, Saturated
         """
         assert self.purse is not None
-        most = need(self.model, asked, size)
+        most = need(self.model, asked, size) if self.purse.measures else ONE_REQUEST
         until = self.clock.monotonic() + seconds
         self.reservation = self.purse.try_reserve(most) or await self.purse.reserve(most, until)
 
@@ -135,7 +137,7 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
         usage = None if self.estimated else self.usage
         if usage is not None:
             reservation.settle(1, usage.input_tokens + usage.output_tokens, self.cost_nanousd)
-        elif self.usage is None and self.cost_nanousd == 0:
+        elif self.usage is None and self.cost_nanousd == 0 and not _stopped(error):
             reservation.settle(int(_sent(error)), 0, 0)
         else:
             reservation.settle(1, None, None)
@@ -362,10 +364,17 @@ class CallRecord(msgspec.Struct, kw_only=True):
         }
 
 
+def _stopped(error: CallError | None) -> bool:
+    """Whether the provider was left while it worked, for which it may charge."""
+    if isinstance(error, PhaseTimeout):
+        return error.phase != "connect"
+    return isinstance(error, DeadlineExceeded | Cancelled)
+
+
 def _sent(error: CallError | None) -> bool:
     """Whether anything may have reached the provider."""
     if isinstance(error, PhaseTimeout):
-        return error.phase != "connect"
+        return False  # while it connected
     return not isinstance(error, ConnectionFailed) or error.reached
 
 
