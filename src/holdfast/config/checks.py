@@ -20,6 +20,7 @@ from holdfast.gateway.questions.prompt import not_places
 from holdfast.gateway.serving.tls import CertificateError, read
 from holdfast.gateway.settings import FeatureSettings, GatewaySettings, LastResort, TlsSettings
 from holdfast.log.telemetry import TelemetrySettings
+from holdfast.privacy.master import MasterKeySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS, needs_key, reveal
 from holdfast.settings import Duration, Secret
@@ -28,6 +29,8 @@ NO_VARIABLE: Final = "is no variable: a name has letters, digits and _, as in {{
 NO_ADDRESS: Final = (
     'provider "simulated" runs inside the gateway and has no address; for "holdfast simulate" write provider = "openai"'
 )
+ITSELF: Final = "expected the name of an environment variable, not the secret itself"
+_HEXADECIMAL: Final = re.compile(r"[0-9a-fA-F]{64}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -65,6 +68,7 @@ def checks(sources: Sources, *, resolve_secrets: bool, find_functions: bool) -> 
         TlsSettings: all.tls,
         TelemetrySettings: all.telemetry,
         Secret: all.secret,
+        MasterKeySettings: all.master_key,
     }
 
 
@@ -110,9 +114,13 @@ class _Checks:
             except CertificateError as error:
                 yield (*at, error.field), str(error)
 
+    def master_key(self, settings: MasterKeySettings, at: Place, _: bool) -> Iterator[Mistake]:
+        if settings.env is not None and (not _VARIABLE.fullmatch(settings.env) or _HEXADECIMAL.fullmatch(settings.env)):
+            yield (*at, "env"), ITSELF
+
     def secret(self, value: Secret, at: Place, _: bool) -> Iterator[Mistake]:
         if value.env is not None and not _VARIABLE.fullmatch(value.env):
-            yield (*at, "env"), "expected the name of an environment variable, not the secret itself"
+            yield (*at, "env"), ITSELF
         elif self.resolve_secrets:
             try:
                 reveal(value, self.sources.base)
