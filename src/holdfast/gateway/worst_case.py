@@ -4,7 +4,7 @@ A token is at least a byte of what is sent. What is not sent but referred to, or
 (images, sound, documents, tools that the provider runs), may fill the model's context.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from holdfast.chat import EmbeddingRequest, Message, Part, Reasoning, Refusal, Request, Text, Tool, ToolCall, ToolResult
@@ -23,11 +23,26 @@ _OWN_TOOLS: Final = (None, "function", "custom")
 """The types of tools that the caller runs."""
 _FROM_ELSEWHERE: Final = frozenset(
     {
-        *("cachedContent", "cached_content", "container", "file_search", "mcp_servers", "plugins"),
-        *("previous_response_id", "prompt", "web_search_options"),
+        *("cachedContent", "cached_content", "container", "data_sources", "enable_search", "file_search"),
+        *("mcp_servers", "plugins", "previous_response_id", "prompt", "search_parameters", "web_search_options"),
     }
 )
 """Fields of a request that bring input which is not in it."""
+_COUNTS: Final = frozenset({"best_of", "candidateCount", "candidate_count", "n", "num_return_sequences"})
+"""Fields that ask for several answers. One that the caller's wire doesn't know is sent to a model of another wire."""
+_LENGTHS: Final = frozenset(
+    {
+        *("budget_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_tokens"),
+        *("maxOutputTokens", "min_tokens", "n_predict", "num_predict", "thinking_budget"),
+    }
+)
+"""Fields that say how long an answer may be, as the above."""
+_HOLDERS: Final = ("extra_body", "generationConfig", "generation_config", "options", "reasoning", "thinking")
+"""Fields that hold such fields."""
+_RATES: Final = ("fallbacks", "models", "provider", "route", "service_tier", "serviceTier", "speed")
+"""Fields that choose other rates, or another model..."""
+_USUAL_RATES: Final = (None, "auto", "default", "flex", "on_demand", "standard", "standard_only")
+"""...unless they say no more than this."""
 
 
 def need(model: Model, request: Request | EmbeddingRequest, size: int) -> Need:
@@ -39,6 +54,8 @@ def need(model: Model, request: Request | EmbeddingRequest, size: int) -> Need:
     if output is None:
         why = f"How long an answer may be is not known: set max_tokens, or `max_output` of the model {model.name}."
         return Need(1, None, None, why)
+    if (field := next((name for name in _RATES if request.extra.get(name) not in _USUAL_RATES), None)) is not None:
+        return Need(1, input + output, None, f"What `{field}` makes of the price of {model.name} is not known.")
     cost = None if model.price is None else model.price.worst_nanousd(input, output)
     return Need(1, input + output, cost, f"The price of {model.name} is not known: set its `price`.")
 
@@ -55,8 +72,9 @@ def _output(model: Model, request: Request | EmbeddingRequest, size: int) -> int
     if isinstance(request, EmbeddingRequest):
         return 0
     most = model.context if model.max_output is None else model.max_output
-    if request.max_tokens is not None and (most is None or request.max_tokens < most):
-        most = request.max_tokens
+    asked = request.max_tokens
+    if asked is not None and (most is None or asked < most) and not _asks_for_more(request, asked):
+        most = asked
     if most is None:
         return None
     body = model.upstream.endpoint.body
@@ -64,13 +82,27 @@ def _output(model: Model, request: Request | EmbeddingRequest, size: int) -> int
     return most * _answers(request, body) + predicted
 
 
+def _asks_for_more(request: Request, tokens: int) -> bool:
+    """Whether an answer, or what is thought before it, may be longer than so many tokens by what else is asked for."""
+    said = request.extra
+    replaced = any(said.get(name) is not None and not isinstance(said[name], dict) for name in _HOLDERS)
+    if replaced or (request.reasoning_tokens or 0) > tokens:
+        return True
+    return any(not isinstance(length, int) or not 0 <= length <= tokens for length in _found(_LENGTHS, said))
+
+
 def _answers(request: Request, body: Mapping[str, Any]) -> int:
     """Return how many answers are asked for, by the request or by what is added to it."""
-    if not body:
+    if not (body or request.extra):
         return request.n
-    config = body.get("generationConfig")
-    counts = [body.get("n"), config.get("candidateCount") if isinstance(config, dict) else None]
+    counts = [*_found(_COUNTS, request.extra), *_found(_COUNTS, body)]
     return max(request.n, *[count for count in counts if isinstance(count, int)], 1)
+
+
+def _found(names: Iterable[str], said: Mapping[str, Any]) -> Iterator[Any]:
+    """Return what fields of these names say, in an object or in those that it holds for more of its fields."""
+    for fields in (said, *[said[name] for name in _HOLDERS if isinstance(said.get(name), dict)]):
+        yield from [fields[name] for name in names if fields.get(name) is not None]
 
 
 def _all_said(request: Request, body: Mapping[str, Any]) -> bool:

@@ -1,6 +1,9 @@
 """The most that an attempt may use, known before it is sent."""
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast.chat import (
     Audio,
@@ -17,10 +20,13 @@ from holdfast.chat import (
     ToolResult,
     Unknown,
 )
+from holdfast.errors import BadRequest
 from holdfast.gateway.catalog import Model
 from holdfast.gateway.worst_case import ADDED, ADDED_BY_MESSAGE, ADDED_BY_TOOLS, need
 from holdfast.http.base import Timeouts
+from holdfast.providers.anthropic import AnthropicSurface, AnthropicUpstream
 from holdfast.providers.base import Endpoint
+from holdfast.providers.google import GoogleUpstream
 from holdfast.providers.openai.upstream import OpenAIUpstream
 from holdfast.providers.prices import Price, PriceSettings
 
@@ -154,3 +160,85 @@ def test_embeddings_have_no_output():
     found = need(model(price=price), EmbeddingRequest(model="m", input=("a", "b")), 100)
     tokens = 100 + ADDED + 2 * ADDED_BY_MESSAGE
     assert found[:3] == (1, tokens, tokens * 1000)
+
+
+LONGER = [
+    {"max_completion_tokens": 50},
+    {"n_predict": -1},
+    {"max_new_tokens": "50"},
+    {"generationConfig": {"maxOutputTokens": 50}},
+    {"generation_config": {"max_output_tokens": 50}},
+    {"thinking": {"type": "enabled", "budget_tokens": 50}},
+    {"reasoning": {"max_tokens": 50}},
+    {"extra_body": {"max_tokens": 50}},
+]
+
+
+@pytest.mark.parametrize("extra", LONGER, ids=lambda extra: next(iter(extra)))
+def test_a_field_of_another_wire_that_makes_an_answer_longer_counts(extra):
+    found = need(model(context=1000), request(max_tokens=10, extra=extra), 0)
+    assert found.tokens == ADDED + ADDED_BY_MESSAGE + 1000
+    assert need(model(), request(max_tokens=10, extra=extra), 0).tokens is None
+    assert need(model(), request(max_tokens=50, extra={"max_completion_tokens": 50}), 0).tokens is not None
+
+
+def test_a_budget_for_thinking_that_is_above_the_longest_answer_counts():
+    assert need(model(context=1000), request(max_tokens=10, reasoning_tokens=50), 0).tokens > 1000
+    assert need(model(context=1000), request(max_tokens=50, reasoning_tokens=10), 0).tokens < 1000
+
+
+@pytest.mark.parametrize(
+    "extra", [{"n": 4}, {"best_of": 4}, {"generationConfig": {"candidateCount": 4}}, {"extra_body": {"n": 4}}]
+)
+def test_a_field_of_another_wire_that_asks_for_several_answers_counts(extra):
+    assert need(model(), request(max_tokens=10, extra=extra), 0).tokens == ADDED + ADDED_BY_MESSAGE + 40
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"service_tier": "priority"}, {"serviceTier": "PRIORITY"}, {"speed": "fast"}, {"models": ["dear"]}],
+    ids=lambda extra: next(iter(extra)),
+)
+def test_what_other_rates_than_the_usual_make_of_a_price_is_not_known(extra):
+    found = need(model(price=PRICE), request(max_tokens=10, extra=extra), 0)
+    assert found.tokens is not None
+    assert found.nanousd is None
+    assert f"`{next(iter(extra))}`" in found.why
+
+
+def test_the_usual_rates_are_known():
+    assert need(model(price=PRICE), request(max_tokens=10, extra={"service_tier": "auto"}), 0).nanousd is not None
+
+
+def caller_of_the_anthropic_wire(**fields):
+    body = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}], **fields}
+    return AnthropicSurface().decode(msgspec.json.encode(body), "/v1/messages")
+
+
+@pytest.mark.parametrize("upstream", [OpenAIUpstream, GoogleUpstream, AnthropicUpstream])
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(["n", "best_of", "max_completion_tokens", "generationConfig", "n_predict"]),
+        st.integers(0, 64)
+        | st.fixed_dictionaries(
+            {}, optional={"candidateCount": st.integers(1, 8), "maxOutputTokens": st.integers(1, 64)}
+        ),
+        max_size=3,
+    )
+)
+def test_no_field_of_a_caller_gets_out_more_than_what_is_sent_asks_for(upstream, fields):
+    asked, source = caller_of_the_anthropic_wire(**fields)
+    up = upstream(Endpoint(model="m", base_url="http://127.0.0.1"))
+    try:
+        sent = up.encode(asked, source).body
+    except BadRequest:
+        return
+    own = Model(name="m", provider="x", upstream=up, transport=None, timeouts=Timeouts(), context=1000)
+    found = msgspec.json.decode(sent)
+    config = found.get("generationConfig")
+    config = config if isinstance(config, dict) else {}
+    counts = [found.get("n"), found.get("best_of"), config.get("candidateCount")]
+    lengths = [found.get("max_tokens"), found.get("max_completion_tokens"), config.get("maxOutputTokens")]
+    answers = max([count for count in counts if isinstance(count, int)], default=1)
+    length = max([length for length in lengths if isinstance(length, int)], default=1000)
+    assert need(own, asked, len(sent)).tokens >= len(sent) + answers * length
