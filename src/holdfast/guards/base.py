@@ -1,5 +1,6 @@
 """What a guard is: it sees a text and says whether it may pass, must change or is blocked."""
 
+from collections.abc import Iterable
 from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -9,19 +10,24 @@ Direction = Literal["input", "output"]
 Span = int | Literal["sentence", "whole"]
 """How much of a stream a guard must see before it can let a character go.
 
-`n` characters: whatever it finds is at most `n` characters long, and what it says of a place depends on no more than
-the `n` characters to either side. "sentence": what it says of a text is what it says of its sentences, one by one.
-"whole": it must see all of the answer, so the stream is held back.
+`n` characters: whether a character belongs to a finding depends on no more than the `n` characters to either side of
+it, any finding decides (a text without one passes), and each that is rewritten says what replaces it. "sentence": what
+it says of a text is what it says of its sentences, one by one (see `streaming.sentences`). "whole": it must see all of
+the answer, so the stream is held back.
 """
 
 
 class Finding(Struct, frozen=True, gc=False):
-    """What a guard saw at `text[start:end]`, and how sure it is, from 0 to 1."""
+    """What a guard saw at `text[start:end]`, and how sure it is, from 0 to 1.
+
+    `replacement` is what a rewrite puts in its place; None leaves it.
+    """
 
     kind: str
     start: int
     end: int
     score: float = 1.0
+    replacement: str | None = None
 
 
 class Verdict(Struct, frozen=True):
@@ -39,6 +45,16 @@ class Verdict(Struct, frozen=True):
 
 
 PASS = Verdict("pass")
+
+
+def rewritten(text: str, findings: Iterable[Finding]) -> str:
+    """Return the text with each finding replaced. They are in order and don't overlap."""
+    parts, at = [], 0
+    for finding in findings:
+        if finding.replacement is not None:
+            parts += [text[at : finding.start], finding.replacement]
+            at = finding.end
+    return "".join([*parts, text[at:]])
 
 
 class Context(Struct, frozen=True):
