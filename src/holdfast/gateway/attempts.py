@@ -19,7 +19,7 @@ from holdfast.errors import (
 from holdfast.gateway.alarm import Alarm
 from holdfast.gateway.answers.exchange import Exchange
 from holdfast.gateway.catalog import Model
-from holdfast.gateway.conceal import concealed
+from holdfast.gateway.conceal import conceal
 from holdfast.gateway.fallback import (
     Answered,
     Failed,
@@ -104,7 +104,7 @@ class Attempts:
         try:
             await exchange.attempt(attempt, self._limits(step))
         except ProviderError as error:
-            error.message = concealed(error.message, model)
+            conceal(error, model)
             attempt.close(error)
             self._blame(attempt, error)
             return Failed(error, attempt.spoke, exchange.resumption(), model=model)

@@ -13,7 +13,7 @@ from holdfast.chat import Reply, Request, Usage
 from holdfast.errors import Cancelled, ConnectionFailed, ProviderError
 from holdfast.gateway import fetch
 from holdfast.gateway.catalog import Model
-from holdfast.gateway.conceal import concealed
+from holdfast.gateway.conceal import conceal
 from holdfast.gateway.fetch import Limits
 from holdfast.gateway.record import AttemptRecord, total
 from holdfast.gateway.traffic.breaker import NO_FAILURES
@@ -168,7 +168,7 @@ class Samples:
         try:
             reply = await self._fetch(job.request, record)
         except ProviderError as error:
-            error.message = concealed(error.message, model)
+            conceal(error, model)
             record.close(error)
             if not ours and not isinstance(error, NO_FAILURES) and not _stale(error):
                 breaker.failed(error.retry_after, probe=False)
