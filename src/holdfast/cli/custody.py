@@ -11,6 +11,7 @@ from holdfast.clock import SystemClock
 from holdfast.errors import PrivacyError
 from holdfast.log.sqlite import SqliteLog
 from holdfast.privacy import ciphers
+from holdfast.privacy.connection import needs_master
 from holdfast.privacy.keyring import Keyring
 from holdfast.privacy.master import KEYRING_FILE
 from holdfast.privacy.sealing import Sealer
@@ -94,7 +95,7 @@ def opened_log(state: StateDirectory, *, bodies: bool = False, all_bodies: bool 
 
 def _sealer(state: StateDirectory, opened: ExitStack, *, required: bool) -> Sealer | None:
     path = state.path / KEYRING_FILE
-    if not path.exists():
+    if not needs_master(path):
         return None  # nothing was ever sealed
     if not ciphers.available() and not required:
         click.echo('What is sealed stays closed: opening it needs pip install "holdfast[custody]".', err=True)

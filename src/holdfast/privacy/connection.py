@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from holdfast.database import Format, open_reader, open_writer, transaction, translated
@@ -76,3 +76,14 @@ class Connection:
                 raise PrivacyError(f"{self.path}: the keyring is closed.") from error
             except UnicodeEncodeError:
                 raise PrivacyError(f"{self.path}: an owner's name is not valid Unicode.") from None
+
+
+def needs_master(path: Path) -> bool:
+    """Whether the keyring in a file was ever used with a master key. What can't be told counts as yes."""
+    if not path.exists():
+        return False
+    try:
+        with closing(Connection(path, read_only=True)) as connection, connection.reading() as db:
+            return db.execute("SELECT 1 FROM master").fetchone() is not None
+    except PrivacyError:
+        return True

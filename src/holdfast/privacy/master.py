@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from holdfast.errors import PrivacyError
+from holdfast.privacy.connection import needs_master
 from holdfast.privacy.files import create_once
 from holdfast.settings import Settings
 
@@ -94,7 +95,7 @@ class MasterKey:
 def _own(directory: Path, *, create: bool) -> bytes:
     """Return the key in the state directory. It is never made anew where a keyring needs another one."""
     path = directory / MASTER_FILE
-    in_use = (directory / KEYRING_FILE).exists()  # asked first: whoever makes both makes the key first
+    in_use = needs_master(directory / KEYRING_FILE)  # asked first: whoever makes both makes the key first
     if not path.exists() and create and not in_use:
         try:
             create_once(path, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")

@@ -57,6 +57,21 @@ def test_without_the_extra_nothing_is_sealed_and_erasures_are_recorded(tmp_path:
     custody.keyring.close()
 
 
+def test_the_extra_can_be_installed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as without:
+        without.setattr(ciphers, "available", lambda: False)
+        custody = opened(tmp_path)
+        custody.keyring.erasures.begin(ADA)
+        custody.keyring.close()
+    later = opened(tmp_path)
+    assert later.sealer.open(ADA, later.sealer.seal(ADA, b"words", b"here"), b"here") == b"words"
+    assert later.keyring.erased_at(ADA) is not None, "and what was erased before is still known"
+    later.keyring.close()
+    (tmp_path / "master.key").unlink()
+    with pytest.raises(PrivacyError, match="the master key is gone"):
+        opened(tmp_path)
+
+
 @pytest.mark.usefixtures("bare")
 def test_sealing_that_is_asked_for_needs_the_extra(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'pip install "holdfast\[custody\]"'):
