@@ -34,6 +34,8 @@ MOST_TOKENS = 10**9
 """A count above it is a provider's mistake."""
 ONE_REQUEST = Need(1, 0, 0)
 """The worst case of an attempt under limits that count neither tokens nor money."""
+STALE_SECONDS = 1.0
+"""Within which a connection that its server had closed already is seen to be dead."""
 CHARACTERS_A_TOKEN = 4
 """What a token is taken for where its provider never told the usage."""
 
@@ -137,10 +139,19 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
         usage = None if self.estimated else self.usage
         if usage is not None:
             reservation.settle(1, usage.input_tokens + usage.output_tokens, self.cost_nanousd)
-        elif self.usage is None and self.cost_nanousd == 0 and not _stopped(error):
+        elif self.usage is None and self.cost_nanousd == 0 and not (_stopped(error) or self._may_have_worked(error)):
             reservation.settle(int(_sent(error)), 0, 0)
         else:
             reservation.settle(1, None, None)
+
+    def _may_have_worked(self, error: CallError | None) -> bool:
+        """Whether the connection died while the provider may have worked on a whole answer, for which it may charge.
+
+        One that was kept alive, and dies as soon as it is used, was closed before anything arrived.
+        """
+        if self.streamed or not isinstance(error, ConnectionFailed) or not error.reached:
+            return False
+        return not error.stale or self.clock.monotonic() - self.started > STALE_SECONDS
 
     def estimate(self, asked: int, said: int) -> None:
         """Tell its usage as well as can be, as its provider did not, or not all: from characters asked and said."""

@@ -115,6 +115,38 @@ def test_a_call_costs_all_its_attempts_and_one_unknown_makes_it_unknown(record: 
     assert record.cost_nanousd is None
 
 
+class Settled:
+    """A reservation that remembers how it was settled."""
+
+    def settle(self, requests: int, tokens: int | None, nanousd: int | None) -> None:
+        self.used = (requests, tokens, nanousd)
+
+
+WORST, NOTHING = (1, None, None), (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "streamed", "seconds", "used"),
+    [
+        (ConnectionFailed(), False, 0.0, WORST),
+        (ConnectionFailed(), True, 60.0, NOTHING),
+        (ConnectionFailed(reused=True), False, 0.1, NOTHING),
+        (ConnectionFailed(reused=True), False, 60.0, WORST),
+        (ConnectionFailed(reached=False), False, 60.0, (0, 0, 0)),
+        (Overloaded(), False, 60.0, NOTHING),
+    ],
+)
+def test_a_connection_that_died_while_a_whole_answer_may_have_been_made_is_settled_at_the_worst_case(
+    record: CallRecord, clock: ManualClock, error: CallError, streamed: bool, seconds: float, used: tuple[int, ...]
+) -> None:
+    attempt = record.open_attempt(model(), "first", probe=False)
+    settled = Settled()
+    attempt.streamed, attempt.reservation = streamed, cast("Any", settled)
+    clock.time += seconds
+    attempt.close(error)
+    assert settled.used == used
+
+
 def test_the_event_tells_when_each_attempt_ran(record: CallRecord, clock: ManualClock) -> None:
     record.open_attempt(model("a"), "first", probe=False)
     clock.time += 0.25
