@@ -178,14 +178,16 @@ def test_a_subject_is_exported_and_then_erased_while_the_gateway_serves(gateway)
             assert ask(gateway, key, subject="ada", text=SECRET, model="same") == 200
     assert ask(gateway, token, subject="bob", text=SECRET) == 200
     logged(gateway, 9, "--outcome", "answered", "--limit", "100")
-    run(gateway, "export", "--subject", "ada", "--output", "ada.jsonl")
+    for command in (("export", "--output", "ada.jsonl"), ("erase",)):
+        assert "more than one tenant: acme, globex" in run(gateway, *command, "--subject", "ada", code=2).stderr
+    run(gateway, "export", "--subject", "ada", "--all-tenants", "--output", "ada.jsonl")
     exported = gateway.directory / "ada.jsonl"
     calls = [json.loads(line) for line in exported.read_text().splitlines()]
     assert sorted(call["tenant"] for call in calls) == ["acme"] * 4 + ["globex"] * 4
     assert all(call["request"]["messages"][0]["parts"][0]["text"] == SECRET for call in calls)
     assert stat.S_IMODE(exported.stat().st_mode) == 0o600
 
-    erased = run(gateway, "erase", "--subject", "ada", "--output", "certificate.json")
+    erased = run(gateway, "erase", "--subject", "ada", "--all-tenants", "--output", "certificate.json")
     found = [line.split("\t") for line in erased.stdout.splitlines()[1:]]
     assert [row[1:4] for row in found if row[2] == "log"] == [["acme", "log", "4"], ["globex", "log", "4"]]
     assert {row[1] for row in found if row[2] == "replay" and int(row[3])} == {"acme", "globex"}

@@ -1,26 +1,22 @@
 """What the commands about calls are told: where the log is, and which calls."""
 
 import functools
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from msgspec import structs
 
-from holdfast.cli.custody import tenants
 from holdfast.cli.parameters import MOMENT, TAG
 from holdfast.cli.state_directory import Failure, StateDirectory, find
+from holdfast.cli.subjects import subject_hashes
 from holdfast.cli.timeline import COLOURS
-from holdfast.errors import LogError
 from holdfast.log.base import Filter
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy.subjects import SubjectHasher
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_HASH = re.compile(r"[0-9a-f]{32}")
 _FILTERS = (
     click.option("--name", help="Calls to this feature or model."),
     click.option("--model", help="Calls that this model answered."),
@@ -91,28 +87,9 @@ def filter_of(wanted: Mapping[str, Any], state: StateDirectory, log: SqliteLog, 
 
 def _subject(name: str, tenant: str | None, state: StateDirectory, log: SqliteLog) -> str:
     """Return the hash under which the log has calls of a subject."""
-    hashes = subject_hashes(name, tenant, state)
+    hashes = subject_hashes(name, None if tenant is None else (tenant,), state)
     found = {hash: whose for hash, whose in hashes.items() if any(log.scan(Filter(subject=hash, limit=1)))}
     if len(found) > 1:
         named = ", ".join(sorted([whose or "(none)" for whose in found.values()]))
         raise Failure(f"There are calls of a subject {name} at more than one tenant: {named}. Name one with --tenant.")
     return next(iter(found or hashes))
-
-
-def subject_hashes(name: str, tenant: str | None, state: StateDirectory) -> Mapping[str, str | None]:
-    """Return the hashes that stand for a subject, each with its tenant: at one tenant, else at each that is known.
-
-    What looks like a hash stands for itself too.
-
-    Raises:
-        Failure: the key that makes hashes of names can't be read.
-    """
-    own: dict[str, str | None] = {name: tenant} if _HASH.fullmatch(name) else {}
-    try:
-        hasher = SubjectHasher.read(state.path)
-    except LogError as error:
-        if own:
-            return own
-        raise Failure(f"{error.message} Without it, give the hash of the subject.") from error
-    asked: Sequence[str | None] = (None, *tenants(state)) if tenant is None else (tenant,)
-    return own | {hasher.hash(name, whose): whose for whose in asked}

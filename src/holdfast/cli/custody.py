@@ -1,6 +1,6 @@
 """What commands need to act on keys and data: an entry in the audit trail first, and the log as it can be read here."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, TypeVar
 
@@ -20,9 +20,6 @@ from holdfast.state.files import STATE_FILE
 from holdfast.state.keys import Keys
 
 T = TypeVar("T")
-
-MOST_ITEMS = 100
-"""The longest list that an entry of the trail holds."""
 
 
 def record(state: StateDirectory, action: str, **details: Any) -> None:
@@ -44,13 +41,6 @@ def recorder(
 ) -> Callable[[T], None]:
     """Return what records that something is about to be done to a thing: what `facts` tells of it, and `more`."""
     return lambda thing: record(state, action, **facts(thing), **more)
-
-
-def record_subjects(state: StateDirectory, action: str, hashes: Iterable[str], tenant: str | None) -> None:
-    """As `record`, of what is about to be done to subjects, in as many entries as it takes. Raises Failure."""
-    subjects = list(hashes)
-    for first in range(0, len(subjects), MOST_ITEMS):
-        record(state, action, subjects=subjects[first : first + MOST_ITEMS], tenant=tenant)
 
 
 def masks(state: StateDirectory) -> bool:

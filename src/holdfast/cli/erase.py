@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +12,10 @@ import msgspec
 from rich.console import Console
 from rich.status import Status
 
-from holdfast.cli.call_options import subject_hashes
-from holdfast.cli.custody import record_subjects
 from holdfast.cli.files import replacing
 from holdfast.cli.listing import NONE, console, print_json
 from holdfast.cli.state_directory import Failure, StateDirectory, failures, json_option, state_options
+from holdfast.cli.subjects import Asked, Subjects, chosen, record_subjects, subject_hashes, tenant_options
 from holdfast.cli.table import Column, Table
 from holdfast.clock import SystemClock
 from holdfast.errors import PrivacyError
@@ -36,7 +35,7 @@ PATIENCE_SECONDS = 3.0
 
 @click.command()
 @click.option("--subject", help="Whose data: the name the application sent, or its hash.")
-@click.option("--tenant", help="The subject of this tenant. Default: of every tenant that is known.")
+@tenant_options
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the certificate to this file.")
 @click.option(
     "--verify",
@@ -48,7 +47,7 @@ PATIENCE_SECONDS = 3.0
 def command(
     state: StateDirectory,
     subject: str | None,
-    tenant: str | None,
+    asked: Asked,
     output: Path | None,
     verify: Path | None,
     as_json: bool,
@@ -60,27 +59,25 @@ def command(
     undone. Exits with 1 where something could not be reached yet. The audit trail will tell.
     """
     if verify is not None:
-        asked = None if subject is None else subject_hashes(subject, tenant, state.existing())
-        _verify(verify, asked, state, as_json)
+        about = None if subject is None else subject_hashes(subject, asked.named or None, state.existing())
+        _verify(verify, about, state, as_json)
     elif subject is None:
         raise click.UsageError("Missing option '--subject'.")
     else:
-        _erase(state, subject_hashes(subject, tenant, state.existing()), tenant, output, as_json)
+        _erase(state, chosen(subject, asked, state.existing()), output, as_json)
 
 
-def _erase(
-    state: StateDirectory, hashes: Mapping[str, str | None], tenant: str | None, output: Path | None, as_json: bool
-) -> None:
+def _erase(state: StateDirectory, subjects: Subjects, output: Path | None, as_json: bool) -> None:
     problem = None
     with failures(), ExitStack() as opened:
-        record_subjects(state, "erase", hashes, tenant)
+        record_subjects(state, "erase", subjects)
         signer = Signer.of(state.master()) if ciphers.available() else None
         keyring = opened.enter_context(closing(Keyring(state.path / KEYRING_FILE, None, SystemClock())))
         status = opened.enter_context(Console(stderr=True).status("Destroying the key"))
         stores = [_Shown(store, status) for store in _stores(state, keyring, opened)]
         try:
             certified = erase(
-                hashes,
+                subjects,
                 Registry(stores),
                 keyring,
                 signer=signer,
@@ -89,8 +86,8 @@ def _erase(
                 pause=lambda seconds: _wait(status, seconds),
             )
         except PrivacyError as error:
-            problem, certified = error.message, certificate(hashes, keyring, signer)
-    _hand_out(certified, hashes, output, as_json)
+            problem, certified = error.message, certificate(subjects, keyring, signer)
+    _hand_out(certified, subjects, output, as_json)
     if problem is not None:
         click.echo(f"Error: {problem}", err=True)
         sys.exit(WRONG)
@@ -141,17 +138,16 @@ class _Found(NamedTuple):
     number: int
 
 
-def _hand_out(certified: Certificate, hashes: Mapping[str, str | None], output: Path | None, as_json: bool) -> None:
+def _hand_out(certified: Certificate, subjects: Subjects, output: Path | None, as_json: bool) -> None:
     if output is not None:
         with replacing(output) as file:
             file.write(certified.json())
     if as_json:
         print_json([msgspec.to_builtins(certified)])
         return
-    latest = {erased.subject: erased for erased in certified.erasures}.values()
     rows = [
-        _Found(erased, hashes[erased.subject], store, count)
-        for erased in latest
+        _Found(erased, subjects[erased.subject], store, count)
+        for erased in certified.erasures
         for store, count in erased.found.items()
         if count or erased.key is not None
     ]
@@ -159,6 +155,8 @@ def _hand_out(certified: Certificate, hashes: Mapping[str, str | None], output: 
         _table().print(console(), rows)
     else:
         click.echo("Nothing of this subject was found.")
+    if certified.earlier:
+        click.echo(f"It was erased before: {_short(certified.earlier[-1].began)}.", err=True)
     if output is not None:
         click.echo(f"The certificate is in {output}.", err=True)
 
@@ -169,12 +167,16 @@ def _table() -> Table[_Found]:
     store = Column[_Found]("where", lambda found: found.store)
     count = Column[_Found]("found", lambda found: str(found.number), right=True)
     key = Column[_Found]("key destroyed", lambda found: str(found.erased.key or NONE), right=True)
-    ended = Column[_Found]("erased", lambda found: (found.erased.ended or "not finished")[:19].replace("T", " "))
+    ended = Column[_Found]("erased", lambda found: _short(found.erased.ended or "not finished"))
     layouts = ((subject, tenant, store, count, key, ended), (tenant, store, count, key, ended), (store, count, ended))
     return Table(layouts, least=2)
 
 
-def _verify(file: Path, asked: Collection[str] | None, state: StateDirectory, as_json: bool) -> None:
+def _short(time: str) -> str:
+    return time[:19].replace("T", " ")
+
+
+def _verify(file: Path, about: Collection[str] | None, state: StateDirectory, as_json: bool) -> None:
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -182,7 +184,7 @@ def _verify(file: Path, asked: Collection[str] | None, state: StateDirectory, as
     public = _public(state)
     try:
         certified = verify_certificate(data, public)
-        if asked is not None and not any(erased.subject in asked for erased in certified.erasures):
+        if about is not None and not any(erased.subject in about for erased in certified.erasures):
             raise PrivacyError("The certificate is about other subjects.")
     except PrivacyError as error:
         if as_json:

@@ -5,32 +5,32 @@ from pathlib import Path
 import click
 import msgspec
 
-from holdfast.cli.call_options import subject_hashes
-from holdfast.cli.custody import opened_log, record_subjects
+from holdfast.cli.custody import opened_log
 from holdfast.cli.files import replacing
 from holdfast.cli.listing import print_json
 from holdfast.cli.state_directory import StateDirectory, json_option, state_options
+from holdfast.cli.subjects import Asked, chosen, record_subjects, tenant_options
 from holdfast.privacy.registry import Registry
 
 
 @click.command()
 @click.option("--subject", required=True, help="Whose data: the name the application sent, or its hash.")
-@click.option("--tenant", help="The subject of this tenant. Default: of every tenant that is known.")
+@tenant_options
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @json_option
 @state_options
-def command(state: StateDirectory, subject: str, tenant: str | None, output: Path, as_json: bool) -> None:
+def command(state: StateDirectory, subject: str, asked: Asked, output: Path, as_json: bool) -> None:
     """Write all that is kept of a subject into a file: its calls, with what was asked and answered, as JSON Lines.
 
     Works while the gateway serves. The audit trail will tell.
     """
-    hashes = subject_hashes(subject, tenant, state.existing())
+    subjects = chosen(subject, asked, state.existing())
     found: dict[str, int] = {}
     with opened_log(state, all_bodies=True) as log:
-        record_subjects(state, "export", hashes, tenant)
+        record_subjects(state, "export", subjects)
         stores = Registry([log])
         with replacing(output) as file:
-            for hash, whose in hashes.items():
+            for hash, whose in subjects.items():
                 for store, item in stores.export(hash):
                     file.write(msgspec.json.encode({"found_in": store, "tenant": whose, **item}) + b"\n")
                     found[store] = found.get(store, 0) + 1

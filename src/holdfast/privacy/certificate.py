@@ -44,11 +44,13 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All erasures of the subjects that were asked for, oldest first. Unsigned where the extra is not installed."""
+    """The erasures that were asked for, one a subject, oldest first. Unsigned where the extra is not installed."""
 
     format: Literal["holdfast.erasure/1"] = "holdfast.erasure/1"
     issued: str
     erasures: tuple[Erased, ...]
+    earlier: tuple[Erased, ...] = ()
+    """Those of the same subjects before: they had been erased, and came back."""
     public_key: str | None = None
     """In 64 hexadecimal digits (Ed25519)."""
     signature: str | None = None
@@ -65,10 +67,12 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def issue(erasures: Sequence[Erasure], now_us: int, signer: Signs | None) -> Certificate:
-    """Return a certificate of these erasures. Raises PrivacyError if it can't be signed."""
+    """Return a certificate of these erasures, oldest first. Raises PrivacyError if it can't be signed."""
+    latest = {erasure.subject: erasure.n for erasure in erasures}
     certificate = Certificate(
         issued=_time(now_us),
-        erasures=tuple(_erased(erasure) for erasure in erasures),
+        erasures=tuple(_erased(erasure) for erasure in erasures if erasure.n == latest[erasure.subject]),
+        earlier=tuple(_erased(erasure) for erasure in erasures if erasure.n != latest[erasure.subject]),
         public_key=None if signer is None else signer.public,
     )
     if signer is None:

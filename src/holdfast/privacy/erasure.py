@@ -43,7 +43,7 @@ def erase(
     patience: float = PATIENCE_SECONDS,
     pause: Callable[[float], None] = time.sleep,
 ) -> Certificate:
-    """Erase subjects (keyed hashes), and certify all erasures of them that there ever were. Blocks.
+    """Erase subjects (keyed hashes), and certify it. Blocks.
 
     From the first moment nothing can be opened that was sealed for them. Waits up to `patience` seconds until the
     workers have confirmed that nothing is left in their memory. Two erasures never run at once: one waits.
@@ -62,7 +62,7 @@ def erase(
         raise PrivacyError(
             "\n".join([*problems, "The erasure is recorded and not finished: run it again, or let the gateway go on."])
         )
-    return certificate(wanted, keyring, signer)
+    return _certificate([erasure for one in begun for erasure in _until(one, keyring)], keyring, signer)
 
 
 def finish(registry: Registry, keyring: Keyring, *, living: Living = nobody) -> int:
@@ -87,9 +87,18 @@ def finish(registry: Registry, keyring: Keyring, *, living: Living = nobody) -> 
 
 
 def certificate(subjects: Iterable[str], keyring: Keyring, signer: Signs | None) -> Certificate:
-    """Certify all erasures of subjects (keyed hashes) that there ever were. Raises PrivacyError."""
-    found = {erasure.n: erasure for subject in subjects for erasure in keyring.erasures.of(subject)}
-    return issue([found[n] for n in sorted(found)], keyring.now_us(), signer)
+    """Certify the last erasure of each of these subjects (keyed hashes), and name those before. Raises PrivacyError."""
+    unique = dict.fromkeys(subjects)
+    return _certificate([erasure for subject in unique for erasure in keyring.erasures.of(subject)], keyring, signer)
+
+
+def _until(last: Erasure, keyring: Keyring) -> Sequence[Erasure]:
+    """Return an erasure and those of the same subject before it, as they are now."""
+    return [erasure for erasure in keyring.erasures.of(last.subject) if erasure.n <= last.n]
+
+
+def _certificate(erasures: Sequence[Erasure], keyring: Keyring, signer: Signs | None) -> Certificate:
+    return issue(sorted(erasures, key=lambda erasure: erasure.n), keyring.now_us(), signer)
 
 
 class Follower:

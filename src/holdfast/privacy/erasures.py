@@ -117,6 +117,10 @@ class Erasures:
         """Return those that are not finished."""
         return self._select("done_us IS NULL", ())
 
+    def unfinished(self, subject: str) -> bool:
+        """Whether one of a subject is not finished."""
+        return bool(self._select(_PENDING_OF, (subject,)))
+
     def since(self, n: int) -> Sequence[Erasure]:
         """Return those with a higher number."""
         return self._select("n > ?", (n,))

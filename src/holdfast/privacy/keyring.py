@@ -92,6 +92,12 @@ class Keyring:
             self._keep(found)
         return found
 
+    def holds(self, owner: str) -> bool:
+        """Whether an owner has a key. Raises PrivacyError if the file can't be used."""
+        with self._file.reading() as db:
+            row = db.execute(_NEWEST, (owner,)).fetchone()
+        return row is not None and row[1] != _ZEROS
+
     def open(self, owner: str, number: int) -> "AESGCM | None":
         """Return a key of an owner; None once it is destroyed.
 

@@ -85,7 +85,8 @@ def test_what_was_never_sealed_is_erased_too() -> None:
     assert logged() == []
 
 
-def test_without_a_tenant_it_is_the_subject_of_every_tenant_that_is_known() -> None:
+def log_ada_everywhere() -> None:
+    """Ada has called without a key, and at two tenants; Bob at one."""
     make_key("acme")
     make_key("globex")
     log_calls(
@@ -94,12 +95,71 @@ def test_without_a_tenant_it_is_the_subject_of_every_tenant_that_is_known() -> N
         make_call(3, subject=hash_of("ada", "globex"), tenant="globex"),
         make_call(4, subject=hash_of("bob", "globex"), tenant="globex"),
     )
-    rows = [line.split("\t")[:4] for line in run("--subject", "ada").stdout.splitlines()[1:]]
-    assert rows == [[hash_of("ada", tenant), tenant or "-", "log", "1"] for tenant in (None, "acme", "globex")]
-    assert logged() == [make_call(4).id]
 
 
-def test_a_tenant_that_only_the_log_knows_is_covered_too() -> None:
+def erased(*arguments: str) -> list[str]:
+    """Erase, and return the tenants that the certificate is about."""
+    rows = [line.split("\t") for line in run(*arguments).stdout.splitlines()[1:]]
+    assert [row[2:4] for row in rows] == [["log", "1"]] * len(rows)
+    return [row[1] for row in rows]
+
+
+def test_a_name_at_more_than_one_tenant_is_refused_until_it_is_said_who_is_meant() -> None:
+    log_ada_everywhere()
+    told = run("--subject", "ada", code=2).stderr
+    assert "more than one tenant: (calls without a key), acme, globex." in " ".join(told.split())
+    assert all(option in told for option in ("--tenant", "--no-tenant", "--all-tenants"))
+    assert len(logged()) == 4
+    assert audited() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "tenants"),
+    [
+        (("--all-tenants",), ["-", "acme", "globex"]),
+        (("--tenant", "acme"), ["acme"]),
+        (("--no-tenant",), ["-"]),
+        (("--tenant", "globex", "--tenant", "acme", "--tenant", "acme"), ["globex", "acme"]),
+        (("--tenant", "acme", "--no-tenant"), ["-", "acme"]),
+    ],
+)
+def test_the_subjects_of_the_tenants_that_were_named_are_erased(options: tuple[str, ...], tenants: list[str]) -> None:
+    log_ada_everywhere()
+    assert erased("--subject", "ada", *options) == tenants
+    assert len(logged()) == 4 - len(tenants)
+
+
+def test_a_name_that_one_tenant_knows_is_the_subject_of_that_one_alone() -> None:
+    log_ada_everywhere()
+    assert erased("--subject", "bob") == ["globex"]
+    assert audited() == [("erase", {"subjects": [hash_of("bob", "globex")], "tenants": ["globex"]})]
+
+
+def test_a_key_that_is_left_of_a_subject_counts_though_its_calls_are_gone() -> None:
+    log_ada_everywhere()
+    with closing(SqliteLog(STATE / "log.db")) as log:
+        log.erase(hash_of("ada"))
+    assert "(calls without a key), acme, globex." in " ".join(run("--subject", "ada", code=2).stderr.split())
+
+
+def test_an_erasure_that_was_cut_off_counts_though_nothing_else_is_left() -> None:
+    make_key("globex")
+    log_calls(make_call(1, subject=hash_of("ada", "acme"), tenant="acme"))
+    with closing(Keyring(STATE / "keyring.db", None, SystemClock())) as keyring:
+        keyring.erasures.begin(hash_of("ada", "globex"))
+    assert "acme, globex" in run("--subject", "ada", code=2).stderr
+    run("--subject", "ada", "--tenant", "acme")
+    certified = json.loads(run("--subject", "ada", "--json").stdout)
+    assert [one["subject"] for one in certified["erasures"]] == [hash_of("ada", "globex")]
+
+
+def test_tenants_by_name_and_all_of_them_exclude_each_other() -> None:
+    log_ada_everywhere()
+    assert "Either --all-tenants" in run("--subject", "ada", "--all-tenants", "--no-tenant", code=2).stderr
+    assert "Either --all-tenants" in run("--subject", "ada", "--all-tenants", "--tenant", "acme", code=2).stderr
+
+
+def test_a_tenant_that_only_the_log_knows_is_known_too() -> None:
     log_calls(make_call(1, subject=hash_of("ada", "acme"), tenant="acme"))
     assert not (STATE / "state.db").exists()
     run("--subject", "ada")
@@ -125,7 +185,23 @@ def test_a_subject_of_whom_nothing_is_kept_is_certified_too() -> None:
     log_calls(make_call(1, subject=hash_of("ada")))
     assert run("--subject", "eve").stdout == "Nothing of this subject was found.\n"
     certified = json.loads(run("--subject", "eve", "--json").stdout)
-    assert [erased["found"] for erased in certified["erasures"]] == [{"log": 0}, {"log": 0}]
+    assert [erased["found"] for erased in certified["erasures"]] == [{"log": 0}]
+    assert [erased["found"] for erased in certified["earlier"]] == [{"log": 0}]
+
+
+def test_a_subject_that_nobody_knows_is_erased_at_every_tenant() -> None:
+    make_key("acme")
+    log_calls(make_call(1, subject=hash_of("ada")))
+    certified = json.loads(run("--subject", "eve", "--json").stdout)
+    assert [one["subject"] for one in certified["erasures"]] == [hash_of("eve"), hash_of("eve", "acme")]
+
+
+def test_who_was_erased_before_is_told_so() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    assert run("--subject", "ada").stderr == ""
+    told = run("--subject", "ada")
+    assert told.stdout == "Nothing of this subject was found.\n"
+    assert told.stderr.startswith("It was erased before: ")
 
 
 def test_where_there_is_no_log_yet_the_key_is_destroyed_all_the_same() -> None:
@@ -269,7 +345,7 @@ def test_it_stands_in_the_trail_by_hash() -> None:
     make_key("acme")
     log_calls(make_call(1, subject=hash_of("ada")))
     run("--subject", "ada")
-    assert audited() == [("erase", {"subjects": [hash_of("ada"), hash_of("ada", "acme")], "tenant": None})]
+    assert audited() == [("erase", {"subjects": [hash_of("ada")], "tenants": []})]
     assert "ada" not in (STATE / "audit.jsonl").read_text()
 
 

@@ -70,16 +70,22 @@ def test_a_person_gets_all_of_their_calls_with_what_was_said(seal: bool) -> None
     assert all(call["request"]["messages"] and call["reply"]["choices"] for call in exported())
 
 
-def test_without_a_tenant_it_is_the_subject_of_every_tenant_that_is_known() -> None:
+def test_a_name_at_more_than_one_tenant_is_exported_for_those_that_are_named() -> None:
     make_key("acme")
     make_key("globex")
     subjects = {tenant: hash_of("ada", tenant) for tenant in (None, "acme", "globex")}
     log_calls(*[make_call(n, subject=subject, tenant=tenant) for n, (tenant, subject) in enumerate(subjects.items())])
-    told = json.loads(run("--subject", "ada", "--output", "out.jsonl", "--json").stdout)
+    told = " ".join(run("--subject", "ada", "--output", "out.jsonl", code=2).stderr.split())
+    assert "more than one tenant: (calls without a key), acme, globex." in told
+    assert (Path("out.jsonl").exists(), audited()) == (False, [])
+    told = json.loads(run("--subject", "ada", "--all-tenants", "--output", "out.jsonl", "--json").stdout)
     assert told == {"output": "out.jsonl", "found": {"log": 3}}
     assert sorted([call["tenant"] or "" for call in exported()]) == ["", "acme", "globex"]
     run("--subject", "ada", "--tenant", "acme", "--output", "out.jsonl")
     assert [call["tenant"] for call in exported()] == ["acme"]
+    run("--subject", "ada", "--no-tenant", "--tenant", "acme", "--output", "out.jsonl")
+    assert [call["tenant"] for call in exported()] == [None, "acme"]
+    assert audited()[-1] == ("export", {"subjects": [hash_of("ada"), hash_of("ada", "acme")], "tenants": ["acme"]})
 
 
 def test_a_subject_may_be_named_by_its_hash() -> None:
@@ -124,7 +130,7 @@ def test_a_subject_that_has_nothing_gets_an_empty_file() -> None:
 def test_it_stands_in_the_trail_by_hash() -> None:
     log_calls(make_call(1, subject=hash_of("ada")))
     run("--subject", "ada", "--output", "out.jsonl")
-    assert audited() == [("export", {"subjects": [hash_of("ada")], "tenant": None})]
+    assert audited() == [("export", {"subjects": [hash_of("ada")], "tenants": []})]
     assert "ada" not in (STATE / "audit.jsonl").read_text()
 
 

@@ -57,9 +57,16 @@ def test_a_certificate_says_what_was_found_where_and_when() -> None:
                 "interrupted": [],
             },
         ],
+        "earlier": [],
         "public_key": SIGNER.public,
         "signature": SIGNED.signature,
     }
+
+
+def test_erasures_of_the_same_subject_before_are_kept_apart() -> None:
+    issued = issue([erasure(3, ADA, {"log": 12}), erasure(4, BOB, {}), erasure(5, ADA, {"log": 2})], AT, SIGNER)
+    assert [erased.erasure for erased in issued.erasures] == [4, 5]
+    assert [erased.erasure for erased in issued.earlier] == [3]
 
 
 def test_a_certificate_is_verified_whatever_its_spaces_and_the_order_of_its_keys() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from holdfast.errors import PrivacyError
 from holdfast.privacy import erasure, journal
+from holdfast.privacy.certificate import Certificate
 from holdfast.privacy.connection import Connection
 from holdfast.privacy.erasure import Follower, certificate, erase, finish
 from holdfast.privacy.keyring import Keyring
@@ -104,12 +105,13 @@ def test_several_subjects_are_erased_together(ring: Keyring) -> None:
     assert log.asked == [ADA, BOB]
 
 
-def test_erasing_again_finds_nothing_and_certifies_both(ring: Keyring) -> None:
+def test_erasing_again_finds_nothing_and_names_the_erasure_before(ring: Keyring) -> None:
     ring.key([ADA])
     registry = Registry([Shelf("log", {ADA: 3})])
     erase([ADA], registry, ring)
     erased = erase([ADA], registry, ring)
-    assert [(one.key, one.found) for one in erased.erasures] == [(1, {"log": 3}), (None, {"log": 0})]
+    assert [(one.key, one.found) for one in erased.erasures] == [(None, {"log": 0})]
+    assert [(one.key, one.found) for one in erased.earlier] == [(1, {"log": 3})]
 
 
 def test_who_comes_back_and_is_erased_again_loses_the_new_key_too(ring: Keyring) -> None:
@@ -118,7 +120,8 @@ def test_who_comes_back_and_is_erased_again_loses_the_new_key_too(ring: Keyring)
     erase([ADA], registry, ring)
     sealed = sealer.seal(ADA, b"words", HERE)
     assert sealer.open(ADA, sealed, HERE) == b"words"
-    assert [one.key for one in erase([ADA], registry, ring).erasures] == [1, 2]
+    erased = erase([ADA], registry, ring)
+    assert ([one.key for one in erased.erasures], [one.key for one in erased.earlier]) == ([2], [1])
     with pytest.raises(Destroyed):
         sealer.open(ADA, sealed, HERE)
 
@@ -250,7 +253,8 @@ def check_erased(directory: Path, sealed: bytes, key: bytes, ring: Keyring) -> N
     assert key not in held(directory)
     assert list(folder.export(ADA)) == []
     assert ring.erasures.pending() == ()
-    done = certificate([ADA], ring, None).erasures
+    certified = certificate([ADA], ring, None)
+    done = [*certified.earlier, *certified.erasures]
     assert {one.key for one in done} >= {1}
     first = done[0]
     assert first.found["folder"] == 3 or first.interrupted == ("folder",)
@@ -343,12 +347,13 @@ def test_erasures_of_one_subject_at_once_find_everything_once(tmp_path: Path) ->
     _, key = prepared(tmp_path)
     rings = [keyring(tmp_path) for _ in range(4)]
 
-    def run(ring: Keyring) -> None:
-        erase([ADA], Registry([Folder(tmp_path / "folder")]), ring)
+    def run(ring: Keyring) -> Certificate:
+        return erase([ADA], Registry([Folder(tmp_path / "folder")]), ring)
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(run, rings))
-    done = certificate([ADA], rings[0], None).erasures
+        certified = sorted(pool.map(run, rings), key=lambda one: one.erasures[0].erasure)
+    done = [one.erasures[0] for one in certified]
+    assert [one.earlier for one in certified] == [tuple(done[:n]) for n in range(4)]
     assert [one.key for one in done] == [1, None, None, None]
     assert [one.found["folder"] for one in done] == [3, 0, 0, 0]
     assert not any(one.interrupted for one in done)
