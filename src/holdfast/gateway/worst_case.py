@@ -7,7 +7,7 @@ A token is at least a byte of what is sent. What is not sent but referred to, or
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from holdfast.chat import EmbeddingRequest, Message, Part, Reasoning, Refusal, Request, Text, Tool, ToolCall, ToolResult
+from holdfast.chat import EmbeddingRequest, Part, Reasoning, Refusal, Request, Text, Tool, ToolCall, ToolResult
 from holdfast.gateway.budgets import Need
 from holdfast.gateway.catalog import Model
 
@@ -54,10 +54,17 @@ def need(model: Model, request: Request | EmbeddingRequest, size: int) -> Need:
     if output is None:
         why = f"How long an answer may be is not known: set max_tokens, or `max_output` of the model {model.name}."
         return Need(1, None, None, why)
-    if (field := next((name for name in _RATES if request.extra.get(name) not in _USUAL_RATES), None)) is not None:
+    if request.extra and (field := _rate_of(request.extra)) is not None:
         return Need(1, input + output, None, f"What `{field}` makes of the price of {model.name} is not known.")
     cost = None if model.price is None else model.price.worst_nanousd(input, output)
-    return Need(1, input + output, cost, f"The price of {model.name} is not known: set its `price`.")
+    if cost is None:
+        return Need(1, input + output, None, f"The price of {model.name} is not known: set its `price`.")
+    return Need(1, input + output, cost)
+
+
+def _rate_of(said: Mapping[str, Any]) -> str | None:
+    """Return the field that chooses a rate which is not known, None where there is none."""
+    return next((name for name in _RATES if said.get(name) not in _USUAL_RATES), None)
 
 
 def _input(model: Model, request: Request | EmbeddingRequest, size: int) -> int | None:
@@ -85,6 +92,8 @@ def _output(model: Model, request: Request | EmbeddingRequest, size: int) -> int
 def _asks_for_more(request: Request, tokens: int) -> bool:
     """Whether an answer, or what is thought before it, may be longer than so many tokens by what else is asked for."""
     said = request.extra
+    if not said:
+        return (request.reasoning_tokens or 0) > tokens
     replaced = any(said.get(name) is not None and not isinstance(said[name], dict) for name in _HOLDERS)
     if replaced or (request.reasoning_tokens or 0) > tokens:
         return True
@@ -107,15 +116,12 @@ def _found(names: Iterable[str], said: Mapping[str, Any]) -> Iterator[Any]:
 
 def _all_said(request: Request, body: Mapping[str, Any]) -> bool:
     """Whether all that the model gets to read is in what is sent, as words."""
-    if not (_FROM_ELSEWHERE.isdisjoint(request.extra) and _FROM_ELSEWHERE.isdisjoint(body)):
+    for fields in (request.extra, body):
+        if fields and not _FROM_ELSEWHERE.isdisjoint(fields):
+            return False
+    if "tools" in body or (request.tools and not all(_is_callers(tool) for tool in request.tools)):
         return False
-    if "tools" in body or not all(_is_callers(tool) for tool in request.tools):
-        return False
-    return all(_is_words(message) for message in request.messages)
-
-
-def _is_words(message: Message) -> bool:
-    return _are_words(message.parts)
+    return all(map(_are_words, [message.parts for message in request.messages]))
 
 
 def _are_words(parts: Iterable[Part]) -> bool:
