@@ -101,7 +101,7 @@ class App:
             spans = Telemetry(telemetry, self.configuration.base)
             subscribers.append(spans)
             opened.push_async_callback(asyncio.to_thread, spans.close)
-        self._subjects = SubjectHasher.load(self._path.parent)
+        self._subjects = SubjectHasher.load(self._path.parent, self._log.names_subjects)
         self.writer = LogWriter(self._log, settings, subscribers, self._clock, keep=_keep(self.configuration))
         opened.push_async_callback(asyncio.to_thread, self.writer.close)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Final, TypeVar
 from holdfast.clock import Clock, NewId
 from holdfast.config import Configuration
 from holdfast.database import translated
-from holdfast.errors import ConfigError, Problem
+from holdfast.errors import ConfigError, Problem, StateError
 from holdfast.gateway.access import Access
 from holdfast.gateway.budgets import Budgets
 from holdfast.jobs import Jobs
@@ -31,6 +32,8 @@ T = TypeVar("T", Keys, Accounts, Spending)
 
 POLL_SECONDS: Final = 0.25
 """Within which a worker learns of keys and erasures."""
+MAKING_SECONDS: Final = 0.5
+"""How long it may take between the entry in the audit trail of a key that is made, and the key."""
 FINISH_SECONDS: Final = 5.0
 """How often a gateway looks for erasures that something ended in the middle."""
 
@@ -75,6 +78,21 @@ class Custody:
             self._presence = Holder.create(directory / RUNNING, self._new_id)
         opened.callback(functools.partial(self._presence.close, remove=True))
         await self.refresh()
+        if self._access.open:
+            await asyncio.to_thread(self._check_never_guarded)
+
+    def _check_never_guarded(self) -> None:
+        """Refuse to serve everyone where keys were made, and the file that held them is gone. Raises StateError."""
+        made = any(True for action in ("key.create", "account.create") for _ in self.trail.entries(action=action))
+        ends = time.monotonic() + MAKING_SECONDS
+        while made and self.keys.version() == 0:  # one that is made just now is recorded before it is there
+            if time.monotonic() > ends:
+                raise StateError(
+                    f"{self._directory / STATE_FILE}: by the audit trail there were keys or accounts, and there are "
+                    "none in this file: everyone would be let in, and nobody knows what was spent. Restore it from "
+                    "its backup; or make a key to begin anew (holdfast keys create)."
+                )
+            time.sleep(POLL_SECONDS / 10)
 
     def _keep(self) -> Keeping:
         configuration = self._configuration

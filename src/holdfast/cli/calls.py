@@ -114,7 +114,8 @@ def search(
     plain = plain or not masks(state)
     with opened_log(state, bodies=True) as log:
         filter = msgspec.structs.replace(filter_of(wanted, state, log, limit), before=before)
-        sought = SubjectHasher.load(state.path).hash(text, wanted["tenant"])  # the text itself could not be erased
+        subjects = SubjectHasher.load(state.path, log.names_subjects)
+        sought = subjects.hash(text, wanted["tenant"])  # the text itself could not be erased
         record(state, "bodies.search", tenant=wanted["tenant"], wanted=sought, plain=plain)
         found = log.search(text, filter)
     print_found(found, plain=plain, as_json=as_json or ctx.obj["as_json"])

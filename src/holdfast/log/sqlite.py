@@ -240,6 +240,11 @@ class SqliteLog:
             blocks = Blocks(db, (row,), self._sealer)
         return blocks.complete(row, rows.call_of(row, attempts))
 
+    def names_subjects(self) -> bool:
+        """Whether it tells of any call whose data it is."""
+        with self._reading() as db:
+            return db.execute("SELECT 1 FROM call_rows WHERE subject IS NOT NULL LIMIT 1").fetchone() is not None
+
     def ids(self, prefix: str, limit: int) -> Sequence[str]:
         """Return ids that begin with `prefix`."""
         with self._reading() as db:

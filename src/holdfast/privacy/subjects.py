@@ -6,6 +6,7 @@ whether two logs speak of the same one; who destroys it unlinks every call from 
 
 import hmac
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -35,15 +36,24 @@ class SubjectHasher:
         return "SubjectHasher(...)"
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
+    def load(cls, directory: Path, needed: Callable[[], bool] = lambda: False) -> Self:
         """Read the key in a directory; make it first where there is none. Safe when several processes do so at once.
 
+        `needed` says whether there are hashes that only a key which is gone can have made: under another one, nobody
+        would find what is to be erased.
+
         Raises:
-            LogError: the key can't be read or made, or is not a key.
+            LogError: the key can't be read or made, is not a key, or is gone and needed.
         """
         path = directory / KEY_FILE
         try:
             if not path.exists():
+                if needed():
+                    raise LogError(
+                        f"{path}: the key of subjects is gone, and the log beside it needs it: restore it from its "
+                        "backup. If it is lost, nobody can tell any more whose the calls are; move the log away to "
+                        "begin anew."
+                    )
                 create_once(path, os.urandom(KEY_BYTES))
         except OSError as error:
             raise LogError(f"{path}: the key of subjects can't be made: {error.strerror or error}.") from error
