@@ -135,8 +135,9 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
             self._settle(self.reservation, error)
 
     def _settle(self, reservation: Reservation, error: CallError | None) -> None:
-        """Say what was used of what was set aside. What is not known, or only estimated here, counts in full."""
-        usage = None if self.estimated else self.usage
+        """Say what was used of what was set aside. What is not known, or only estimated here, counts in full: as does
+        a stream that was left, whatever its provider had counted until then."""
+        usage = None if self.estimated or (self.streamed and _stopped(error)) else self.usage
         if usage is not None:
             reservation.settle(1, usage.input_tokens + usage.output_tokens, self.cost_nanousd)
         elif self.usage is None and self.cost_nanousd == 0 and not (_stopped(error) or self._may_have_worked(error)):

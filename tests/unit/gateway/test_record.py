@@ -147,6 +147,26 @@ def test_a_connection_that_died_while_a_whole_answer_may_have_been_made_is_settl
     assert settled.used == used
 
 
+@pytest.mark.parametrize("error", [Cancelled(), DeadlineExceeded(), PhaseTimeout("idle", 1.0)])
+def test_a_stream_that_was_left_is_settled_at_the_worst_case_whatever_was_counted_so_far(
+    record: CallRecord, error: CallError
+) -> None:
+    attempt = record.open_attempt(model(), "first", probe=False)
+    settled = Settled()
+    attempt.streamed, attempt.usage, attempt.reservation = True, USAGE, cast("Any", settled)
+    attempt.close(error)
+    assert settled.used == WORST
+
+
+@pytest.mark.parametrize(("streamed", "error"), [(True, None), (False, Cancelled()), (True, MalformedResponse())])
+def test_usage_that_is_final_is_what_is_settled(record: CallRecord, streamed: bool, error: CallError | None) -> None:
+    attempt = record.open_attempt(model(), "first", probe=False)
+    settled = Settled()
+    attempt.streamed, attempt.usage, attempt.reservation = streamed, USAGE, cast("Any", settled)
+    attempt.close(error)
+    assert settled.used == (1, 1010, 2_080_000)
+
+
 def test_the_event_tells_when_each_attempt_ran(record: CallRecord, clock: ManualClock) -> None:
     record.open_attempt(model("a"), "first", probe=False)
     clock.time += 0.25
