@@ -228,7 +228,7 @@ class ProviderError(CallError):
     """The longest pause, in seconds, before that is tried where the provider names none; it doubles with each try."""
     next_model: ClassVar[bool] = True
     """Whether the same request to another model could succeed."""
-    callers_fault: ClassVar[bool] = False
+    callers_fault: bool = False
     """Whether the caller can mend it, so that a last resort would only hide it."""
 
     def __init__(
@@ -275,11 +275,14 @@ class ModelBusy(ProviderError):
 
 
 class LimitExceeded(ProviderError):
-    """A budget is used up, so nothing was sent."""
+    """A budget is used up, so nothing was sent. The caller can't mend that of a feature."""
 
     status = 429
     code = "limit_exceeded"
-    callers_fault = True
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, callers_fault: bool = True) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.callers_fault = callers_fault
 
     @property
     def lasts(self) -> bool:

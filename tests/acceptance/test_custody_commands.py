@@ -127,6 +127,25 @@ def test_limits_hold_and_the_list_and_the_spend_tell_what_was_used(one_gateway):
     assert "3 requests" in run(one_gateway, "keys", "list").stdout
 
 
+def test_a_feature_over_its_own_limit_gives_its_last_resort_and_a_key_over_its_own_is_told(serve, providers):
+    saving = '[features.saving]\nmodels = ["gpt"]\nrequests = "2/day"\n'
+    kind = saving.replace("saving", "kind") + 'last_resort = { message = "Come back tomorrow." }\n'
+    gateway = serve(configuration(providers, more=saving + kind))
+    token, poor = create(gateway), create(gateway, "--requests", "1", tenant="globex")
+    assert [ask(gateway, token, model="saving") for _ in range(3)] == [200, 200, 429]
+    assert [ask(gateway, poor, model="kind") for _ in range(2)] == [200, 429]
+    assert [ask(gateway, token, model="kind") for _ in range(2)] == [200, 200]
+    calls = logged(gateway, 7, "--limit", "100")[::-1]
+    assert [(call["outcome"], call["error"]) for call in calls] == [
+        *([("answered", None)] * 2),
+        ("error", "limit_exceeded"),
+        ("answered", None),
+        ("error", "limit_exceeded"),
+        ("answered", None),
+        ("last_resort", "limit_exceeded"),
+    ]
+
+
 def test_a_key_calls_the_features_that_it_is_for(one_gateway):
     token = create(one_gateway, "--features", "same,gpt")
     assert [ask(one_gateway, token, model=model) for model in ("same", "gpt", "answer", "none")] == [200, 200, 403, 403]

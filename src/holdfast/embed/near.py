@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from holdfast.embed.lexical import Bm25
 from holdfast.embed.vectors import Vectors
 from holdfast.embed.words import clipped
-from holdfast.errors import ModelBusy, ModelDown, ProviderError, Saturated
+from holdfast.errors import LimitExceeded, ModelBusy, ModelDown, ProviderError, Saturated
 
 Vector = Sequence[float]
 
@@ -83,7 +83,7 @@ class Near:
             except (ModelBusy, ModelDown, Saturated) as error:  # it was not asked: there is nothing to spare it
                 self._tell(f"no vectors: {error}")
             except Exception as error:  # noqa: BLE001 (whatever a model does wrong)
-                if not (isinstance(error, ProviderError) and error.callers_fault):  # it is this one call
+                if not _is_of_this_call(error):
                     self._miss(f"no vectors: {error}")
         return self._by_words.nearest(text, most, without)
 
@@ -141,6 +141,11 @@ class Near:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _is_of_this_call(error: Exception) -> bool:
+    """Whether an error tells nothing of the model: it is what this call asks, or what it may spend."""
+    return isinstance(error, LimitExceeded) or (isinstance(error, ProviderError) and error.callers_fault)
 
 
 def _forget_failure(task: asyncio.Task[None]) -> None:

@@ -175,7 +175,8 @@ class Draws:
         now = self.clock.now()
         if wanted > limit.cap:
             raise LimitExceeded(
-                f"This call may use up to {amount(wanted, limit.unit)}, which is more than the limit ({limit.name})."
+                f"This call may use up to {amount(wanted, limit.unit)}, which is more than the limit ({limit.name}).",
+                callers_fault=limit.cap > 0 or _is_the_callers(limit),
             )
         left = account.known(limit.window.start(now), limit.cap, monotonic)
         if left is None:
@@ -331,7 +332,12 @@ def _exceeded(limit: Limit, wanted: int, left: int, now: float, *, under_way: bo
         f"The limit is used up ({limit.name}): {amount(left, limit.unit)} left, this call may use up to "
         f"{amount(wanted, limit.unit)}. It {again}.{soon}",
         retry_after=seconds,
+        callers_fault=_is_the_callers(limit),
     )
+
+
+def _is_the_callers(limit: Limit) -> bool:
+    return limit.scope != "feature"
 
 
 def _out_of_order() -> Saturated:

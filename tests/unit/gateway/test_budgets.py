@@ -113,6 +113,39 @@ async def test_a_call_that_can_never_fit_is_told_that_waiting_does_not_help(work
     assert await spent(worker) == {}
 
 
+def of(scope, cap, unit="requests"):
+    return Limit(scope, "x", unit, cap, Window.DAY)
+
+
+@pytest.mark.parametrize(("scope", "callers"), [("key", True), ("tenant", True), ("feature", False)])
+async def test_the_caller_can_mend_the_limits_of_keys_and_tenants_and_not_that_of_a_feature(worker, scope, callers):
+    (await worker.reserve(calls(), of(scope, 1))).settle(1, None, None)
+    with pytest.raises(LimitExceeded, match="used up") as raised:
+        await worker.reserve(calls(), of(scope, 1))
+    assert raised.value.callers_fault is callers
+
+
+@pytest.mark.parametrize(("scope", "callers"), [("key", True), ("tenant", True), ("feature", False)])
+async def test_nobody_can_mend_a_feature_that_may_never_be_called(worker, scope, callers):
+    with pytest.raises(LimitExceeded, match="more than the limit") as raised:
+        await worker.reserve(calls(), of(scope, 0))
+    assert raised.value.callers_fault is callers
+
+
+async def test_a_call_larger_than_the_whole_limit_of_a_feature_is_for_the_caller_to_mend(worker):
+    with pytest.raises(LimitExceeded, match="more than the limit") as raised:
+        await worker.reserve(cost(USD + 1), of("feature", USD, "nanousd"))
+    assert raised.value.callers_fault
+
+
+async def test_where_a_caller_is_over_its_own_limit_too_that_is_what_is_told(worker):
+    own, features = of("key", 1), of("feature", 1)
+    (await worker.reserve(calls(), own, features)).settle(1, None, None)
+    with pytest.raises(LimitExceeded, match=r"\(key x: 1 request/day\)") as raised:
+        await worker.reserve(calls(), own, features)
+    assert raised.value.callers_fault
+
+
 async def test_what_is_settled_lower_can_be_used_by_the_next_call(worker):
     for _ in range(51):
         (await worker.reserve(cost(USD // 2), money(USD))).settle(1, 1, USD // 100)

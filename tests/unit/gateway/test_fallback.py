@@ -16,6 +16,7 @@ from holdfast.errors import (
     ConnectionFailed,
     ContentRefused,
     ContextTooLong,
+    LimitExceeded,
     MalformedResponse,
     ModelDown,
     Overloaded,
@@ -291,10 +292,16 @@ def test_a_context_too_long_goes_to_a_larger_model_only() -> None:
     assert tried([model(A, context=8), model(B)], [Failed(ContextTooLong()), Answered()]) == "ab"
 
 
-@pytest.mark.parametrize("error", [BadRequest(), ContextTooLong()])
+@pytest.mark.parametrize("error", [BadRequest(), ContextTooLong(), LimitExceeded()])
 def test_a_last_resort_never_hides_what_the_caller_can_mend(error: ProviderError) -> None:
     verdict = play(pair(), [Failed(error)], last_resort=True)[1]
     assert verdict == Fail(error)
+
+
+def test_a_limit_that_the_caller_can_not_mend_leads_to_the_next_model_and_then_the_last_resort() -> None:
+    exceeded = LimitExceeded(callers_fault=False)
+    assert play(pair(), [Failed(exceeded)], last_resort=True) == ([A, B], UseLastResort(exceeded))
+    assert play(pair(), [Failed(exceeded)]) == ([A, B], Fail(exceeded))
 
 
 def test_the_error_told_is_the_last_that_may_pass_by_itself() -> None:
