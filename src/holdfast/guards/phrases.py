@@ -23,9 +23,10 @@ class Phrases:
     def __init__(self, phrases: Iterable[str]) -> None:
         """Raise ValueError if one has no words, or more than 16."""
         self._known = {_split(phrase) for phrase in phrases}
-        self._lengths: dict[str, set[int]] = {}
-        for phrase in self._known:
-            self._lengths.setdefault(phrase[0], set()).add(len(phrase))
+        self._lengths: dict[str, list[int]] = {}
+        """How long those are that begin with a word, longest first."""
+        for first, length in sorted({(phrase[0], -len(phrase)) for phrase in self._known}):
+            self._lengths.setdefault(first, []).append(-length)
 
     def __bool__(self) -> bool:
         return bool(self._known)
@@ -37,7 +38,7 @@ class Phrases:
         starts = self._lengths
         for at, word in enumerate(found):
             if word in starts:
-                for length in sorted(starts[word], reverse=True):
+                for length in starts[word]:
                     phrase = tuple(found[at : at + length])
                     if phrase in self._known:
                         yield at, at + len(phrase)

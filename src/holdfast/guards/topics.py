@@ -15,6 +15,8 @@ from holdfast.guards.words import places, words
 
 SPAN: Final = 512
 """The longest that a phrase may be in a text, whatever stands between its words."""
+_SHOWN: Final = 100
+"""The most findings of a text that is blocked by the first."""
 
 
 class Topics:
@@ -66,6 +68,8 @@ class Topics:
         if not hits:
             return
         hits = spared(hits, self._spare.find(found))
+        if self._action == "block":
+            hits = hits[:_SHOWN]
         where = places(text, {index for start, end in hits for index in (start, end - 1)})
         done = 0
         for start, end in hits:
