@@ -48,10 +48,16 @@ News = tuple[Mapping[str, str], int]
 """A configuration as a worker is told it: its files, and when they were read."""
 
 
-def serve(configuration: Configuration, listeners: Sequence[socket.socket], reloader: Reloader | None) -> int:
+def serve(
+    configuration: Configuration,
+    listeners: Sequence[socket.socket],
+    reloader: Reloader | None,
+    opened: Callable[[], object] = bool,
+) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit code. A second signal, or SIGQUIT, ends at once.
 
-    Several sockets are served by a worker each. SIGHUP reloads the configuration at once.
+    Several sockets are served by a worker each. SIGHUP reloads the configuration at once. `opened` is called once the
+    state and the log could be opened.
 
     Raises:
         StoreError: a file of the state directory can't be opened or made, or, with one worker, events
@@ -59,10 +65,12 @@ def serve(configuration: Configuration, listeners: Sequence[socket.socket], relo
         ConfigError: something that the configuration needs is not there.
     """
     if len(listeners) == 1:
-        _run(_serve(configuration, listeners[0], functools.partial(_follow_files, reloader=reloader)))
+        follow = functools.partial(_follow_files, reloader=reloader)
+        _run(_serve(configuration, listeners[0], follow, opened=opened))
         return 0
     _run(_rehearse(configuration))
     board = _board(configuration, len(listeners))
+    opened()
     try:
         return _Supervisor(configuration, listeners, reloader, board).run()
     finally:
@@ -87,6 +95,7 @@ async def _serve(
     board: Board | None = None,
     *,
     audited: bool = True,
+    opened: Callable[[], object] = bool,
 ) -> None:
     app = App(configuration, board=board, audited=audited)
     _confine(app, configuration)
@@ -102,6 +111,7 @@ async def _serve(
             on_drain=views.drain,
             certificate=_certificate(configuration),
         )
+        opened()
         following = asyncio.ensure_future(follow(app, server, views))
         following.add_done_callback(lambda _: server.stop())
         try:

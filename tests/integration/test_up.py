@@ -44,3 +44,15 @@ def test_a_key_that_no_header_can_carry_is_told_without_a_traceback(tmp_path):
     assert "models.gpt-5: OPENAI_API_KEY holds characters that no header can carry" in run.stderr
     assert "Traceback" not in run.stderr
     assert "clé" not in run.stderr
+
+
+@pytest.mark.parametrize("file", ["log.db", "state.db", "keyring.db"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_gateway_does_not_say_that_it_serves_where_its_state_can_not_be_opened(tmp_path, workers, file):
+    (tmp_path / "holdfast.toml").write_text('[models.m]\nprovider = "simulated"\n')
+    (tmp_path / ".holdfast").mkdir()
+    (tmp_path / ".holdfast" / file).write_bytes(b"no database" * 1000)
+    serve = [sys.executable, "-m", "holdfast", "serve", "--port", "0", "--workers", workers]
+    ended = subprocess.run(serve, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert file in ended.stderr

@@ -16,8 +16,7 @@ from holdfast.log.view import iso, known_cost, usd
 from holdfast.state.keys import Key
 from holdfast.state.limits import Limit, amount
 
-_COLOURS = {"active": "green", "expires": "yellow", "expired": "bright_black", "revoked": "red"}
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+_COLOURS = {"active": "green", "expired": "bright_black", "revoked": "red"}
 
 
 class Row(Struct, frozen=True):
@@ -29,13 +28,9 @@ class Row(Struct, frozen=True):
 
     @property
     def state(self) -> str:
-        """Whether it is valid and how long, or why it is not."""
+        """Whether it is valid, or why it is not."""
         standing = self.key.standing(self.now_us)
-        if standing != "valid":
-            return standing
-        if self.key.expires_us is None:
-            return "active"
-        return f"expires in {_about((self.key.expires_us - self.now_us) / 1e6)}"
+        return "active" if standing == "valid" else standing
 
 
 def key_facts(key: Key) -> dict[str, Any]:
@@ -52,10 +47,10 @@ def key_facts(key: Key) -> dict[str, Any]:
 
 def key_json(row: Row) -> dict[str, Any]:
     """Return a key as plain JSON values: money as a decimal string in US dollars, what is counted as integers."""
-    key, standing = row.key, row.key.standing(row.now_us)
+    key = row.key
     told = {"created": iso(key.created_us), "revoked": _iso(key.revoked_us), "successor": key.successor}
     limits = [_limit_json(limit, row.spent.get(limit, 0), row.now_us) for limit in key.limits]
-    return {**key_facts(key), **told, "limits": limits, "state": "active" if standing == "valid" else standing}
+    return {**key_facts(key), **told, "limits": limits, "state": row.state}
 
 
 def _limit_json(limit: Limit, spent: int, now_us: int) -> dict[str, Any]:
@@ -81,9 +76,9 @@ def print_keys(console: Console, found: Sequence[Row]) -> None:
     head = (id, tenant, role)
     layouts = (
         (*head, features, limits, spent, created, expires, state),
-        (*head, features, limits, spent, created, state),
-        (*head, features, spent_of, created, state),
-        (*head, features, spent_of, state),
+        (*head, features, limits, spent, expires, state),
+        (*head, features, spent_of, expires, state),
+        (*head, spent_of, expires, state),
         (*head, spent_of, state),
         (*head, state),
         (id, state),
@@ -105,8 +100,8 @@ def _spent_of(row: Row) -> str:
 
 
 def _state(row: Row) -> Line:
-    successor = f", replaced by {row.key.successor}" if row.key.successor and row.state.startswith("expires") else ""
-    return Line(row.state + successor, style=_COLOURS[row.state.partition(" ")[0]])
+    successor = f", replaced by {row.key.successor}" if row.key.successor and row.state == "active" else ""
+    return Line(row.state + successor, style="yellow" if successor else _COLOURS[row.state])
 
 
 def _minute(at_us: int | None) -> str:
@@ -115,12 +110,6 @@ def _minute(at_us: int | None) -> str:
 
 def _iso(at_us: int | None) -> str | None:
     return None if at_us is None else iso(at_us)
-
-
-def _about(seconds: float) -> str:
-    """Return a time that is left, rounded up: "3 d"."""
-    unit, size = next(((unit, size) for unit, size in _UNITS if seconds > 2 * size), ("s", 1))
-    return f"{-int(-seconds // size)} {unit}"
 
 
 # --- spend ------------------------------------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def _opened(state: StateDirectory, *, new: bool = False, read_only: bool = False
 
 def _rows(state: StateDirectory) -> Sequence[Row]:
     """Return every key with what was spent of its limits."""
-    if not (state.existing().path / STATE_FILE).exists():
+    if not (state.path / STATE_FILE).exists():
         return ()
     with _opened(state, read_only=True) as keys, closing(Spending(state.path / STATE_FILE, read_only=True)) as spending:
         found, windows = keys.all(), used(spending)

@@ -4,7 +4,7 @@ import errno
 import ipaddress
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,17 +44,25 @@ def command(path: Path, host: str, port: int, workers: int) -> None:
         click.echo(error.message, err=True)
         raise SystemExit(2) from error
     listeners = listen(configuration, host, port, workers)
-    click.echo(f"Holdfast serves {path} at {address(listeners[0], configuration)} (configuration {configuration.hash})")
-    run(configuration, listeners, Reloader(configuration))
+    told = f"Holdfast serves {path} at {address(listeners[0], configuration)} (configuration {configuration.hash})"
+    run(configuration, listeners, Reloader(configuration), lambda: click.echo(told))
 
 
-def run(configuration: "Configuration", listeners: Sequence[socket.socket], reloader: "Reloader | None") -> None:
-    """Serve until told to stop, then end the process with the right exit code."""
+def run(
+    configuration: "Configuration",
+    listeners: Sequence[socket.socket],
+    reloader: "Reloader | None",
+    opened: Callable[[], object],
+) -> None:
+    """Serve until told to stop, then end the process with the right exit code.
+
+    `opened` is called once nothing stands in the way of serving: the state and the log are open.
+    """
     from holdfast.workers import log_to_stderr, serve
 
     log_to_stderr("%(levelname)s %(message)s")
     try:
-        code = serve(configuration, listeners, reloader)
+        code = serve(configuration, listeners, reloader, opened)
     except (StoreError, ConfigError) as error:
         click.echo(error.message, err=True)
         raise SystemExit(1 if isinstance(error, StoreError) else 2) from error

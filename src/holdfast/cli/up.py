@@ -5,6 +5,7 @@ import json
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -54,7 +55,9 @@ def command(host: str, port: int) -> None:
     name = next(iter([*configuration.config.features, *configuration.config.models]), None)
     what = f"serves {FILE}" if FILE.exists() else "runs its demo"
     url = address(listeners[0], configuration)
+    greet: Callable[[], object]
     if name is None:
+        greet = bool
         click.echo(f"{FILE} names no model yet: nothing can be called.", err=True)
     else:
         keyed = bool(key_standings(configuration))
@@ -62,8 +65,8 @@ def command(host: str, port: int) -> None:
         config = configuration.config  # under [network] it may connect to nobody, nor need it trust its certificate
         asks = config.network is None and config.gateway.tls is None
         welcome = functools.partial(_welcome, url, name, what, demo=demo, keyed=keyed, asks=asks)
-        threading.Thread(target=welcome, daemon=True).start()
-    run(configuration, listeners, Reloader(configuration) if FILE.exists() else None)
+        greet = threading.Thread(target=welcome, daemon=True).start
+    run(configuration, listeners, Reloader(configuration) if FILE.exists() else None, greet)
 
 
 def _welcome(url: str, name: str, what: str, *, demo: bool, keyed: bool, asks: bool) -> None:

@@ -226,9 +226,10 @@ def test_the_list_can_be_that_of_a_tenant() -> None:
 
 def test_a_key_that_ends_says_when_and_one_that_was_rotated_by_which_it_is_replaced() -> None:
     token = create("--expires", "30d")
-    assert "expires in 30 d" in run("list").stdout
+    expires = datetime.fromtimestamp(kept()[0].expires_us / 1e6, UTC)
+    assert run("list").stdout.splitlines()[1].split("\t")[7:] == [f"{expires:%Y-%m-%d %H:%M}", "active"]
     successor = run("rotate", token[:11], "--overlap", "90s").stdout.strip()
-    assert f"expires in 90 s, replaced by {successor[:11]}" in run("list").stdout
+    assert run("list").stdout.splitlines()[1].split("\t")[8] == f"active, replaced by {successor[:11]}"
     old, new = listed()
     assert (old["successor"], old["state"], new["successor"], new["state"]) == (new["id"], "active", None, "active")
 
@@ -286,10 +287,10 @@ def spend(limit: Limit, count: int) -> None:
 
 
 def test_without_keys_the_list_is_empty_and_says_how_to_make_one(home: Path) -> None:
-    assert "no state directory" in run("list", code=2).stderr
-    (home / ".holdfast").mkdir()
-    assert (run("list").stdout, run("list", "--json").stdout) == ("", "")
-    assert "holdfast keys create" in run("list").stderr
+    for _ in range(2):
+        assert (run("list").stdout, run("list", "--json").stdout) == ("", "")
+        assert run("list").stderr == "No keys. Create one with: holdfast keys create --tenant NAME\n"
+        (home / ".holdfast").mkdir(exist_ok=True)
     assert list((home / ".holdfast").iterdir()) == []
 
 
