@@ -27,7 +27,6 @@ _LEAST: Final = 6
 _NEARLY: Final = 0.8
 _ENCODED: Final = 60
 """Characters without white space that may hold some of a prompt, encoded."""
-_ENCODED_WORD: Final = 10
 
 StandIns = Callable[[str, Context], Iterable[Finding]]
 """Finds stand-ins that belong to another session than the context's."""
@@ -111,7 +110,11 @@ def _needle(text: str) -> Needle | None:
     if len(letters) < SHORTEST:
         return None
     data = text.encode("utf-8", "surrogatepass")
-    return Needle((letters, letters[::-1], data.hex()), tuple(map(_core, (data, b"0" + data, b"00" + data), range(3))))
+    cores = [_core(b"0" * before + data, before) for before in range(3)]
+    return Needle(
+        (letters, letters[::-1], data.hex()),
+        tuple(dict.fromkeys([*cores, *(core.replace("+", "-").replace("/", "_") for core in cores)])),
+    )
 
 
 def _core(data: bytes, before: int) -> str:
@@ -132,11 +135,10 @@ class Said:
     def find(self, needle: Needle, kind: str) -> Iterator[Finding]:
         """Yield where a needle is, however it is written."""
         yield from self._between([span for spelt in needle.spelt for span in _all(self._letters, spelt)], kind)
-        if self.longest >= _ENCODED_WORD:
-            for encoded in needle.encoded:
-                for variant in {encoded, encoded.replace("+", "-").replace("/", "_")}:
-                    for start, end in _all(self.text, variant):
-                        yield Finding(kind, start, end)
+        for encoded in needle.encoded:
+            if self.longest >= len(encoded):
+                for start, end in _all(self.text, encoded):
+                    yield Finding(kind, start, end)
 
     def _between(self, spans: Sequence[tuple[int, int]], kind: str) -> Iterator[Finding]:
         """Yield findings for ranges of the letters in a row."""
