@@ -44,6 +44,8 @@ class Erasures:
         self._now_us = now_us
         self._journal = file.path.with_name(journal.JOURNAL_FILE)
         self._at: dict[str, int] = {}
+        self._to_come: frozenset[str] = frozenset()
+        """Subjects whose keys are here still, though they were erased: who opens the keyring to write destroys them."""
         self.last = 0
         """The number of the newest one that is known of."""
 
@@ -60,14 +62,25 @@ class Erasures:
             self.last = n
 
     def catch_up(self) -> None:
-        """Begin again what the keyring does not know of, but its journal does: the keyring is an older copy."""
+        """Begin again what the keyring does not know of, but its journal does: the keyring is an older copy.
+
+        One that is open for reading alone takes note of it.
+        """
         asked = dict.fromkeys(journal.entries(self._journal))
         with self._file.reading() as db:
             known = {journal.Entry(*row) for row in db.execute("SELECT subject, at_us FROM erasures")}
-            if unknown := [entry for entry in asked if entry not in known]:
+            unknown = [entry for entry in asked if entry not in known]
+            if self._file.read_only:
+                self._at |= {entry.subject: entry.at_us for entry in sorted(unknown, key=lambda entry: entry.at_us)}
+                self._to_come = frozenset(entry.subject for entry in unknown)
+            elif unknown:
                 with self._file.writing():
                     for entry in unknown:
                         self._begin(db, entry)
+
+    def to_come(self, subject: str) -> bool:
+        """Whether the keys of a subject are to be destroyed: nothing may be opened with them."""
+        return subject in self._to_come
 
     # --- one erasure --------------------------------------------------------------------------------------------------
 

@@ -53,8 +53,7 @@ class Keyring:
         """The record of erasures."""
         try:
             self._meet_master()
-            if not read_only:
-                self.erasures.catch_up()
+            self.erasures.catch_up()
             self.refresh()
         except BaseException:
             self._file.close()
@@ -105,6 +104,8 @@ class Keyring:
             PrivacyError: the owner has no such key; or as `key`.
         """
         self.refresh()
+        if self.erasures.to_come(owner):
+            return None
         if (known := self._opened.get((owner, number))) is not None:
             return known
         with self._file.reading() as db:

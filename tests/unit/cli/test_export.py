@@ -1,5 +1,6 @@
 import fcntl
 import json
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,23 @@ def test_a_name_that_looks_like_a_hash_is_a_name_too() -> None:
     log_calls(make_call(1, subject=hash_of(name)))
     run("--subject", name, "--output", "out.jsonl")
     assert len(exported()) == 1
+
+
+def test_what_was_erased_stays_closed_where_an_older_keyring_and_log_were_put_back(tmp_path: Path) -> None:
+    call = make_call(1, subject=hash_of("ada"))
+    log_calls(call)
+    shutil.copytree(STATE, tmp_path / "backup")
+    erased = CliRunner().invoke(main, ["erase", "--subject", "ada"])
+    assert erased.exit_code == 0, erased.output
+    for file in ("keyring.db", "log.db"):
+        (STATE / f"{file}-wal").unlink(missing_ok=True)
+        (STATE / f"{file}-shm").unlink(missing_ok=True)
+        shutil.copy(tmp_path / "backup" / file, STATE / file)
+    run("--subject", "ada", "--output", "out.jsonl")
+    [found] = exported()
+    assert (found["id"], "request" in found, "reply" in found) == (call.id, False, False)
+    shown = CliRunner().invoke(main, ["calls", "show", call.id, "--plain"])
+    assert (shown.exit_code, "erased" in shown.output) == (0, True), shown.output
 
 
 def test_the_file_is_for_its_owner_alone_and_replaces_what_was_there(home: Path) -> None:

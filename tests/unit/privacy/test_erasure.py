@@ -501,6 +501,21 @@ def test_an_older_keyring_put_back_learns_of_the_erasures_since(tmp_path: Path) 
     restored.close()
 
 
+def test_an_older_keyring_that_is_only_read_opens_nothing_of_the_erased(tmp_path: Path, ring: Keyring) -> None:
+    sealer = Sealer(ring)
+    sealed = {owner: sealer.seal(owner, b"words", HERE) for owner in (ADA, BOB)}
+    for at_us in (2, 3, 1):
+        journal.append(tmp_path / journal.JOURNAL_FILE, journal.Entry(ADA, at_us))
+    for _ in range(2):  # it changes nothing
+        reader = keyring(tmp_path, read_only=True)
+        assert (reader.erased_at(ADA), reader.erased_at(BOB)) == (3, None)
+        with pytest.raises(Destroyed):
+            Sealer(reader).open(ADA, sealed[ADA], HERE)
+        assert Sealer(reader).open(BOB, sealed[BOB], HERE) == b"words"
+        reader.close()
+    assert ring.holds(ADA)
+
+
 def test_an_erasure_of_which_only_the_journal_knows_is_begun_once(tmp_path: Path, ring: Keyring) -> None:
     ring.key([ADA])
     journal.append(tmp_path / journal.JOURNAL_FILE, journal.Entry(ADA, START_S * 1_000_000))
