@@ -78,15 +78,24 @@ def _input(model: Model, request: Request | EmbeddingRequest, size: int) -> int 
 def _output(model: Model, request: Request | EmbeddingRequest, size: int) -> int | None:
     if isinstance(request, EmbeddingRequest):
         return 0
-    most = model.context if model.max_output is None else model.max_output
-    asked = request.max_tokens
-    if asked is not None and (most is None or asked < most) and not _asks_for_more(request, asked):
-        most = asked
+    most = _longest(model, request)
     if most is None:
         return None
     body = model.upstream.endpoint.body
     predicted = size if "prediction" in request.extra or "prediction" in body else 0  # what is wrong of it is charged
     return most * _answers(request, body) + predicted
+
+
+def _longest(model: Model, request: Request) -> int | None:
+    """Return how many tokens an answer may have. Where more is asked for than the model is said to give, that counts:
+    either it is refused, or what is said is wrong.
+    """
+    asked, context = request.max_tokens, model.context
+    if _asks_for_more(request, asked or 0):
+        return model.max_output if context is None else context
+    if asked is None:
+        return context if model.max_output is None else model.max_output
+    return asked if context is None else min(asked, context)
 
 
 def _asks_for_more(request: Request, tokens: int) -> bool:

@@ -61,14 +61,15 @@ def test_tools_of_the_caller_add_what_tells_the_model_of_them():
     ("asked", "max_output", "context", "output"),
     [
         (10, None, None, 10),
-        (10, 7, None, 7),
+        (10, 7, None, 10),
+        (90, 7, 50, 50),
         (10, 70, 50, 10),
         (None, 7, 50, 7),
         (None, None, 50, 50),
         (90, None, 50, 50),
     ],
 )
-def test_output_is_at_most_what_the_caller_asks_for_or_the_model_gives(asked, max_output, context, output):
+def test_output_is_at_most_what_the_caller_asks_for_or_else_what_the_model_gives(asked, max_output, context, output):
     found = need(model(max_output=max_output, context=context), request(max_tokens=asked), 0)
     assert found.tokens == ADDED + ADDED_BY_MESSAGE + output
 
