@@ -20,6 +20,7 @@ from holdfast.log.notices import Notices
 from holdfast.log.sqlite import SqliteLog
 from holdfast.log.telemetry import Telemetry
 from holdfast.log.writer import LogWriter, Subscriber
+from holdfast.privacy import memories
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.providers.anthropic import AnthropicSurface
 from holdfast.providers.openai import OpenAISurface
@@ -71,7 +72,7 @@ class App:
             self.writer.append(self.configuration.snapshot())
             if self._audited:
                 await self.custody.record("config.start", config=self.configuration.hash)
-            self.custody.start(opened, self._log, self.pipeline.replays.forget)
+            self.custody.start(opened, self._log, self._forget)
             self._open = opened.pop_all()
         return self
 
@@ -79,6 +80,11 @@ class App:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._open.__aexit__(kind, error, trace)
+
+    def _forget(self, subject: str) -> int:
+        """Drop what is in memory of a subject (its keyed hash), and return how many answers that were."""
+        memories.drop()
+        return self.pipeline.replays.forget(subject)
 
     def _end_catalog(self) -> None:
         self.pipeline.catalog.close()

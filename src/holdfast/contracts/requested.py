@@ -19,6 +19,7 @@ from holdfast.contracts.forms.grammar import GrammarForm
 from holdfast.contracts.forms.schema import compile_schema
 from holdfast.contracts.forms.text import ChoiceForm, PatternForm
 from holdfast.errors import ConfigError, InvalidRequest
+from holdfast.privacy.memories import dropped_by
 
 MAX_KEPT: Final = 256
 """Contracts that are kept."""
@@ -61,12 +62,18 @@ class Kept:
                 (_, dropped), _ = self._contracts.popitem(last=False)
                 self._bytes -= _compiled_bytes(dropped)
 
+    def clear(self) -> None:
+        with self._lock:
+            self._contracts.clear()
+            self._bytes = 0
+
 
 def _compiled_bytes(raw: bytes) -> int:
     return _BYTES_A_BYTE * len(raw) + _BYTES_A_PATTERN * raw.count(b"attern")
 
 
 _kept: Final = Kept()
+dropped_by(_kept.clear)
 
 
 @cache

@@ -16,6 +16,7 @@ from holdfast.chat import Chunk, EmbeddingReply, EmbeddingRequest, Message, Repl
 from holdfast.errors import BadRequest, CallError, InvalidRequest, ProviderError
 from holdfast.http.base import Headers, HttpRequest, Timeouts
 from holdfast.http.sse import ServerSentEvent
+from holdfast.privacy.memories import Memory
 from holdfast.providers.dialects.dialect import Constrained, Keyword
 from holdfast.providers.dialects.servers import UNKNOWN, Server, constrained
 from holdfast.providers.prefill import continued
@@ -148,7 +149,7 @@ class Upstream(ABC):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._constrained: dict[bytes, tuple[ResponseFormat, Constrained]] = {}
+        self._constrained = Memory[bytes, tuple[ResponseFormat, Constrained]]()
 
     @property
     def server(self) -> Server:

@@ -5,7 +5,6 @@ import re
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from holdfast.contracts.base import Condition, Contract, Violation, shortened
@@ -14,6 +13,7 @@ from holdfast.contracts.forms.grammar import MAX_PARSED, SECONDS, STEP, GrammarF
 from holdfast.contracts.forms.text import ChoiceForm, PatternForm
 from holdfast.contracts.streaming.fields import Objection
 from holdfast.errors import ConfigError
+from holdfast.privacy.memories import remembering
 
 _WORD: Final = re.compile(r"\S+")
 _QUOTES: Final = frozenset("\"'`“”„‘’«»*")
@@ -329,7 +329,7 @@ def _encoded(text: str) -> tuple[bytes, bool]:
         return text[: error.start].encode(), False
 
 
-@lru_cache(maxsize=256)
+@remembering(256)
 def _matcher(pattern: str) -> Any:
     """Return a matcher of all that a pattern matches, and more perhaps; None where there is none."""
     try:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import fcntl
-import functools
 import socket
 import struct
 import sys
@@ -17,6 +16,7 @@ import httptools
 from holdfast.errors import CallError, HeadersTooLarge, InvalidRequest
 from holdfast.gateway.serving.cycle import STATUS_LINES, Cycle
 from holdfast.gateway.serving.cycle import Host as CycleHost
+from holdfast.privacy.memories import remembering
 
 IDLE_SECONDS: Final = 75.0
 """How long a connection is kept without a request."""
@@ -319,4 +319,4 @@ def _target(url: bytes) -> tuple[str, bytes]:
     return unquote(path) if "%" in path else path, target.query or b""
 
 
-_known_target = functools.lru_cache(maxsize=256)(_target)
+_known_target = remembering(256)(_target)

@@ -7,13 +7,13 @@ the model can't be made to call it, it is told of the form in words.
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from holdfast.chat import Finish, Message, Part, Request, ResponseFormat, Text, Tool, ToolCall, ToolChoice
+from holdfast.privacy.memories import remembering
 from holdfast.providers.anthropic.abilities import Abilities
 from holdfast.providers.dialects.dialect import Json, below
 from holdfast.providers.dialects.narrowing import Unsuited, narrowed
@@ -87,7 +87,7 @@ def _made(key: bytes) -> Tool | None:
     return Tool(name=NAME, description="\n\n".join(filter(None, said)), parameters=found.schema)
 
 
-_learned = lru_cache(maxsize=64)(_made)
+_learned = remembering(64)(_made)
 
 
 def _is_input(schema: Json) -> bool:

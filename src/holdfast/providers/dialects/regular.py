@@ -5,8 +5,9 @@ What is not among them (classes of Unicode, boundaries of words, look-around, ba
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final, NamedTuple
+
+from holdfast.privacy.memories import remembering
 
 MAX_REPEATED: Final = 1_000
 """The highest count of a repetition: engines write it out."""
@@ -64,7 +65,7 @@ def pattern_of_choices(choices: Iterable[str]) -> str:
     return "|".join(re.sub(r"[\\.^$|?*+()\[\]{}]", r"\\\g<0>", choice) for choice in choices)
 
 
-@lru_cache(maxsize=256)
+@remembering(256)
 def _read(pattern: str) -> _Read | None:
     if len(pattern) > MAX_LENGTH:
         return None
