@@ -194,17 +194,20 @@ def _told(said: Said, prompt: Prompt, most: int) -> Iterator[Finding]:
                 yield Finding("the system prompt", *decoded.origin(start, end))
 
 
-def _dense(text: str, found: Sequence[str], prompt: Prompt, need: int) -> Iterator[tuple[int, int]]:
-    """Yield where `need` words of a prompt stand, with no more others between them than there are of them."""
-    covered = _covered(found, prompt)
+def _dense(text: str, words_found: Sequence[str], prompt: Prompt, need: int) -> list[tuple[int, int]]:
+    """Return where `need` words of a prompt stand first, with no more others between them than there are of them."""
+    covered = _covered(words_found, prompt)
     near = [
         (covered[at], covered[at + need - 1])
         for at in range(max(len(covered) - need + 1, 0))
         if covered[at + need - 1] - covered[at] < 2 * need
     ]
-    where = places(text, {index for both in near for index in both})
-    told = [(where[low][0], where[high][1]) for low, high in near]
-    yield from _joined([(start, end) for start, end in told if end - start <= SPAN])
+    for some in (near[: 4 * need], near):  # the first will do where a text repeats them
+        where = places(text, {index for both in some for index in both})
+        told = [(where[low][0], where[high][1]) for low, high in some]
+        if found := _joined([(start, end) for start, end in told if end - start <= SPAN]):
+            return found
+    return []
 
 
 def _covered(found: Sequence[str], prompt: Prompt) -> list[int]:

@@ -15,7 +15,7 @@ from holdfast.guards.base import Finding
 
 _BITS: Final = 3.0
 """Shannon entropy of the characters of a value, at least."""
-_TURNS: Final = 0.12
+_TURNS: Final = 0.17
 """How often letters and digits take turns, at least, as a share of the length."""
 _MADE_UP: Final = re.compile(
     r"[$%{<\[*(]|xxx|\*\*\*|\.\.\.|…|example|changeme|change_me|change-me|placeholder|redacted|removed|your|"
@@ -39,7 +39,7 @@ _HARMLESS: Final = re.compile(
 _NAMED: Final = (
     r"(?:[_-](?!hash|count|len|min|max|polic|attempt|expir|age|id\b|type|field|url|uri|name|hint|file|path)\w{1,16})?"
 )
-_SAID: Final = r"""["'`*\])]{0,3}[ \t]{0,3}(?::=|=>|[:=])[ \t]{0,3}(?:\\?["'`*]){0,3}"""
+_SAID: Final = r"""["'`*\])]{0,3}[ \t]{0,3}(?::=|=>|[:=])[*_]{0,2}[ \t]{0,3}(?:\\?["'`*]){0,3}"""
 _SAID_OR_IS: Final = rf"(?:{_SAID}|[ ](?:is|was)[: ]{{1,2}}[\"'`*]{{0,3}})"
 _VALUE: Final = r"(?P<value>[a-z0-9_\-+/.~]{16,256}+={0,2})(?![a-z0-9_\-+/=.~])"
 
@@ -106,7 +106,8 @@ def is_random(value: str, *, hashes: bool) -> bool:
         return False
     if not hashes and len(value) in _HASHES and _HASH.fullmatch(value):
         return False
-    return _turns(value) >= max(3, _TURNS * len(value)) and entropy(value) >= _BITS
+    has_digit = any(map(str.isdigit, value))
+    return has_digit and _turns(value) >= max(3, _TURNS * len(value)) and entropy(value) >= _BITS
 
 
 def entropy(text: str) -> float:
@@ -115,11 +116,11 @@ def entropy(text: str) -> float:
     return -sum(count / length * math.log2(count / length) for count in Counter(text).values())
 
 
-def _turns(value: str) -> int:
-    """Count the changes between small letters, capitals and digits, a capital at the start of a word being none."""
+def _turns(value: str) -> float:
+    """Count how often letters and digits take turns, and half as much how often capitals and small letters do."""
     kinds = "".join(["0" if c.isdigit() else "A" if c.isupper() else "a" for c in value if c.isalnum()])
     pairs = Counter(map("".join, pairwise(kinds)))
-    return pairs["a0"] + pairs["0a"] + pairs["A0"] + pairs["0A"] + min(pairs["aA"], pairs["Aa"])
+    return pairs["a0"] + pairs["0a"] + pairs["A0"] + pairs["0A"] + min(pairs["aA"], pairs["Aa"]) / 2
 
 
 def _repeats(value: str) -> bool:

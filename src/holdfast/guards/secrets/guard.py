@@ -19,7 +19,9 @@ _LONGEST: Final = 16_384
 """An RSA key of 16,384 bits has 12,700 characters."""
 _SHORTEST: Final = 64
 _LOOKED_AT: Final = 256
-_TELEGRAM: Final = re.compile(r"(?<![A-Za-z0-9])\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])")
+_TELEGRAM: Final = re.compile(
+    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"
+)
 
 
 class Secrets:

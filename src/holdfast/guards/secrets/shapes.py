@@ -141,7 +141,7 @@ SHAPES: Final = (
     Shape("Grafana token", "glc_", "[A-Za-z0-9+/=]{32,400}+"),
     Shape("Sentry token", "sntrys_", "[A-Za-z0-9+/=_-]{60,400}+"),
     Shape("age key", "AGE-SECRET-KEY-1", f"[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{{58}}{_END}"),
-    Shape("JWT", "eyJ", f"{_W}{{8,300}}+\\.{_W}{{4,}}+(?:\\.{_W}*+){{0,3}}+", is_jwt),
+    Shape("JWT", "eyJ", f"{_A}{{5}}{_W}{{3,300}}+\\.{_W}{{4,}}+(?:\\.{_W}++){{0,3}}+", is_jwt),
 )
 
 
