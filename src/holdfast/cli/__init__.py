@@ -16,6 +16,7 @@ COMMANDS = {
     "accounts": "Say who may sign in to the console.",
     "erase": "Erase all data of a subject, and certify it.",
     "export": "Write all data of a subject into a file.",
+    "keyring": "Change the master key.",
     "audit": "Show who did what, and find every change of the record of it.",
 }
 

@@ -21,6 +21,7 @@ from holdfast.clock import SystemClock
 from holdfast.errors import PrivacyError
 from holdfast.log.sqlite import SqliteLog
 from holdfast.privacy import ciphers
+from holdfast.privacy.audit import Trail
 from holdfast.privacy.certificate import Certificate, Erased, verify_certificate
 from holdfast.privacy.erasure import certificate, erase
 from holdfast.privacy.keyring import Keyring
@@ -181,9 +182,13 @@ def _verify(file: Path, about: Collection[str] | None, state: StateDirectory, as
         data = file.read_bytes()
     except OSError as error:
         raise Failure(f"{file} can't be read: {error.strerror or error}.") from error
-    public = _public(state)
+    known = _keys(state)
     try:
-        certified = verify_certificate(data, public)
+        certified = verify_certificate(data, None)
+        if known and certified.public_key not in known:
+            raise PrivacyError(
+                f"The certificate was signed with the key {certified.public_key}, of another installation."
+            )
         if about is not None and not any(erased.subject in about for erased in certified.erasures):
             raise PrivacyError("The certificate is about other subjects.")
     except PrivacyError as error:
@@ -193,16 +198,16 @@ def _verify(file: Path, about: Collection[str] | None, state: StateDirectory, as
             click.echo(f"{file}: {error.message}")
         sys.exit(WRONG)
     if as_json:
-        print_json([{"ok": True, "known": public is not None, **msgspec.to_builtins(certified)}])
+        print_json([{"ok": True, "known": bool(known), **msgspec.to_builtins(certified)}])
         return
     click.echo(f"{file} is as it was issued at {certified.issued}, signed with the key {certified.public_key}.")
-    if public is None:
+    if not known:
         click.echo("Whether that is the key of the installation can't be told here: compare it.", err=True)
 
 
-def _public(state: StateDirectory) -> str | None:
-    """Return the public key of the installation, None where its master key is not at hand."""
+def _keys(state: StateDirectory) -> Collection[str]:
+    """Return the public keys of the installation, present and past; none where its master key is not at hand."""
     try:
-        return Signer.of(state.master(create=False)).public
+        return Trail(state.path, Signer.of(state.master(create=False)), SystemClock()).signing_keys()
     except PrivacyError:
-        return None
+        return ()

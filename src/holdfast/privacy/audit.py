@@ -21,16 +21,19 @@ from holdfast.privacy.chain import (
     LARGEST,
     RESUMED,
     SIGNED,
+    SUCCEEDED,
     UNSIGNED,
     ZERO,
     Damaged,
     Entry,
     Head,
+    check_succession,
     entry_line,
     head_line,
     iso,
     read_entry,
     read_head,
+    succession,
 )
 from holdfast.privacy.inspection import Report
 from holdfast.privacy.signing import Signer
@@ -54,7 +57,9 @@ ACTIONS = {
     "bodies.search": "bodies of calls were searched",
     "export": "the data of a subject was exported",
     "erase": "the data of a subject was erased",
+    "keyring.rewrap": "the master key was changed",
     SIGNED: "heads are signed from here on",
+    SUCCEEDED: "heads are signed with another key from here on, for which the one before vouches",
     UNSIGNED: "heads are not signed any more",
     RESUMED: "the trail went on after it was damaged",
 }
@@ -110,6 +115,29 @@ class Trail:
             end = self._resume(file)
             _, entry = self._add(file, end, actor, action, details)
         return entry
+
+    def succeed(self, actor: str, successor: Signer) -> bool:
+        """Sign heads with another key from here on, and say so in an entry that the present one signs.
+
+        Return False where they are signed so already. Raises PrivacyError.
+        """
+        if self._signer is None:
+            raise PrivacyError(f"{self.path}: without the present key nothing can vouch for the next one.")
+        with self._translated(), self._locked() as file:
+            head = self._read_head()
+            if isinstance(head, Head) and head.key == successor.public:
+                return False
+            if isinstance(head, Head) and head.key not in (None, self._signer.public):
+                raise PrivacyError(f"{self.head_path}: it is signed with the key {head.key}, not with the present one.")
+            end, present = self._resume(file), self._signer
+            details = succession(present, successor.public, end.hash)
+            try:
+                self._signer = successor
+                self._add(file, end, actor, SUCCEEDED, details)
+            except BaseException:
+                self._signer = present
+                raise
+        return True
 
     def _add(self, file: IO[bytes], end: _End, actor: str, action: str, details: dict[str, Any]) -> tuple[_End, Entry]:
         line = entry_line(end.entries + 1, self._clock.now(), actor, action, details, end.hash)
@@ -185,6 +213,14 @@ class Trail:
                     continue  # and no end: the clock may have been set back
                 if action in (None, entry.action) and actor in (None, entry.actor):
                     yield entry
+
+    def signing_keys(self) -> frozenset[str]:
+        """Return the public key of the installation, and those that it succeeded; none without a signer."""
+        known = {self._signer.public} if self._signer else set()
+        for entry in self.entries(action=SUCCEEDED):
+            if entry.details.get("key") in known and check_succession(entry) == "signed":
+                known.add(str(entry.details["by"]))
+        return frozenset(known)
 
     def head(self) -> bytes | None:
         """Return the line that says where the trail ends, to be kept elsewhere; None where there is none."""

@@ -21,6 +21,8 @@ LARGEST = 2**20
 """Bytes of a line: entries are shorter by half."""
 SIGNED, UNSIGNED, RESUMED = "audit.signed", "audit.unsigned", "audit.resumed"
 """What the trail says of itself: heads are signed from here on, or no more; it went on after it was damaged."""
+SUCCEEDED = "audit.succeeded"
+"""Heads are signed with another key from here on, and the one before vouches for it."""
 
 _ENTRY = re.compile(rb'(?P<body>\{"n":.*),"hash":"(?P<hash>[0-9a-f]{64})"\}', re.DOTALL)
 _HEAD = re.compile(
@@ -28,6 +30,7 @@ _HEAD = re.compile(
     re.DOTALL,
 )
 _CONTEXT = b"holdfast audit head\n"
+_SUCCESSION = "holdfast audit key {} after {}\n"
 
 _LONGEST_TEXT = 200
 _MOST_ITEMS = 100
@@ -100,6 +103,24 @@ def entry_line(n: int, at: float, actor: str, action: str, details: Mapping[str,
     if len(body) > LARGEST // 2:
         raise ValueError(f"{action}: an entry of the audit trail has at most {LARGEST // 2} bytes")
     return b'%b,"hash":"%b"}' % (body, _digest(body))
+
+
+def succession(signer: Signer, successor: str, prev: str) -> dict[str, str]:
+    """Return the details of an entry that names the next public key, signed with the present one, for one place."""
+    signature = signer.sign(_SUCCESSION.format(successor, prev).encode()).hex()
+    return {"key": successor, "by": signer.public, "signature": signature}
+
+
+def check_succession(entry: Entry) -> Literal["signed", "forged", "unknown"]:
+    """Return what is to be said of the signature; it is unknown where `cryptography` is not installed."""
+    if not ciphers.available():
+        return "unknown"
+    key, by, signature = (str(entry.details.get(name)) for name in ("key", "by", "signature"))
+    try:
+        signed = signing.verify(by, bytes.fromhex(signature), _SUCCESSION.format(key, entry.prev).encode())
+    except ValueError:
+        return "forged"
+    return "signed" if signed else "forged"
 
 
 def read_entry(line: bytes) -> Entry:

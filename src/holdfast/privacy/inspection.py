@@ -5,7 +5,19 @@ from itertools import islice
 
 import msgspec
 
-from holdfast.privacy.chain import LARGEST, RESUMED, SIGNED, UNSIGNED, ZERO, Damaged, Entry, Head, read_entry
+from holdfast.privacy.chain import (
+    LARGEST,
+    RESUMED,
+    SIGNED,
+    SUCCEEDED,
+    UNSIGNED,
+    ZERO,
+    Damaged,
+    Entry,
+    Head,
+    check_succession,
+    read_entry,
+)
 
 MOST = 10_000
 """Findings in the lines: what has more is no trail."""
@@ -116,6 +128,8 @@ class _Inspection:
         elif entry.action == UNSIGNED:
             yield Finding(self._line, "heads are not signed any more from here on: `cryptography` was not installed.")
             self._key = None
+        elif entry.action == SUCCEEDED:
+            yield from self._succession(entry)
         elif entry.action == SIGNED:
             if self._key is not None:
                 yield Finding(
@@ -129,6 +143,18 @@ class _Inspection:
                     "whoever could write to the folder could have written all of it anew."
                 )
             self._key = str(entry.details.get("key"))
+
+    def _succession(self, entry: Entry) -> Iterator[Finding]:
+        """Check that the key of the heads names the next one."""
+        state = check_succession(entry)
+        if state == "forged" or entry.details.get("by") != self._key:
+            yield Finding(self._line, "heads are signed with another key from here on, for which none before vouches.")
+        elif state == "unknown":
+            self.warnings.append(
+                f"Whether the change of the key in line {self._line} is right was not checked: "
+                'pip install "holdfast[custody]".'
+            )
+        self._key = str(entry.details.get("key"))
 
     def _compare(self, entry: Entry, line: bytes) -> Iterator[Finding]:
         """Check an entry against the heads kept elsewhere that end with it."""

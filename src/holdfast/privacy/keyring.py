@@ -187,6 +187,20 @@ class Keyring:
         return self.erasures.since(n)
 
     @property
+    def fingerprint(self) -> str | None:
+        """That of the master key that wraps the keys; None where there has never been one."""
+        with self._file.reading() as db:
+            row = db.execute("SELECT fingerprint FROM master").fetchone()
+        return None if row is None else str(row[0])
+
+    @property
+    def count(self) -> int:
+        """How many keys it holds that are not destroyed."""
+        with self._file.reading() as db:
+            count: int = db.execute("SELECT count(*) FROM keys WHERE wrapped != ?", (_ZEROS,)).fetchone()[0]
+        return count
+
+    @property
     def in_use(self) -> bool:
         """Whether it has ever held a key."""
         with self._file.reading() as db:

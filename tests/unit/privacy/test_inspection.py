@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from holdfast.errors import PrivacyError
 from holdfast.privacy import ciphers
 from holdfast.privacy.audit import Trail
-from holdfast.privacy.chain import UNSIGNED, ZERO, entry_line, head_line, read_entry, read_head
+from holdfast.privacy.chain import SUCCEEDED, UNSIGNED, ZERO, entry_line, head_line, read_entry, read_head, succession
 from holdfast.privacy.inspection import Report
 from holdfast.privacy.signing import Signer
 from trails import SIGNER, filled, large, trail_in
@@ -364,3 +365,86 @@ def test_a_first_entry_that_follows_another_one_is_found(tmp_path):
     write(trail, [lines[0] + b"\n"])
     trail.head_path.write_bytes(head_line(1, len(lines[0]) + 1, lines[0], None))
     assert "line 1: this entry does not follow" in found(trail)[0]
+
+
+# --- another key ------------------------------------------------------------------------------------------------------
+
+
+def succeeded(directory: Path) -> Trail:
+    """Return a trail whose key was changed to that of OTHER."""
+    trail = filled(directory, 3)
+    assert trail.succeed("os:root", OTHER)
+    trail.append("os:root", "key.create", tenant="acme")
+    return trail
+
+
+def test_a_key_for_which_the_one_before_vouches_is_right(tmp_path):
+    trail = succeeded(tmp_path)
+    report = trail.verify()
+    assert (report.findings, report.warnings, report.key) == ((), (), OTHER.public)
+    assert trail_in(tmp_path, OTHER).verify().ok
+    assert trail_in(tmp_path, OTHER).signing_keys() == {SIGNER.public, OTHER.public}
+    assert f"but the key of this installation is {SIGNER.public}" in found(trail_in(tmp_path, SIGNER))[0]
+
+
+def test_a_key_succeeds_once(tmp_path):
+    trail = succeeded(tmp_path)
+    assert not trail.succeed("os:root", OTHER)
+    assert not trail_in(tmp_path, SIGNER).succeed("os:root", OTHER)
+    assert len(lines_of(trail)) == 5
+
+
+def test_a_succession_that_was_cut_off_is_completed_by_the_next_entry(tmp_path):
+    trail = succeeded(tmp_path)
+    whole = lines_of(trail)
+    (tmp_path / "again").mkdir()
+    again = filled(tmp_path / "again", 3)
+    again.succeed("os:root", OTHER)
+    write(again, lines_of(again)[:3])
+    trail_in(tmp_path / "again", OTHER).append("os:root", "key.create", tenant="acme")
+    assert len(lines_of(again)) == len(whole)
+    assert trail_in(tmp_path / "again", OTHER).verify().ok
+
+
+FORGER = Signer(b"f" * 32)
+
+
+def forged(directory: Path, details: dict[str, str]) -> Trail:
+    """Return a trail in which somebody with another key put their own in its place."""
+    trail = filled(directory, 3)
+    lines = lines_of(trail)
+    lines.append(entry_line(4, 1.0, "os:root", SUCCEEDED, details, read_entry(lines[-1].rstrip()).hash) + b"\n")
+    write(trail, lines)
+    trail.head_path.write_bytes(head_line(4, sum(map(len, lines)), lines[-1].rstrip(), FORGER))
+    return trail_in(directory, FORGER)
+
+
+def test_a_key_for_which_none_before_vouches_is_found(tmp_path):
+    prev = read_entry(lines_of(filled(tmp_path / "x", 3))[-1].rstrip()).hash
+    right = succession(SIGNER, FORGER.public, prev)
+    attempts = [
+        succession(FORGER, FORGER.public, prev),
+        succession(FORGER, FORGER.public, prev) | {"by": SIGNER.public},
+        succession(SIGNER, FORGER.public, ZERO),
+        succession(SIGNER, OTHER.public, prev) | {"key": FORGER.public},
+        right | {"signature": "x"},
+        {"key": FORGER.public},
+        {},
+    ]
+    for number, details in enumerate(attempts):
+        trail = forged(tmp_path / str(number), details)
+        assert any("none before vouches" in finding for finding in found(trail)), details
+        assert SIGNER.public not in trail.signing_keys()
+    assert forged(tmp_path / "right", right).verify().ok
+
+
+def test_nothing_vouches_without_a_key(tmp_path):
+    with pytest.raises(PrivacyError, match="nothing can vouch"):
+        filled(tmp_path, 3, None).succeed("os:root", OTHER)
+    assert filled(tmp_path, 1, None).signing_keys() == frozenset()
+
+
+def test_a_key_that_is_not_the_present_one_does_not_vouch(tmp_path):
+    filled(tmp_path, 3)
+    with pytest.raises(PrivacyError, match="not with the present one"):
+        trail_in(tmp_path, FORGER).succeed("os:root", OTHER)
