@@ -124,6 +124,10 @@ def test_what_is_called_a_secret_is_masked_and_nothing_around_it(text, expected)
     [
         "password: required",
         "Your password must have 12 characters.",
+        "password: Optional[str2] = None, password=config['pass1']",
+        "password:!0,number:!0",
+        "decoded_secret = base64.b64decode(secret[6:])",
+        "private_key: ed25519.Ed25519PrivateKey",
         "password=os.environ['PASSWORD_1']",
         "password: ${DB_PASSWORD_1}",
         "password: ********",

@@ -24,6 +24,7 @@ _MADE_UP: Final = re.compile(
     re.IGNORECASE,
 )
 _URL: Final = re.compile(r"""://([^\s:/@"'<>\\`]{0,128}):([^\s/"'<>\\`]{1,256})@(?=[A-Za-z0-9\[])""")
+_CODE: Final = re.compile(r"[A-Za-z_][\w.]*\[|.*(?:\(|://|,\w+:)")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _HASH: Final = re.compile(r"[0-9a-f]+", re.IGNORECASE)
 _HASHES: Final = frozenset((32, 40, 48, 56, 64, 96, 128))
@@ -41,7 +42,7 @@ _NAMED: Final = (
 )
 _SAID: Final = r"""["'`*\])]{0,3}[ \t]{0,3}(?::=|=>|[:=])[*_]{0,2}[ \t]{0,3}(?:\\?["'`*]){0,3}"""
 _SAID_OR_IS: Final = rf"(?:{_SAID}|[ ](?:is|was)[: ]{{1,2}}[\"'`*]{{0,3}})"
-_VALUE: Final = r"(?P<value>[a-z0-9_\-+/.~]{16,256}+={0,2})(?![a-z0-9_\-+/=.~])"
+_VALUE: Final = r"(?P<value>[a-z0-9_\-+/.~]{16,256}+={0,2})(?![a-z0-9_\-+/=.~(\[])"
 
 
 def _named(word: str, value: str) -> re.Pattern[str]:
@@ -93,7 +94,7 @@ def assigned(text: str) -> Iterator[Finding]:
 
 def is_password(value: str) -> bool:
     """Whether it may be a password, rather than a word about one, code that reads one, or something to fill in."""
-    if len(value) < 6 or _MADE_UP.match(value) or _repeats(value) or "(" in value or "://" in value:
+    if len(value) < 6 or _MADE_UP.match(value) or _repeats(value) or _CODE.match(value):
         return False
     letters, digits = any(map(str.isalpha, value)), any(map(str.isdigit, value))
     symbols = any(not character.isalnum() and character not in "._-/:|,;" for character in value)
@@ -118,7 +119,7 @@ def entropy(text: str) -> float:
 
 def _turns(value: str) -> float:
     """Count how often letters and digits take turns, and half as much how often capitals and small letters do."""
-    kinds = "".join(["0" if c.isdigit() else "A" if c.isupper() else "a" for c in value if c.isalnum()])
+    kinds = "".join(["0" if c.isdigit() else "A" if c.isupper() else "a" if c.isalnum() else "." for c in value])
     pairs = Counter(map("".join, pairwise(kinds)))
     return pairs["a0"] + pairs["0a"] + pairs["A0"] + pairs["0A"] + min(pairs["aA"], pairs["Aa"]) / 2
 
