@@ -8,12 +8,14 @@ DEMO: Final = """\
 # The demo of Holdfast. Save it as holdfast.toml to make it yours.
 
 [models.sim-primary]                 # fails now and then, so that you see the fallback at work
-provider = "simulated"
-price    = { input = 0.25, output = 2.0 }
+provider   = "simulated"
+price      = { input = 0.25, output = 2.0 }
+max_output = 4096                    # the longest answer: what a budget has to set aside for it
 
 [models.sim-backup]
-provider = "simulated"
-price    = { input = 0.1, output = 0.4 }
+provider   = "simulated"
+price      = { input = 0.1, output = 0.4 }
+max_output = 4096
 
 [features.answer]
 models      = ["sim-primary", "sim-backup"]

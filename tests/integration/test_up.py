@@ -1,9 +1,12 @@
 """`holdfast up` without a configuration, as a newcomer starts it."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -56,3 +59,16 @@ def test_a_gateway_does_not_say_that_it_serves_where_its_state_can_not_be_opened
     ended = subprocess.run(serve, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert file in ended.stderr
+
+
+def test_the_demo_answers_keys_that_have_a_budget_in_money(tmp_path):
+    create = [sys.executable, "-m", "holdfast", "keys", "create", "--tenant", "acme", "--budget", "50usd/day"]
+    made = subprocess.run(create, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=True)
+    body = json.dumps({"model": "answer", "messages": [{"role": "user", "content": "Hello!"}]}).encode()
+    head = {"authorization": f"Bearer {made.stdout.strip()}", "content-type": "application/json"}
+    with subprocess.Popen(UP, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        address = next(found[0] for line in process.stdout if (found := re.findall(r"http://127\.0\.0\.1:\d+", line)))
+        request = urllib.request.Request(f"{address}/v1/chat/completions", body, head)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            assert json.load(response)["choices"][0]["message"]["content"]
+        process.send_signal(signal.SIGTERM)
