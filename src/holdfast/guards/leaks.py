@@ -27,6 +27,8 @@ _LEAST: Final = 6
 _NEARLY: Final = 0.8
 _ENCODED: Final = 60
 """Characters without white space that may hold some of a prompt, encoded."""
+_ENCODED_WORD: Final = 16
+"""Letters and digits of them in a row."""
 
 StandIns = Callable[[str, Context], Iterable[Finding]]
 """Finds stand-ins that belong to another session than the context's."""
@@ -129,16 +131,21 @@ class Said:
     def __init__(self, text: str) -> None:
         self.text = text
         self.words = words(text)
-        self.longest = max(map(len, text.split()), default=0)
         self._letters = "".join(self.words)
 
     def find(self, needle: Needle, kind: str) -> Iterator[Finding]:
         """Yield where a needle is, however it is written."""
         yield from self._between([span for spelt in needle.spelt for span in _all(self._letters, spelt)], kind)
         for encoded in needle.encoded:
-            if self.longest >= len(encoded):
-                for start, end in _all(self.text, encoded):
-                    yield Finding(kind, start, end)
+            for start, end in _all(self.text, encoded):
+                yield Finding(kind, start, end)
+
+    @property
+    def may_hold_encoded(self) -> bool:
+        """Whether some of a prompt may be encoded in it. Most texts have no word that is long enough."""
+        if max(map(len, self.words), default=0) < _ENCODED_WORD:
+            return False
+        return max(map(len, self.text.split())) >= _ENCODED
 
     def _between(self, spans: Sequence[tuple[int, int]], kind: str) -> Iterator[Finding]:
         """Yield findings for ranges of the letters in a row."""
@@ -187,7 +194,7 @@ def _told(said: Said, prompt: Prompt, most: int) -> Iterator[Finding]:
         return
     for start, end in _dense(said.text, said.words, prompt, need):
         yield Finding("the system prompt", start, end)
-    if said.longest >= _ENCODED:
+    if said.may_hold_encoded:
         decoded = normal(said.text)
         if decoded.layers:
             for start, end in _dense(decoded.text, words(decoded.text), prompt, need):
