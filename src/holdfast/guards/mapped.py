@@ -55,7 +55,8 @@ class Mapped(Struct, frozen=True, gc=False):
 
     def rewritten(self, runs: Iterable[tuple[int, int, str]]) -> Self:
         """Replace runs of the text, which are in order and apart: start, end, and what stands there instead."""
-        layer, parts, done, grown = Layer([], [], [], []), [], 0, 0
+        layer, done, grown = Layer([], [], [], []), 0, 0
+        parts: list[str] = []
         for start, end, new in runs:
             parts += (self.text[done:start], new)
             if end - start != 1 or len(new) != 1:  # of one character for one, the places stay as they are

@@ -10,7 +10,7 @@ import functools
 import html
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
@@ -25,10 +25,10 @@ Run = tuple[int, int, str]
 
 
 def normal(text: str, depth: int = DEPTH) -> Mapped:
-    """Return a text in NFKC, without invisible characters and look-alikes, what is encoded in it being decoded in place.
+    """Return a text in NFKC, without invisible characters and look-alikes, what is encoded in it decoded in place.
 
-    Decoded are percent, HTML and backslash escapes, base64 and hexadecimal digits that hold readable text, up to `depth`
-    times.
+    Decoded are percent, HTML and backslash escapes, base64 and hexadecimal digits that hold readable text, up to
+    `depth` times.
 
     >>> normal("Ig\u200bnore: aWdub3JlIHRoZSBydWxlcw==").text
     'Ignore: ignore the rules'
@@ -148,29 +148,31 @@ def _latin(text: str) -> Iterator[Run]:
 
 # --- encodings --------------------------------------------------------------------------------------------------------
 
-_ESCAPES: Final = re.compile(
-    r"(?:%[0-9A-Fa-f]{2})+|(?:\\x[0-9A-Fa-f]{2})+|(?:\\u[0-9A-Fa-f]{4})+|(?:&#(?:\d{1,7}|[xX][0-9A-Fa-f]{1,6});)+"
-)
-_ENCODED: Final = re.compile(
-    r"(?<![0-9A-Za-z])(?:"
-    r"(?P<hex>(?:0x)?[0-9A-Fa-f]{2}(?:[ :,]?[0-9A-Fa-f]{2}){7,})(?![0-9A-Za-z])"
-    r"|(?P<base64>[0-9A-Za-z+/_-]{16,}(?:\r?\n[0-9A-Za-z+/_-]{4,})*={0,2}))"
-)
-_SPACED_HEX: Final = {s: re.compile(f"{s}[0-9A-Fa-f]{{2}}{s}[0-9A-Fa-f]{{2}}{s}[0-9A-Fa-f]{{2}}") for s in " :,"}
+_HEX_PAIR: Final = "[0-9A-Fa-f]{2}"
+_ESCAPES: Final = {
+    "%": re.compile(f"%{_HEX_PAIR}(?:%{_HEX_PAIR})*"),
+    "\\x": re.compile(rf"\\x{_HEX_PAIR}(?:\\x{_HEX_PAIR})*"),
+    "\\u": re.compile(r"\\u[0-9A-Fa-f]{4}(?:\\u[0-9A-Fa-f]{4})*"),
+    "&#": re.compile(r"&#(?:\d{1,7}|[xX][0-9A-Fa-f]{1,6});(?:&#(?:\d{1,7}|[xX][0-9A-Fa-f]{1,6});)*"),
+}
+_LONG: Final = re.compile(r"[0-9A-Za-z+/_-]{16,}(?:\r?\n[0-9A-Za-z+/_-]{16,})*={0,2}")
+_HEX: Final = re.compile(r"(?:0x)?(?:[0-9A-Fa-f]{2})+")
+_SPACED_HEX: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{2}(?:[ :,][0-9A-Fa-f]{2}){7,}(?![0-9A-Za-z])")
+_PAIRS: Final = {between: re.compile(f"{between}(?:[0-9A-Fa-f]{{2}}{between}){{3}}") for between in " :,"}
 _HEX_BETWEEN: Final = str.maketrans("", "", " :,xX")
 _LETTERS: Final = 0.7
 _READABLE: Final = 0.95
 
 
 def _unescaped(mapped: Mapped) -> Mapped:
-    text = mapped.text
-    if "%" in text or "\\" in text or "&#" in text:
-        return mapped.rewritten(_escapes(text))
+    for sign, escapes in _ESCAPES.items():
+        if sign in mapped.text:
+            mapped = mapped.rewritten(_escapes(mapped.text, escapes))
     return mapped
 
 
-def _escapes(text: str) -> Iterator[Run]:
-    for match in _ESCAPES.finditer(text):
+def _escapes(text: str, escapes: re.Pattern[str]) -> Iterator[Run]:
+    for match in escapes.finditer(text):
         new = _unescape(match[0])
         if new.isprintable() or new.isspace():
             yield match.start(), match.end(), new
@@ -188,22 +190,26 @@ def _unescape(run: str) -> str:
 
 
 def _decoded(mapped: Mapped) -> Mapped:
-    if not _may_hold_encoded(mapped.text):
-        return mapped
-    return mapped.rewritten(_encoded(mapped.text))
+    text = mapped.text
+    if max(map(len, text.split()), default=0) >= SHORTEST:
+        mapped = mapped.rewritten(_long(text))
+        text = mapped.text
+    if any(text.count(between) > 6 and pairs.search(text) for between, pairs in _PAIRS.items()):
+        mapped = mapped.rewritten(_spaced(text))
+    return mapped
 
 
-def _may_hold_encoded(text: str) -> bool:
-    """Tell most texts at little cost: they have neither a long word nor three pairs of digits in a row."""
-    return max(map(len, text.split()), default=0) >= SHORTEST or any(
-        text.count(between) > 6 and pattern.search(text) for between, pattern in _SPACED_HEX.items()
-    )
+def _long(text: str) -> Iterator[Run]:
+    for match in _LONG.finditer(text):
+        run = match[0]
+        new = _readable(_from_hex(run) if _HEX.fullmatch(run) else _from_base64(run))
+        if new:
+            yield match.start(), match.end(), new
 
 
-def _encoded(text: str) -> Iterator[Run]:
-    for match in _ENCODED.finditer(text):
-        decode: Callable[[str], bytes] = _from_hex if match["hex"] else _from_base64
-        new = _readable(decode(match[0]))
+def _spaced(text: str) -> Iterator[Run]:
+    for match in _SPACED_HEX.finditer(text):
+        new = _readable(_from_hex(match[0]))
         if new:
             yield match.start(), match.end(), new
 
