@@ -294,7 +294,7 @@ def prose(r: Random, length: int) -> str:
 
 
 def costs(r: Random) -> tuple[float, float]:
-    """Print the milliseconds of each guard, and return those of all together on prose of 1 KB and of 50 KB."""
+    """Print the CPU time of each guard in ms, and return that of all together on prose of 1 KB and of 50 KB."""
     prompt = "You help the customers of a bank. " + " ".join(r.choices([*WORDS, "mortgage", "never", "tell"], k=250))
     context = Context(direction="output", session="s", prompt=prompt, canaries=("kestrel-7f3a91-moss",))
     deny = [f"{some(r, string.ascii_lowercase, 6)} {r.choice(WORDS)}" for _ in range(200)]
@@ -314,6 +314,7 @@ def costs(r: Random) -> tuple[float, float]:
         "-----BEGIN": "-----BEGIN PRIVATE KEY-----" * 1_850,
         "eyJ-eyJ-": "eyJ-" * 12_500,
         "password:a1b2c3": "password:a1b2c3 " * 3_125,
+        "pwd:pwd:": "pwd:" * 12_500,
         "the prompt": (prompt + " ") * 30,
     }
     print(
@@ -335,9 +336,9 @@ def costs(r: Random) -> tuple[float, float]:
 def best(guard: Guard, text: str, context: Context) -> float:
     times = []
     for _ in range(7 if len(text) < 100_000 else 1):
-        start = time.perf_counter()
+        start = time.process_time()
         guard.check(text, context)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times) * 1000
 
 

@@ -174,6 +174,10 @@ def test_findings_that_overlap_are_one():
     assert masked(f"password: x1!{token}") == "password: [password]"
 
 
+def test_a_value_that_holds_the_next_name_hides_no_value():
+    assert "Falcon" not in masked("password: Falcon4711password: Falcon4711password: Falcon4711")
+
+
 def test_entropy_is_in_bits_of_a_character():
     assert entropy("abcd" * 4) == 2
 

@@ -42,14 +42,15 @@ _NAMED: Final = (
 )
 _SAID: Final = r"""["'`*\])]{0,3}[ \t]{0,3}(?::=|=>|[:=])[*_]{0,2}[ \t]{0,3}(?:\\?["'`*]){0,3}"""
 _SAID_OR_IS: Final = rf"(?:{_SAID}|[ ](?:is|was)[: ]{{1,2}}[\"'`*]{{0,3}})"
-_VALUE: Final = r"(?P<value>[a-z0-9_\-+/.~]{16,256}+={0,2})(?![a-z0-9_\-+/=.~(\[])"
+_VALUE: Final = r"(?=(?P<value>[a-z0-9_\-+/.~]{16,256}+={0,2})(?![a-z0-9_\-+/=.~(\[]))"
+"""Looked at and not taken: within a value there may be another name with its value."""
 
 
 def _named(word: str, value: str) -> re.Pattern[str]:
     return re.compile(word + _NAMED + _SAID_OR_IS + value)
 
 
-_ANY_VALUE: Final = r"(?P<value>[^\s\"'`<>\\]{6,128}+)(?![^\s\"'`<>\\])"
+_ANY_VALUE: Final = r"(?=(?P<value>[^\s\"'`<>\\]{6,128}+)(?![^\s\"'`<>\\]))"
 _PASSWORD: Final = (
     ("passw", _named("passw(?:or)?[dt]", _ANY_VALUE)),
     ("passphrase", _named("passphrase", _ANY_VALUE)),
