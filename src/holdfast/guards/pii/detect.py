@@ -261,7 +261,8 @@ class _Digits:
         if last + 1 < len(groups):
             gap = text[end : groups[last + 1][0]]
             return " " in gap or ")" in gap or gap == "/"
-        return not (text[end : end + 1] in (",", ":") and text[end + 1 : end + 2].isdigit())
+        goes_on = text[end : end + 1] == "," or (text[end : end + 1] == ":" and text[groups[last][0] - 1] != ".")
+        return not (goes_on and text[end + 1 : end + 2].isdigit())
 
     def _judge(
         self, start: int, end: int, groups: list[tuple[int, int]], said: list[words.Meaning | None]
@@ -270,10 +271,10 @@ class _Digits:
         shown = text[start:end]
         digits = _DIGITS.sub("", shown)
         count = len(digits)
+        if len(groups) == 4 and shown.count(".") == 3 and self._is_ipv4(shown, start, said):
+            return Finding("ip", start, end)
         if count < 6 or count > 19:
             return None
-        if len(groups) == 4 and shown.count(".") == 3:
-            return Finding("ip", start, end) if self._is_ipv4(shown, start, end, said) else None
         lengths = tuple([stop - begin for begin, stop in groups])
         if count >= 12 and accounts.card(digits, lengths, False) and self._said(start, said) != "other":
             return Finding("card", start, end)
@@ -331,7 +332,7 @@ class _Digits:
             return Finding("national_number", start - 3, suffix.end())
         return None
 
-    def _is_ipv4(self, shown: str, start: int, end: int, said: list[words.Meaning | None]) -> bool:
+    def _is_ipv4(self, shown: str, start: int, said: list[words.Meaning | None]) -> bool:
         parts = shown.split(".")
         if not all(part.isdigit() and len(part) <= 3 and int(part) < 256 and str(int(part)) == part for part in parts):
             return False

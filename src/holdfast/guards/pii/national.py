@@ -272,7 +272,8 @@ def _bg(n: str) -> bool:
 
 def _cz(n: str) -> bool:
     month = int(n[2:4]) % 50
-    return day(2000, month - 20 if month > 20 else month, int(n[4:6])) and (len(n) == 9 or int(n) % 11 in (0, 10))
+    born = day(2000, month - 20 if month > 20 else month, int(n[4:6]))
+    return born and (len(n) == 9 or int(n) % 11 == 0 or (int(n[:9]) % 11 == 10 and n[9] == "0"))
 
 
 def _yu(n: str) -> bool:

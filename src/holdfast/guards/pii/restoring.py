@@ -119,12 +119,13 @@ class Restorer:
     def __init__(self, table: Table, in_json: bool = False) -> None:
         self._table = table
         self._json = in_json
-        self._held = ""
+        self.held = ""
+        """What was fed and is not certain yet."""
         self._previous = ""
 
     def feed(self, text: str) -> str:
         """Take the next piece and return what is certain."""
-        return self._restore(self._held + text, whole=False)
+        return self._restore(self.held + text, whole=False)
 
     def end(self) -> str:
         """Return the rest."""
@@ -132,7 +133,7 @@ class Restorer:
 
     def end_with(self, text: str) -> str:
         """Take the last piece and return the rest."""
-        return self._restore(self._held + text, whole=True)
+        return self._restore(self.held + text, whole=True)
 
     def _restore(self, raw: str, whole: bool) -> str:
         cut = _CUT_ESCAPE.search(raw[-64:]) if self._json and not whole else None
@@ -151,7 +152,7 @@ class Restorer:
             at = end
         stop = decoded.at(hold - skip)
         released.append(usable[at:stop])
-        self._held = raw[stop:]
+        self.held = raw[stop:]
         self._previous = text[hold - 1 : hold]
         return "".join(released)
 

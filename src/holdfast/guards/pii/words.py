@@ -62,9 +62,10 @@ _WORDS: dict[Meaning, str] = {
         order* invoice* ticket* tracking parcel shipment isbn issn ean upc gtin sku version* ver serial part
         parts model case transaction txn ref reference commit build hash timestamp epoch article item batch
         lot page chapter section price amount total sum usd eur population views bytes lines job run_id
-        trace request span id doi pmid error code bestell* rechnung* auftrag* sendung* commande facture
-        colis pedido factura fattura ordine fatura encomenda zamówieni* faktura* bestilling* ordrenummer
-        tilaus* заказ* счет* счёт* 订单 訂單 發票 发票 注文 주문 طلب
+        trace request span doi pmid error code bestell* rechnung* auftrag* sendung* commande facture colis
+        pedido factura fattura ordine fatura encomenda zamówieni* faktura* bestilling* ordrenummer tilaus*
+        заказ* счет* счёт* 订单 訂單 發票 发票 注文 주문 طلب released published updated created expires expired issued
+        since
     """,
 }
 _UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
