@@ -18,6 +18,7 @@ COMMANDS = {
     "export": "Write all data of a subject into a file.",
     "keyring": "Change the master key.",
     "audit": "Show who did what, and find every change of the record of it.",
+    "guard": "Train what tells what may not pass.",
 }
 
 
