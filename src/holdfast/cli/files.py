@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from holdfast.cli.state_directory import Failure
+from holdfast.privacy.files import sync_directory
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
-        _sync(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise Failure(f"{path} can't be written: {error.strerror or error}.") from error
 
@@ -50,11 +51,3 @@ def _locked(draft: Path) -> Iterator[BinaryIO]:
         os.fchmod(descriptor, 0o600)
         file.truncate(0)
         yield file
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

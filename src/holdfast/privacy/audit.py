@@ -35,6 +35,7 @@ from holdfast.privacy.chain import (
     read_head,
     succession,
 )
+from holdfast.privacy.files import sync_directory, write_durably
 from holdfast.privacy.inspection import Report
 from holdfast.privacy.signing import Signer
 
@@ -143,7 +144,7 @@ class Trail:
         line = entry_line(end.entries + 1, self._clock.now(), actor, action, details, end.hash)
         entry, size = read_entry(line), end.size + len(line) + 1
         self._replace_head(head_line(entry.n, size, line, self._signer))
-        _write(file, line + b"\n")
+        write_durably(file, line + b"\n")
         self._seen = (entry.n, entry.hash)
         return _End(entry.n, entry.hash, size), entry
 
@@ -151,13 +152,13 @@ class Trail:
         draft = self.head_path.with_name(DRAFT_FILE)
         try:
             with open(draft, "wb", buffering=0, opener=_for_the_owner) as file:
-                _write(file, head)
+                write_durably(file, head)
             os.replace(draft, self.head_path)
         except OSError:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
             raise
-        _sync_directory(self.head_path.parent)
+        sync_directory(self.head_path.parent)
 
     # --- going on where the trail ends ---
 
@@ -186,7 +187,7 @@ class Trail:
         written = os.pread(file.fileno(), len(line), start) if 0 <= start <= size <= head.size else None
         if written is not None and line.startswith(written):
             if len(written) < len(line):
-                _write(file, line[len(written) :])
+                write_durably(file, line[len(written) :])
             return _End(last.n, last.hash, head.size), None
         return _End(last.n, last.hash, _ended(file, size)), "the trail does not end as its head says"
 
@@ -329,27 +330,12 @@ def _for_the_owner(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
-    """Write all of it, to the disk."""
-    while data:
-        data = data[file.write(data) :]
-    os.fsync(file.fileno())
-
-
 def _ended(file: IO[bytes], size: int) -> int:
     """End the last line where that is cut off; return the size of the file."""
     if size == 0 or os.pread(file.fileno(), 1, size - 1) == b"\n":
         return size
-    _write(file, b"\n")
+    write_durably(file, b"\n")
     return size + 1
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _lines(file: IO[bytes], size: int) -> Iterator[bytes]:

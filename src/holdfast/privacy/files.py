@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import IO
 
 
 def create_once(path: Path, content: bytes) -> None:
@@ -24,6 +25,13 @@ def create_once(path: Path, content: bytes) -> None:
     finally:
         draft.unlink()
     sync_directory(path.parent)
+
+
+def write_durably(file: IO[bytes], data: bytes) -> None:
+    """Write all of it to an unbuffered file, and to the disk. Raises OSError."""
+    while data:
+        data = data[file.write(data) :]
+    os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from holdfast.errors import PrivacyError
-from holdfast.privacy.files import sync_directory
+from holdfast.privacy.files import sync_directory, write_durably
 
 JOURNAL_FILE = "erasures.jsonl"
 
@@ -35,8 +35,7 @@ def append(path: Path, entry: Entry) -> None:
         with open(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             cut = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
-            file.write(b"\n" + line if cut else line)
-            os.fsync(file.fileno())
+            write_durably(file, b"\n" + line if cut else line)
         if not size:
             sync_directory(path.parent)
     except OSError as error:

@@ -18,7 +18,7 @@ from typing import IO, Any
 import pytest
 
 from holdfast.errors import PrivacyError
-from holdfast.privacy import audit
+from holdfast.privacy import audit, files
 from holdfast.privacy.audit import ACTIONS, Trail, kept_heads
 from holdfast.privacy.chain import RESUMED, SIGNED, read_head
 from trails import SIGNER, TickingClock, filled, trail_in
@@ -231,7 +231,7 @@ def killer(number: int) -> Callable[[FrameType, str, Any], Any]:
     steps = count()
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename != audit.__file__:
+        if frame.f_code.co_filename not in (audit.__file__, files.__file__):
             return None
         if event == "line" and next(steps) == number:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -274,7 +274,7 @@ class Disk:
         self._left = number
         for name in ("open", "pread", "fsync", "replace", "fstat"):
             monkeypatch.setattr(os, name, functools.partial(self._do, getattr(os, name)))
-        monkeypatch.setattr(audit, "_write", functools.partial(self._write, audit._write))
+        monkeypatch.setattr(audit, "write_durably", functools.partial(self._write, files.write_durably))
 
     def _do(self, step: Callable[..., Any], *arguments: Any) -> Any:
         self._left -= 1

@@ -1,3 +1,4 @@
+import resource
 import stat
 from pathlib import Path
 
@@ -51,3 +52,16 @@ def test_a_journal_that_can_not_be_used_is_a_privacy_error(tmp_path: Path) -> No
         append(tmp_path, FIRST)
     with pytest.raises(PrivacyError, match="can't be read"):
         list(entries(tmp_path))
+
+
+def test_an_erasure_of_which_only_a_part_fits_on_the_disk_is_not_recorded(path: Path) -> None:
+    append(path, Entry("a", 1))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, before[1]))
+    try:
+        with pytest.raises(PrivacyError, match="can't be recorded"):
+            append(path, Entry("b", 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    append(path, Entry("c", 3))
+    assert list(entries(path)) == [Entry("a", 1), Entry("c", 3)]
