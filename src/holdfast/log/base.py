@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -62,6 +62,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
 
 class Filter(Conditions, frozen=True, kw_only=True):
     """Which calls. Times are microseconds since 1970 UTC."""
+
+    EQUALS: ClassVar = ("name", "model", "outcome", "error", "session", "subject", "contract", "tenant", "key")
+    """The conditions that a field of the call is the same."""
 
     since_us: int | None = None
     until_us: int | None = None
@@ -250,11 +253,16 @@ def silent(call: Call) -> Call:
     return msgspec.structs.replace(call, message=None, attempts=attempts)
 
 
+def bodiless(call: Call) -> Call:
+    """Return a call without its bodies."""
+    return msgspec.structs.replace(call, request=None, reply=None, ledger=())
+
+
 def kept(call: Call) -> Call:
     """Return what a log keeps of a call. With "metadata" that is nothing in the words of the caller or a provider."""
     if call.store == "all":
         return call
-    return msgspec.structs.replace(silent(call), request=None, reply=None, ledger=())
+    return bodiless(silent(call))
 
 
 class Log(Protocol):

@@ -24,6 +24,7 @@ from holdfast.log.base import (
     Spend,
     Total,
     UnknownCall,
+    bodiless,
     breathe,
     is_late,
     kept,
@@ -122,7 +123,7 @@ class MemoryLog:
 
     def scan(self, filter: Filter) -> Iterator[Sequence[Call]]:
         calls = islice((call for _, call in self._ordered(filter)), filter.limit)
-        while batch := [_bare(call) for call in islice(calls, _PAGE)]:
+        while batch := [bodiless(call) for call in islice(calls, _PAGE)]:
             yield batch
 
     def _ordered(self, filter: Filter) -> Iterator[tuple[int, Call]]:
@@ -218,13 +219,8 @@ class MemoryLog:
         """Nothing to release."""
 
 
-def _bare(call: Call) -> Call:
-    return msgspec.structs.replace(call, request=None, reply=None, ledger=())
-
-
 def _predicate(filter: Filter) -> Callable[[Call], bool]:
-    names = ("name", "model", "outcome", "error", "session", "subject", "contract", "tenant", "key")
-    equal = {name: value for name in names if (value := getattr(filter, name)) is not None}
+    equal = {name: value for name in Filter.EQUALS if (value := getattr(filter, name)) is not None}
 
     def holds(call: Call) -> bool:
         return (

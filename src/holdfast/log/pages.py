@@ -13,8 +13,7 @@ _ATTEMPTS = "SELECT * FROM other_attempts WHERE call IN (SELECT value FROM json_
 
 def conditions_of(filter: Filter) -> list[Condition]:
     """Return what calls have to be, wherever they are in the order of the scan."""
-    names = ("name", "model", "outcome", "error", "session", "subject", "contract", "tenant", "key")
-    equal = {name: getattr(filter, name) for name in names}
+    equal = {name: getattr(filter, name) for name in Filter.EQUALS}
     conditions: list[Condition] = [(f"{name} = ?", (value,)) for name, value in equal.items() if value is not None]
     if filter.since_us is not None:
         conditions.append(("at_us >= ?", (filter.since_us,)))

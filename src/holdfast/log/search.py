@@ -4,10 +4,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from msgspec import structs
-
 from holdfast.events import Call
-from holdfast.log.base import MOST_MATCHES, Filter, Found, Match, Pause, Place
+from holdfast.log.base import MOST_MATCHES, Filter, Found, Match, Pause, Place, bodiless
 from holdfast.log.bodies import Entry
 from holdfast.log.view import call_json
 from holdfast.pointers import step
@@ -60,7 +58,7 @@ class Seeker:
         if call is not None:
             self._withheld += call.withheld is not None
             if places := _places(call, self._text):
-                self._matches.append(Match(_bare(call), places))
+                self._matches.append(Match(bodiless(call), places))
         if self._looked % _EVERY == 0:
             self._pause()
 
@@ -72,10 +70,6 @@ class Seeker:
     def found(self, next: str | None) -> Found:
         """Return what was found, and the call to go on from."""
         return Found(tuple(self._matches), self._looked, self._withheld, next)
-
-
-def _bare(call: Call) -> Call:
-    return structs.replace(call, request=None, reply=None, ledger=())
 
 
 def _places(call: Call, text: str) -> list[Place]:

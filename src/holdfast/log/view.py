@@ -7,57 +7,10 @@ from typing import Any, Protocol
 import msgspec
 
 from holdfast.chat import Usage
-from holdfast.errors import InvalidRequest
 from holdfast.events import Attempt, Call, FingerprintChanged
-from holdfast.log.base import AttemptTotal, Filter, Found, Log, Spend, Total, UnknownCall
+from holdfast.log.base import AttemptTotal, Filter, Log, Total
 
 PAGE = 50
-
-
-def page(log: Log, filter: Filter) -> dict[str, Any]:
-    """Return `{"calls": [...], "next": id}`: `filter.limit` calls (default 50), and the cursor of the next page.
-
-    The cursor is to be given back as `filter.before`; None where no call is left.
-
-    Raises:
-        InvalidRequest: the call of a cursor is not in the log.
-        LogError: the log can't be read.
-    """
-    limit = PAGE if filter.limit is None else filter.limit
-    try:
-        found = [call for batch in log.scan(msgspec.structs.replace(filter, limit=limit + 1)) for call in batch]
-    except UnknownCall as error:
-        raise _invalid(error, filter) from error
-    calls = found[:limit]
-    return {"calls": [call_json(call) for call in calls], "next": calls[-1].id if calls and found[limit:] else None}
-
-
-def search_page(log: Log, text: str, filter: Filter) -> dict[str, Any]:
-    """Look for a text in bodies and return `{"calls": [...], "next": id, "looked": n, "withheld": n}`.
-
-    Each call has its `places`: a `pointer` into what `call_json` shows of it with its bodies, and an `excerpt`. `next`
-    is to be given back as `filter.before`; None where nothing is left to look at.
-
-    Raises:
-        InvalidRequest: the text is empty, or the call of a cursor is not in the log.
-        LogError: the log can't be read.
-    """
-    try:
-        return found_json(log.search(text, filter))
-    except UnknownCall as error:
-        raise _invalid(error, filter) from error
-    except ValueError as error:
-        raise InvalidRequest(f"text: {error}.", param="text") from error
-
-
-def _invalid(error: UnknownCall, filter: Filter) -> InvalidRequest:
-    return InvalidRequest(error.message, param="after" if error.id == filter.after else "before")
-
-
-def found_json(found: Found) -> dict[str, Any]:
-    """Return what a search found as plain JSON values."""
-    calls = [call_json(match.call) | {"places": [place._asdict() for place in match.places]} for match in found.matches]
-    return {"calls": calls, "next": found.next, "looked": found.looked, "withheld": found.withheld}
 
 
 def export_json(log: Log, subject: str) -> Iterator[Mapping[str, Any]]:
@@ -129,12 +82,6 @@ def attempt_total_json(total: AttemptTotal) -> dict[str, Any]:
     return {**msgspec.structs.asdict(total), "cost_usd": usd(known_cost(total))}
 
 
-def spend_json(spend: Spend) -> dict[str, Any]:
-    """Return what attempts took as plain JSON values, the day in ISO 8601; without a key, tenant and key are None."""
-    shown = msgspec.structs.asdict(spend) | {"tenant": spend.tenant or None, "key": spend.key or None}
-    return {**shown, "day": iso(spend.day * _DAY_US)[:10], "cost_usd": usd(known_cost(spend))}
-
-
 class Sum(Protocol):
     """A sum over calls or attempts."""
 
@@ -165,7 +112,6 @@ def usd(nanousd: int | None) -> str | None:
     return f"{'-' if nanousd < 0 else ''}{abs(nanousd) // 10**9}.{abs(nanousd) % 10**9:09d}"
 
 
-_DAY_US = 86_400_000_000
 _LAST_US = 253_402_300_799_999_999
 
 

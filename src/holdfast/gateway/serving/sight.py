@@ -11,7 +11,7 @@ from holdfast.gateway.access import LOCAL, Caller
 from holdfast.gateway.catalog import Catalog
 from holdfast.gateway.serving.query import Bodies, CallsQuery, KeysQuery, SearchQuery, SpendQuery
 from holdfast.gateway.serving.routes import AUDITORS, REVIEWERS
-from holdfast.log.base import silent
+from holdfast.log.base import bodiless, silent
 from holdfast.log.view import call_json
 from holdfast.privacy.masking import masked
 
@@ -82,5 +82,5 @@ def bodies_for(caller: Caller, asked: Bodies | None) -> Bodies | None:
 def call_for(call: Call, bodies: Bodies | None) -> dict[str, Any]:
     """Return a call as JSON values, its bodies and all that may quote them shown in this way."""
     if bodies is None:
-        return call_json(replace(silent(call), request=None, reply=None, ledger=()))
+        return call_json(bodiless(silent(call)))
     return masked(call_json(call)) if bodies == "masked" else call_json(call)
