@@ -69,7 +69,7 @@ class Access:
         """
         if self.open:
             return LOCAL
-        token = _bearer(authorization) or x_api_key
+        token = bearer(authorization) or x_api_key
         if token:
             entry, digest = self._keys.get(token[:ID_LENGTH], self._nobody), hashlib.sha256(token).digest()
         else:
@@ -92,7 +92,7 @@ def _of_session(digest: bytes, account: Account) -> _Entry:
     )
 
 
-def _bearer(authorization: bytes | None) -> bytes | None:
+def bearer(authorization: bytes | None) -> bytes | None:
     """Return the token of an `Authorization: Bearer`; other schemes are not ours."""
     if authorization is None:
         return None

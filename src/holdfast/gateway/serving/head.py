@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from holdfast.errors import BodyTooLarge, HeadersTooLarge, InvalidRequest, NotAllowed
-from holdfast.gateway.access import COOKIE, LOCAL, Access, Caller
+from holdfast.gateway.access import COOKIE, LOCAL, Access, Caller, bearer
 from holdfast.gateway.serving.routes import PUBLIC, Roles
 from holdfast.gateway.settings import GatewaySettings
 
@@ -90,10 +90,8 @@ def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 def _check_one(authorization: bytes | None, x_api_key: bytes | None, cookie: bytes | None) -> None:
     """Refuse credentials of which nobody can say whose authority counts. It tells nothing of their worth."""
-    scheme, _, token = (authorization or b"").partition(b" ")
-    bearer = token.strip(b" ") if scheme.lower() == b"bearer" else b""
-    session = cookie is not None and _COOKIE in cookie
-    if (bearer and x_api_key and bearer != x_api_key) or (session and (bearer or x_api_key)):
+    token, session = bearer(authorization), cookie is not None and _COOKIE in cookie
+    if (token and x_api_key and token != x_api_key) or (session and (token or x_api_key)):
         raise InvalidRequest("A request brings one kind of credentials: a key, or the cookie of a session.")
 
 
