@@ -211,7 +211,7 @@ def test_a_subject_is_exported_and_then_erased_while_the_gateway_serves(gateway)
     assert [row[1:4] for row in found if row[2] == "log"] == [["acme", "log", "4"], ["globex", "log", "4"]]
     assert {row[1] for row in found if row[2] == "replay" and int(row[3])} == {"acme", "globex"}
     run(gateway, "erase", "--verify", "certificate.json")
-    run(gateway, "export", "--subject", "ada", "--output", "ada.jsonl")
+    run(gateway, "export", "--subject", "ada", "--output", "ada.jsonl", "--force")
     assert exported.read_text() == ""
     assert [call["subject"] is None for call in logged(gateway, 1, "--subject", "bob", "--tenant", "acme")] == [False]
     assert_nowhere(gateway, [call["id"] for call in calls])

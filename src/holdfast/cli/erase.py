@@ -14,6 +14,7 @@ from rich.status import Status
 
 from holdfast.cli.files import replacing
 from holdfast.cli.listing import NONE, console, print_json
+from holdfast.cli.output import force_option, refuse_existing
 from holdfast.cli.state_directory import Failure, StateDirectory, failures, json_option, state_options
 from holdfast.cli.subjects import Asked, Subjects, chosen, record_subjects, subject_hashes, tenant_options
 from holdfast.cli.table import Column, Table
@@ -38,6 +39,7 @@ PATIENCE_SECONDS = 3.0
 @click.option("--subject", help="Whose data: the name the application sent, or its hash.")
 @tenant_options
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the certificate to this file.")
+@force_option
 @click.option(
     "--verify",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -50,6 +52,7 @@ def command(
     subject: str | None,
     asked: Asked,
     output: Path | None,
+    force: bool,
     verify: Path | None,
     as_json: bool,
 ) -> None:
@@ -61,10 +64,11 @@ def command(
     """
     if verify is not None:
         about = None if subject is None else subject_hashes(subject, asked.named or None, state.existing())
-        _verify(verify, about, state, as_json)
+        _verify(verify, subject, about, state, as_json)
     elif subject is None:
         raise click.UsageError("Missing option '--subject'.")
     else:
+        refuse_existing(output, force=force)
         _erase(state, chosen(subject, asked, state.existing()), output, as_json)
 
 
@@ -177,7 +181,9 @@ def _short(time: str) -> str:
     return time[:19].replace("T", " ")
 
 
-def _verify(file: Path, about: Collection[str] | None, state: StateDirectory, as_json: bool) -> None:
+def _verify(
+    file: Path, subject: str | None, about: Collection[str] | None, state: StateDirectory, as_json: bool
+) -> None:
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -201,6 +207,8 @@ def _verify(file: Path, about: Collection[str] | None, state: StateDirectory, as
         print_json([{"ok": True, "known": bool(known), **msgspec.to_builtins(certified)}])
         return
     click.echo(f"{file} is as it was issued at {certified.issued}, signed with the key {certified.public_key}.")
+    if about is not None:
+        click.echo(f"It is about {subject}.")
     if not known:
         click.echo("Whether that is the key of the installation can't be told here: compare it.", err=True)
 

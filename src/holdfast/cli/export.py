@@ -8,6 +8,7 @@ import msgspec
 from holdfast.cli.custody import opened_log
 from holdfast.cli.files import replacing
 from holdfast.cli.listing import print_json
+from holdfast.cli.output import force_option, refuse_existing
 from holdfast.cli.state_directory import StateDirectory, json_option, state_options
 from holdfast.cli.subjects import Asked, chosen, record_subjects, tenant_options
 from holdfast.privacy.registry import Registry
@@ -17,13 +18,15 @@ from holdfast.privacy.registry import Registry
 @click.option("--subject", required=True, help="Whose data: the name the application sent, or its hash.")
 @tenant_options
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@force_option
 @json_option
 @state_options
-def command(state: StateDirectory, subject: str, asked: Asked, output: Path, as_json: bool) -> None:
+def command(state: StateDirectory, subject: str, asked: Asked, output: Path, force: bool, as_json: bool) -> None:
     """Write all that is kept of a subject into a file: its calls, with what was asked and answered, as JSON Lines.
 
     Works while the gateway serves. The audit trail will tell.
     """
+    refuse_existing(output, force=force)
     subjects = chosen(subject, asked, state.existing())
     found: dict[str, int] = {}
     with opened_log(state, all_bodies=True) as log:

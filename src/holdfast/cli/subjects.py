@@ -2,8 +2,9 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -69,17 +70,22 @@ def chosen(name: str, asked: Asked, state: StateDirectory) -> Subjects:
     Where none has anything, it is that of each: what they send right now is meant too.
 
     Raises:
-        Failure: more than one tenant has something of a subject of this name; or as `subject_hashes`.
+        Failure: more than one tenant has something of a subject of this name; a tenant that was named is not known; or
+            as `subject_hashes`.
     """
-    if asked.named or asked.all_tenants:
-        return subject_hashes(name, asked.named or None, state)
+    if asked.named:
+        named = subject_hashes(name, asked.named, state)
+        _refuse_unknown_tenants(name, asked.tenants, named, state)
+        return named
+    if asked.all_tenants:
+        return subject_hashes(name, None, state)
     candidates = subject_hashes(name, None, state)
     found = _kept(candidates, state)
     if len(found) > 1:
-        named = ", ".join([whose or "(calls without a key)" for whose in found.values()])
         raise Failure(
-            f"There is something of a subject {name} at more than one tenant: {named}. These may be different persons. "
-            "Say which with --tenant (may be repeated) or --no-tenant, or --all-tenants."
+            f"There is something of a subject {name} at more than one tenant: {_listed(found.values())}. "
+            "These may be different persons. Say which with --tenant (may be repeated) or --no-tenant, or "
+            "--all-tenants."
         )
     return found or candidates
 
@@ -109,6 +115,26 @@ def record_subjects(state: StateDirectory, action: str, subjects: Subjects) -> N
         some = hashes[first : first + MOST_ITEMS]
         named = sorted({whose for hash in some if (whose := subjects[hash]) is not None})
         record(state, action, subjects=some, tenants=named)
+
+
+def _refuse_unknown_tenants(name: str, asked: Sequence[str], subjects: Subjects, state: StateDirectory) -> None:
+    """Raise Failure if a tenant never had a key, an account or a call, and there is nothing of its subject either."""
+    known = tenants(state)
+    unknown = [whose for whose in asked if whose not in known]
+    if not unknown or set(unknown) <= set(_kept(subjects, state).values()):
+        return
+    near = get_close_matches(unknown[0], known, n=1)
+    told = f"No key, account or call was ever of the tenant {unknown[0]!r}"
+    told += f": did you mean {near[0]}?" if near else "."
+    told += f" Known tenants: {', '.join(known)}." if known else " No tenant is known here: see --no-tenant."
+    elsewhere = _kept(subject_hashes(name, None, state), state)
+    if elsewhere:
+        told += f" There is something of a subject {name} at: {_listed(elsewhere.values())}."
+    raise Failure(told)
+
+
+def _listed(tenants: Iterable[str | None]) -> str:
+    return ", ".join([whose or "(calls without a key)" for whose in tenants])
 
 
 def _kept(subjects: Subjects, state: StateDirectory) -> Subjects:

@@ -135,6 +135,40 @@ def test_a_name_that_one_tenant_knows_is_the_subject_of_that_one_alone() -> None
     assert audited() == [("erase", {"subjects": [hash_of("bob", "globex")], "tenants": ["globex"]})]
 
 
+@pytest.mark.parametrize("tenant", ["acm", "nosuch"])
+def test_a_tenant_that_nobody_knows_is_refused_and_nothing_is_certified(tenant: str) -> None:
+    log_ada_everywhere()
+    told = " ".join(run("--subject", "bob", "--tenant", tenant, "--tenant", "acme", code=2).stderr.split())
+    assert f"No key, account or call was ever of the tenant '{tenant}'" in told
+    assert ("did you mean acme?" in told) == (tenant == "acm")
+    assert "Known tenants: acme, globex." in told
+    assert "There is something of a subject bob at: globex." in told
+    assert (len(logged()), audited()) == (4, [])
+
+
+def test_where_there_are_no_tenants_it_says_so() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    told = " ".join(run("--subject", "ada", "--tenant", "acme", code=2).stderr.split())
+    assert "No tenant is known here: see --no-tenant." in told
+    assert "There is something of a subject ada at: (calls without a key)." in told
+
+
+def test_a_tenant_of_which_there_is_nothing_but_the_subject_is_no_mistake() -> None:
+    log_calls(make_call(1, subject=hash_of("ada", "gone"), tenant=None))
+    assert erased("--subject", "ada", "--tenant", "gone") == ["gone"]
+
+
+def test_a_file_that_is_there_is_replaced_only_by_force() -> None:
+    Path("certificate.json").write_text("another certificate")
+    log_calls(make_call(1, subject=hash_of("ada")))
+    told = run("--subject", "ada", "--output", "certificate.json", code=2).stderr
+    assert "certificate.json exists already" in told
+    assert "--force" in told
+    assert (len(logged()), audited(), Path("certificate.json").read_text()) == (1, [], "another certificate")
+    run("--subject", "ada", "--output", "certificate.json", "--force")
+    assert json.loads(Path("certificate.json").read_text())["format"] == "holdfast.erasure/1"
+
+
 def test_a_key_that_is_left_of_a_subject_counts_though_its_calls_are_gone() -> None:
     log_ada_everywhere()
     with closing(SqliteLog(STATE / "log.db")) as log:
@@ -254,7 +288,7 @@ def test_a_worker_that_does_not_confirm_is_named_and_the_rest_is_done(monkeypatc
     assert "not finished" in result.stdout
     assert json.loads(Path("certificate.json").read_text())["erasures"][0]["ended"] is None
     assert logged() == []
-    run("--subject", "ada", "--output", "certificate.json")
+    run("--subject", "ada", "--output", "certificate.json", "--force")
     [erased] = json.loads(Path("certificate.json").read_text())["erasures"]
     assert erased["ended"] is not None
     assert erased["found"] == {"log": 1}
@@ -323,7 +357,8 @@ def test_without_the_installation_the_key_is_to_be_compared() -> None:
 
 def test_a_certificate_can_be_asked_whether_it_is_about_a_subject() -> None:
     file = certify()
-    run("--verify", str(file), "--subject", "ada")
+    assert "It is about ada.\n" in run("--verify", str(file), "--subject", "ada").stdout
+    assert "It is about" not in run("--verify", str(file)).stdout
     assert "about other subjects" in run("--verify", str(file), "--subject", "bob", code=1).stdout
     run("--verify", str(file), "--subject", "ada", "--tenant", "globex", code=1)
 

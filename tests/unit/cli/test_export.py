@@ -82,9 +82,9 @@ def test_a_name_at_more_than_one_tenant_is_exported_for_those_that_are_named() -
     told = json.loads(run("--subject", "ada", "--all-tenants", "--output", "out.jsonl", "--json").stdout)
     assert told == {"output": "out.jsonl", "found": {"log": 3}}
     assert sorted([call["tenant"] or "" for call in exported()]) == ["", "acme", "globex"]
-    run("--subject", "ada", "--tenant", "acme", "--output", "out.jsonl")
+    run("--subject", "ada", "--tenant", "acme", "--output", "out.jsonl", "--force")
     assert [call["tenant"] for call in exported()] == ["acme"]
-    run("--subject", "ada", "--no-tenant", "--tenant", "acme", "--output", "out.jsonl")
+    run("--subject", "ada", "--no-tenant", "--tenant", "acme", "--output", "out.jsonl", "--force")
     assert [call["tenant"] for call in exported()] == [None, "acme"]
     assert audited()[-1] == ("export", {"subjects": [hash_of("ada"), hash_of("ada", "acme")], "tenants": ["acme"]})
 
@@ -119,13 +119,29 @@ def test_what_was_erased_stays_closed_where_an_older_keyring_and_log_were_put_ba
     assert (shown.exit_code, "erased" in shown.output) == (0, True), shown.output
 
 
-def test_the_file_is_for_its_owner_alone_and_replaces_what_was_there(home: Path) -> None:
+def test_a_tenant_that_nobody_knows_is_refused() -> None:
+    make_key("acme")
+    log_calls(make_call(1, subject=hash_of("ada", "acme"), tenant="acme"))
+    told = " ".join(run("--subject", "ada", "--tenant", "nosuch", "--output", "out.jsonl", code=2).stderr.split())
+    assert "ever of the tenant 'nosuch'. Known tenants: acme." in told
+    assert "There is something of a subject ada at: acme." in told
+    assert (Path("out.jsonl").exists(), audited()) == (False, [])
+
+
+def test_a_file_that_is_there_is_kept_unless_it_is_forced() -> None:
+    log_calls(make_call(1, subject=hash_of("ada")))
+    Path("out.jsonl").symlink_to("nowhere")
+    assert "exists already" in run("--subject", "ada", "--output", "out.jsonl", code=2).stderr
+    assert (Path("out.jsonl").is_symlink(), audited()) == (True, [])
+
+
+def test_the_file_is_for_its_owner_alone_and_replaces_what_was_there_by_force(home: Path) -> None:
     log_calls(make_call(1, subject=hash_of("ada")))
     (home / "out.jsonl").write_text("old\n")
     (home / "out.jsonl").chmod(0o644)
     (home / "out.jsonl.part").write_text("left behind by one that was killed\n")
     (home / "out.jsonl.part").chmod(0o644)
-    run("--subject", "ada", "--output", "out.jsonl")
+    run("--subject", "ada", "--output", "out.jsonl", "--force")
     assert len(exported()) == 1
     assert stat.S_IMODE((home / "out.jsonl").stat().st_mode) == 0o600
     assert not (home / "out.jsonl.part").exists()
