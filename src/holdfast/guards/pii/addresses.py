@@ -40,6 +40,9 @@ _STARTS_LIST = """
 """
 _STARTS = frozenset(_STARTS_LIST.split())
 _BOXES = frozenset({"box", "postfach", "apartado", "postbus", "skrytka", "bp", "b.p."})
+_APART = frozenset({"utca", "út", "tér", "u", "straße", "str", "sokak", "cad"})
+_KINDS_BEHIND = _BOXES | _APART
+"""Words before a number that are not written with a capital, and still may belong to an address."""
 _CJK_BEFORE = re.compile(r"(?:[\u4e00-\u9fff]{1,8}[省市区區县縣]){0,4}[\u4e00-\u9fff]{1,10}(?:大道|路|街|巷|弄|胡同)\Z")
 _WORD = re.compile(r"[^\s,;:()\"]+")
 _BEFORE = 72
@@ -88,10 +91,6 @@ def _street(window: str, offset: int) -> int | None:
     for word in words[:-1]:
         if word[0].lower() in _STARTS and last[0].isupper():
             return offset + word.start()
-    if (
-        len(words) > 1
-        and words[-2][0][0].isupper()
-        and last.lower().rstrip(".") in ("utca", "út", "tér", "u", "straße", "str", "sokak", "cad")
-    ):
+    if len(words) > 1 and words[-2][0][0].isupper() and last.lower().rstrip(".") in _APART:
         return offset + words[-2].start()
     return None

@@ -39,7 +39,7 @@ _PLAIN = {
     0xFF20: "@",
 }
 _WORD = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
-_RUN = re.compile(r"\(?\+?\(?[0-9]+(?:[ \-./()]{1,3}[0-9]+)*")
+_RUN = re.compile(r"[0-9]+(?:[ \-./()]{1,3}[0-9]+)*")
 _GROUP = re.compile(r"[0-9]+")
 _DIGITS = re.compile(r"[^0-9]+")
 _TOKEN = re.compile(r"[A-Za-z0-9_\-]*")
@@ -57,7 +57,7 @@ _SUFFIX = re.compile(r"(?:-| (?=[A-D]\b))[A-Za-z](?![A-Za-z0-9])")
 
 def find(text: str) -> list[Finding]:
     """Return the personal data in a text, in order, none overlapping another."""
-    plain = text if text.isascii() or not _ODD.search(text) else text.translate(_PLAIN)
+    plain = text if text.isascii() else _ODD.sub(lambda match: _PLAIN[ord(match[0])], text)
     found = [*_emails(plain), *_ipv6(plain)]
     return [finding for finding in _merged([*found, *_Digits(plain).find()]) if fits(plain, finding.start, finding.end)]
 
@@ -124,12 +124,14 @@ class _Digits:
         text, at, length = self.text, 0, len(self.text)
         while match := _RUN.search(text, at):
             start, end = match.span()
+            while start > at and match.start() - start < 2 and text[start - 1] in "(+":
+                start -= 1
             at = end
             before, after = text[start - 1] if start else " ", text[end] if end < length else " "
             if before in _WORD or after in _WORD:
                 found, at = self._beside_letters(start, end)
                 yield from found
-            elif end - start <= 5 and match[0].isdigit():
+            elif end - start <= 5 and text[start:end].isdigit():
                 if found_here := self._short(start, end):
                     yield found_here
                     at = max(at, found_here.end)
@@ -240,17 +242,30 @@ class _Digits:
         elif not self._free_before(groups, at):
             return None, 1
         said: list[words.Meaning | None] = []
-        for last in range(min(at + _MOST_GROUPS, len(groups)) - 1, at - 1, -1):
+        for last in self._ends(groups, at):
             finish = groups[last][1]
             if "/ " in text[groups[at][1] : finish] and "/ " in text[groups[min(at + 1, last)][1] : finish]:
                 continue  # between two numbers; behind the first group it may follow an area code
-            if finish - begin < 6 or not self._free_after(groups, last):
+            if not self._free_after(groups, last):
                 continue
             if finding := self._judge(begin, finish, groups[at : last + 1], said):
                 return finding, last + 1 - at
         if groups[at][1] - groups[at][0] <= 5 and (short := self._short(*groups[at])):
             return short, max(sum(group[0] < short.end for group in groups[at:]), 1)
         return None, 1
+
+    def _ends(self, groups: list[tuple[int, int]], at: int) -> list[int]:
+        """Return the groups that what starts with one may end with, the last first: as many digits as anything has."""
+        ends, count = [], 0
+        for last in range(at, min(at + _MOST_GROUPS, len(groups))):
+            start, end = groups[last]
+            count += end - start
+            if count > 19:
+                break
+            if count >= 6 or last - at == 3:
+                ends.append(last)
+        ends.reverse()
+        return ends
 
     def _free_before(self, groups: list[tuple[int, int]], at: int) -> bool:
         gap = self.text[groups[at - 1][1] : groups[at][0]]
@@ -297,13 +312,15 @@ class _Digits:
         said: list[words.Meaning | None],
     ) -> Finding | None:
         meaning = self._said(start, said)
+        after = self.text[end : end + 1] in (" ", "(", "-", ",") and words.phone_after(self.text, end)
+        if meaning is None and not after and self.text[end : end + 1].isascii():
+            return None
         if dates.numeric(shown):
             return Finding("date_of_birth", start, end, 0.9) if self._born(start, end) else None
         if meaning == "card" and accounts.card(digits, groups, True):
             return Finding("card", start, end, 0.9)
         if meaning == "number" and 7 <= len(digits) <= 14:
             return Finding("national_number", start, end, 0.6)
-        after = words.phone_after(self.text, end)
         if (meaning == "phone" or after) and meaning != "other" and phones.announced(shown, digits):
             return Finding("phone", start, phones.extension(self.text, end), 0.85)
         return None
