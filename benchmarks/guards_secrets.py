@@ -314,6 +314,7 @@ def costs(r: Random) -> tuple[float, float]:
         "-----BEGIN": "-----BEGIN PRIVATE KEY-----" * 1_850,
         "eyJ-eyJ-": "eyJ-" * 12_500,
         "password:a1b2c3": "password:a1b2c3 " * 3_125,
+        "sk-proj-": "sk-proj-" * 6_250,
         "pwd:pwd:": "pwd:" * 12_500,
         "the prompt": (prompt + " ") * 30,
     }

@@ -178,6 +178,12 @@ def test_a_value_that_holds_the_next_name_hides_no_value():
     assert "Falcon" not in masked("password: Falcon4711password: Falcon4711password: Falcon4711")
 
 
+@pytest.mark.parametrize("before", ["eyJzdWIiOiIxIn0.abcd.", "glpat-example-", "pypi-AgEexample-example-example-"])
+def test_what_is_no_token_hides_none_that_follows(before):
+    token = TOKENS["Stripe key"]
+    assert token not in masked(f"{before}{'a' * 20}-{token}")
+
+
 def test_entropy_is_in_bits_of_a_character():
     assert entropy("abcd" * 4) == 2
 
@@ -224,6 +230,11 @@ HOSTILE = [
     "ghp_a",
 ]
 MORE = [
+    "pwd:",
+    "fm2_-",
+    "pypi-AgE-",
+    "sk-proj-",
+    "eyJaaaaaaaa-.",
     "xoxb-1",
     "a",
     "1",

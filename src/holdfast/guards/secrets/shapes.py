@@ -18,16 +18,26 @@ SHORTEST: Final = 16
 """Nothing here is shorter."""
 _DISTINCT: Final = 7
 _LOOKED_AT: Final = 256
-_MADE_UP: Final = re.compile(
-    r"example|placeholder|redacted|your|xxxx|\*\*\*|\.\.\.|1234567890|abcdefgh|0000000", re.IGNORECASE
+_MADE_UP: Final = (
+    "example",
+    "placeholder",
+    "redacted",
+    "your",
+    "xxxx",
+    "***",
+    "...",
+    "1234567890",
+    "abcdefgh",
+    "0000000",
 )
+_DIGIT: Final = re.compile(r"\d")
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def plausible(token: str) -> bool:
     """Whether it may be random, rather than the example of a manual. The rest of a long one is not looked at."""
-    token = token[:_LOOKED_AT]
-    return len(set(token)) >= _DISTINCT and not _MADE_UP.search(token)
+    token = token[:_LOOKED_AT].lower()
+    return len(set(token)) >= _DISTINCT and not any(word in token for word in _MADE_UP)
 
 
 def checked_by_crc(token: str) -> bool:
@@ -54,7 +64,7 @@ def is_jwt(token: str) -> bool:
 
 
 def has_digit(token: str) -> bool:
-    return any(map(str.isdigit, token[:_LOOKED_AT]))
+    return _DIGIT.search(token, 0, _LOOKED_AT) is not None
 
 
 class Shape(NamedTuple):
@@ -82,7 +92,7 @@ SHAPES: Final = (
     *(Shape("DigitalOcean token", f"do{kind}_v1_", f"{_X}{{64}}{_END}") for kind in "opr"),
     Shape("Azure storage key", "AccountKey=", r"[A-Za-z0-9+/]{86}=="),
     Shape("Databricks token", "dapi", f"{_X}{{32}}(?:-\\d)?{_END}"),
-    Shape("Fly token", "fm2_", "[A-Za-z0-9+/=,_-]{100,}+"),
+    Shape("Fly token", "fm2_", "[A-Za-z0-9+/=,_-]{100,700}+"),
     Shape("Supabase token", "sbp_", f"{_X}{{40}}{_END}"),
     Shape("Vault token", "hvs.", f"{_W}{{24,200}}+"),
     Shape("Vault token", "hvb.", f"{_W}{{100,300}}+"),
@@ -97,7 +107,7 @@ SHAPES: Final = (
         for kind in ("pat", "ptt", "dt", "rt", "cbt", "oas", "soat", "ft", "imt", "agent")
     ),
     Shape("npm token", "npm_", f"{_A}{{36}}{_END}", checked_by_crc),
-    Shape("PyPI token", "pypi-AgE", f"{_W}{{50,}}+"),
+    Shape("PyPI token", "pypi-AgE", f"{_W}{{50,300}}+"),
     Shape("crates.io token", "cio", f"{_A}{{32}}{_END}", has_digit),
     Shape("RubyGems key", "rubygems_", f"{_X}{{48}}{_END}"),
     Shape("Docker token", "dckr_pat_", f"{_W}{{27}}{_END_W}"),
@@ -182,11 +192,18 @@ def tokens(text: str) -> Iterator[Finding]:
     at = 0
     for run in [run for run in text.split() if len(run) >= SHORTEST]:
         at = text.find(run, at)
-        for match in _COMBINED.finditer(text, at, at + len(run)):
-            shape = _shape(match[0])
-            if shape and plausible(match[0][len(shape.prefix) :]) and shape.holds(match[0]):
-                yield Finding(shape.kind, match.start(), match.end())
+        yield from _in_run(text, at, at + len(run))
         at += len(run)
+
+
+def _in_run(text: str, at: int, end: int) -> Iterator[Finding]:
+    while match := _COMBINED.search(text, at, end):
+        shape = _shape(match[0])
+        if shape and shape.holds(match[0]) and plausible(match[0][len(shape.prefix) :]):
+            yield Finding(shape.kind, match.start(), match.end())
+            at = match.end()
+        else:  # within what is no token, there may be one
+            at = match.start() + 1
 
 
 def _shape(token: str) -> Shape | None:
