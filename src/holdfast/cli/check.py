@@ -12,6 +12,7 @@ import msgspec
 from holdfast.cli.confined import load_confined
 from holdfast.cli.enforcement import contracts_of
 from holdfast.cli.limited import warnings
+from holdfast.cli.master_check import master_problems
 from holdfast.config import Config, Configuration
 from holdfast.errors import ConfigError
 from holdfast.gateway.questions.prompt import Prompt
@@ -28,7 +29,7 @@ WIDE = 1000
 
 @click.command()
 @click.option("--config", "file", type=click.Path(path_type=Path), default="holdfast.toml", show_default=True)
-@click.option("--no-secrets", is_flag=True, help="Look for no secret: for CI, which has none.")
+@click.option("--no-secrets", is_flag=True, help="Look for no secret and no master key: for CI, which has none.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the file instead.")
 def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
@@ -40,6 +41,8 @@ def command(file: Path, no_secrets: bool, as_json: bool, schema: bool) -> None:
         return
     try:
         configuration = load_confined(file, resolve_secrets=not no_secrets)
+        if not no_secrets and (problems := master_problems(configuration)):
+            raise ConfigError(list(problems))
     except ConfigError as error:
         _refuse(error, as_json, "" if file.exists() else _no_file(file))
     listed = _listed(configuration.config)

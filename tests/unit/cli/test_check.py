@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 
@@ -6,7 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from holdfast.cli import main
+from holdfast.clock import SystemClock
 from holdfast.config.schema import schema
+from holdfast.privacy.custody import open_custody
+from holdfast.privacy.settings import PrivacySettings
 
 VALID = """
 [models.gpt]
@@ -75,6 +79,57 @@ def test_a_secret_that_is_not_there_is_wrong_unless_nobody_looks(check, monkeypa
     assert result.exit_code == 2
     assert result.stderr == "holdfast.toml:5: models.gpt.api_key: environment variable HOLDFAST_TEST_KEY is not set\n"
     assert check(VALID, "--no-secrets").exit_code == 0
+
+
+MASTER = """[models.house]
+provider = "simulated"
+
+[privacy]
+seal = true
+master_key = { file = "secrets/master.key" }
+"""
+
+
+def test_a_master_key_that_is_not_there_is_wrong_unless_nobody_looks(check, tmp_path):
+    result = check(MASTER)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("holdfast.toml:6: privacy.master_key.file: secrets/master.key: there is no master")
+    told = json.loads(check(MASTER, "--json").stdout)
+    assert [(problem["line"], problem["key"]) for problem in told["problems"]] == [(6, "privacy.master_key.file")]
+    assert check(MASTER, "--no-secrets").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["holdfast.toml"]
+
+
+@pytest.mark.parametrize(("mode", "code"), [(0o600, 0), (0o640, 2), (0o604, 2)])
+def test_a_master_key_that_others_may_read_is_wrong(check, tmp_path, mode, code):
+    key = tmp_path / "secrets/master.key"
+    key.parent.mkdir()
+    key.write_text(base64.b64encode(bytes(range(32))).decode())
+    key.chmod(mode)
+    result = check(MASTER)
+    assert result.exit_code == code, result.output
+    assert (f"mode {mode:04o}" in result.stderr) == (code == 2)
+
+
+def test_a_variable_that_should_hold_the_master_key_is_looked_at(check, monkeypatch):
+    toml = MASTER.replace('file = "secrets/master.key"', 'env = "HOLDFAST_TEST_MASTER"')
+    monkeypatch.delenv("HOLDFAST_TEST_MASTER", raising=False)
+    assert "holdfast.toml:6: privacy.master_key.env: The environment variable" in check(toml).stderr
+    monkeypatch.setenv("HOLDFAST_TEST_MASTER", bytes(range(32)).hex())
+    assert check(toml).exit_code == 0
+
+
+def test_the_own_master_key_may_be_missing_before_the_first_start_alone(check, tmp_path):
+    toml = MASTER.replace('master_key = { file = "secrets/master.key" }\n', "")
+    assert check(toml).exit_code == 0
+    assert not (tmp_path / ".holdfast").exists()
+    open_custody(PrivacySettings(), tmp_path, tmp_path / ".holdfast", SystemClock()).keyring.close()
+    assert check(toml).exit_code == 0
+    key = tmp_path / ".holdfast/master.key"
+    key.write_text(base64.b64encode(bytes(range(32))).decode())
+    assert "holdfast.toml:4: privacy.master_key: " in check(toml).stderr  # that of another keyring
+    key.unlink()
+    assert "the master key is gone" in check(toml).stderr
 
 
 def test_json_says_what_is_called(check):

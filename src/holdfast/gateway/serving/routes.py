@@ -76,6 +76,9 @@ class Query(msgspec.Struct, frozen=True):
     secure: bool = False
     """Whether it came over TLS, as far as can be told."""
 
+    def __repr__(self) -> str:  # the cookie opens a session, the body may hold a password, the text what people said
+        return f"Query({self.rest!r}, caller={self.caller!r})"
+
 
 View = Callable[[Query], Awaitable[Page]]
 

@@ -258,3 +258,9 @@ async def test_a_page_of_the_gateway_itself_works_with_a_session(found):
     for host, origin in ((b"llm.example", b"https://llm.example"), (b"LLM.example:8080", b"http://llm.example:8080")):
         headers = cookie(session, origin)
         assert (await ask(found.gateway, "POST", "/v1/chat/completions", headers, body, host=host)).status == 200
+
+
+def test_what_is_shown_of_a_query_holds_neither_its_cookie_nor_its_body():
+    query = Query("01ABC", "text=person", body=b'{"password": "hunter2"}', cookie=b"holdfast_session=token")
+    assert repr(query).startswith("Query('01ABC', caller=Caller(")
+    assert not any(secret in repr(query) for secret in ("hunter2", "token", "person"))
