@@ -13,7 +13,7 @@ COMMANDS = {
     "drill": "Put the configuration through every fault.",
     "calls": "List, filter, search, tail and show the calls in the log.",
     "keys": "Say who may call and for how much, and see what they spend.",
-    "accounts": "Say who may sign in to the console.",
+    "accounts": "Say who may sign in over HTTP.",
     "erase": "Erase all data of a subject, and certify it.",
     "export": "Write all data of a subject into a file.",
     "keyring": "Change the master key.",

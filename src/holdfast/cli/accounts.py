@@ -1,4 +1,4 @@
-"""`holdfast accounts`: who may sign in to the console."""
+"""`holdfast accounts`: who may sign in over HTTP."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,9 @@ _stdin = click.option("--password-stdin", is_flag=True, help="Read the password 
 
 @click.group()
 def command() -> None:
-    """Create, list and remove the accounts of people who sign in to the console, and change their passwords."""
+    """Create, list and remove the accounts of people who sign in over HTTP (POST /api/session), and change their
+    passwords.
+    """
 
 
 @command.command()
@@ -40,7 +42,7 @@ def create(
     password = _password(name, password_stdin)
     with _opened(state, new=True) as accounts:
         account = accounts.create(name, role, tenant, password, before=_recorded(state, "account.create"))
-    _tell(account, "may sign in to the console", as_json)
+    _tell(account, "may sign in over HTTP (POST /api/session)", as_json)
 
 
 @command.command("list")

@@ -50,7 +50,7 @@ def audited() -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_an_account_is_made_with_the_password_of_the_standard_input() -> None:
-    assert create().stdout == "anna (admin) may sign in to the console.\n"
+    assert create().stdout == "anna (admin) may sign in over HTTP (POST /api/session).\n"
     account = verified("anna", PASSWORD)
     assert account is not None
     assert (account.role, account.tenant) == ("admin", None)

@@ -129,7 +129,11 @@ def _is_local(host: str) -> bool:
 def _check_origin(fields: Fields) -> None:
     """Refuse what a web page elsewhere made a browser send, with the cookie that it keeps."""
     if not _is_same(fields.get(b"origin", b""), fields.get(b"host", b"")):
-        raise NotAllowed("The Origin of this request is not the address that it was sent to.", param="origin")
+        raise NotAllowed(
+            "With the cookie of a session, this request must say that it comes from a page of the gateway: send "
+            "`Origin: http://HOST` (https:// over TLS), with the host and port that it is sent to.",
+            param="origin",
+        )
 
 
 def _is_same(origin: bytes, host: bytes) -> bool:

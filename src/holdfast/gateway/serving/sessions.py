@@ -1,4 +1,4 @@
-"""Signing in to the console and out again: `/api/session`."""
+"""Signing in over HTTP and out again: `/api/session`."""
 
 import asyncio
 from collections.abc import Mapping

@@ -245,7 +245,8 @@ async def test_a_page_elsewhere_can_change_nothing_with_a_session(found, origin)
         response = await ask(found.gateway, method, path, cookie(session, origin), body=None)
         assert response.status == 403
         without = ((b"cookie", f"{COOKIE}={session}".encode()),)
-        assert (await ask(found.gateway, method, path, without, body=None)).status == 403
+        refused = await ask(found.gateway, method, path, without, body=None)
+        assert (refused.status, b"send `Origin: http://HOST`" in refused.body) == (403, True)
     if origin:
         response = await ask(found.gateway, "POST", "/api/session", ((b"origin", origin),), body=None)
         assert response.status == 403

@@ -169,7 +169,7 @@ def _session() -> Json:
     opened = _page("Signed in.", ref("Who")) | {"headers": _headers(cookie)}
     return _get("On whose authority this request comes", ref("Who")) | {
         "post": {
-            "summary": "Sign in to the console",
+            "summary": "Sign in",
             "requestBody": {"required": True, "content": _json(ref("SignIn"))},
             "responses": {"200": opened, **_errors("Error")},
         },
