@@ -1,8 +1,8 @@
 """Which state directory a command works on: that of the configuration, or the one it is told."""
 
 import functools
-import getpass
 import os
+import pwd
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,10 +126,13 @@ def failures() -> Iterator[None]:
 
 
 def operator() -> str:
-    """Return who runs the command, as the audit trail names them: "os:anna", by the account of the machine."""
+    """Return who runs the command, as the audit trail names them: "os:anna", by the account of the machine.
+
+    No variable of the environment has a say in it.
+    """
     try:
-        return f"os:{getpass.getuser()}"
-    except (KeyError, OSError):
+        return f"os:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
         return f"os:{os.getuid()}"  # an account without a name
 
 

@@ -1,4 +1,5 @@
-import getpass
+import os
+import pwd
 from pathlib import Path
 
 import click
@@ -103,11 +104,10 @@ def test_an_error_of_a_store_ends_the_command_with_what_is_wrong():
 
 
 def test_who_runs_a_command_is_told_by_the_machines_account(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(getpass, "getuser", lambda: "anna")
-    assert operator() == "os:anna"
-
-    def nobody() -> str:
-        raise KeyError("uid not found")
-
-    monkeypatch.setattr(getpass, "getuser", nobody)
-    assert operator().startswith("os:")
+    own = pwd.getpwuid(os.getuid())
+    monkeypatch.setattr(pwd, "getpwuid", {os.getuid(): own}.__getitem__)
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "somebody-else")
+    assert operator() == f"os:{own.pw_name}"
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert operator() == f"os:{os.getuid()}"
