@@ -57,7 +57,7 @@ class Guarded:
 
     def refresh(self) -> None:
         """Have what was made be in force at once, instead of a moment later."""
-        self.app.custody._access = self.app.custody._look()
+        self.app.custody._known = self.app.custody._look()
 
     def key(self, role: str, tenant: str = "acme", features: Sequence[str] = (), **more: Any) -> str:
         """Make a key, and return its token."""

@@ -1,5 +1,6 @@
 """What the composition root wires together, that no part can show alone."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,9 +9,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import holdfast
+from guarded import ask, bearer, guarded
 from holdfast.app import App
-from holdfast.config import load
-from holdfast.errors import ConfigError, LogError
+from holdfast.config import load, parse
+from holdfast.errors import ConfigError, LogError, PrivacyError
 
 CONFIG = """
 [models.primary]
@@ -154,3 +156,51 @@ async def test_a_reload_that_fails_changes_nothing_of_what_is_known_of_models(tm
         path.write_text(MODELS.format(limit=4))
         await app.reload(load(path))
         assert app.pipeline.catalog.models["own"].health is before.models["own"].health
+
+
+HOUSE = """
+[models.house]
+provider = "openai"
+base_url = "http://{host}:8000/v1"
+"""
+
+
+async def test_a_reload_that_can_not_be_recorded_leaves_the_old_hosts_reachable_and_no_others(tmp_path, monkeypatch):
+    old, new = [parse({"holdfast.toml": HOUSE.format(host=host)}, tmp_path) for host in ("old.example", "new.example")]
+    async with App(old, audited=True) as app:
+        before, egress = app.pipeline.catalog, app.catalogs.egress
+
+        def full(*_: object, **__: object) -> None:
+            raise PrivacyError("the disk is full")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(app.custody.trail, "append", full)
+            with pytest.raises(PrivacyError):
+                await app.reload(new)
+        assert app.pipeline.catalog is before
+        assert (egress.allows("old.example"), egress.allows("new.example")) == (True, False)
+        await app.reload(new)
+        assert (egress.allows("old.example"), egress.allows("new.example")) == (False, True)
+
+
+async def test_what_is_learnt_late_of_keys_does_not_stay(tmp_path, monkeypatch):
+    async with guarded(tmp_path) as found:
+        late, release, to_thread = asyncio.Event(), asyncio.Event(), asyncio.to_thread
+
+        async def slow(work, *arguments, **named):
+            result = await to_thread(work, *arguments, **named)
+            if asyncio.current_task() is first:
+                late.set()
+                await release.wait()
+            return result
+
+        monkeypatch.setattr(asyncio, "to_thread", slow)
+        token, key = found.keys.create(tenant="acme", role="admin")
+        first = asyncio.ensure_future(found.app.custody.refresh())
+        await late.wait()
+        found.keys.revoke(key.id)
+        await found.app.custody.refresh()
+        release.set()
+        await first
+        await found.app.custody.refresh()
+        assert (await ask(found.gateway, "GET", "/v1/models", bearer(token))).status == 401

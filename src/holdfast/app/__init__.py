@@ -1,6 +1,7 @@
 """The composition root: the only room that names concrete classes."""
 
 import asyncio
+import functools
 import random
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -113,15 +114,19 @@ class App:
 
     async def reload(self, configuration: Configuration) -> None:
         """Let calls from now on follow another configuration. Calls in flight stay on theirs."""
-        catalog, before = await self.catalogs.make(configuration), self.pipeline.catalog
-        if self._audited:
-            await self.custody.record("config.reload", config=configuration.hash, before=self.configuration.hash)
+        catalog = await self.catalogs.make(configuration, functools.partial(self._record_reload, configuration))
+        before = self.pipeline.catalog
         self.configuration = configuration
         self.writer.append(configuration.snapshot())
         self.writer.retain(self._log_settings.keep, _keep(configuration))
         self.pipeline.catalog = catalog
         before.close()
         self._register.keep({name: model.health for name, model in catalog.models.items()})
+
+    async def _record_reload(self, configuration: Configuration) -> None:
+        """Record that it is about to be taken. Raises PrivacyError: then it may not."""
+        if self._audited:
+            await self.custody.record("config.reload", config=configuration.hash, before=self.configuration.hash)
 
     def asgi(self) -> tuple[Gateway, Views]:
         """Return the HTTP front end, and its pages."""

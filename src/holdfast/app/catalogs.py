@@ -1,7 +1,7 @@
 """What can be called, made of a configuration: models with their providers, features with all that they name."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -52,8 +52,8 @@ class Catalogs:
         self._transports = _Transports(self.egress)
         self._simulator: Simulator | None = None
 
-    async def make(self, configuration: Configuration) -> Catalog:
-        """Return the catalog of a configuration.
+    async def make(self, configuration: Configuration, agree: Callable[[], Awaitable[None]] | None = None) -> Catalog:
+        """Return the catalog of a configuration; `agree` comes last. If it raises, all stays as it was.
 
         Raises:
             ConfigError: a secret, a file or a function that it names can't be used.
@@ -61,7 +61,10 @@ class Catalogs:
         endpoints = await self._endpoints(configuration)
         network = configuration.config.network
         with self.egress.becoming(_hosts(configuration, endpoints), () if network is None else network.allow):
-            return await self._made(configuration, endpoints)
+            catalog = await self._made(configuration, endpoints)
+            if agree is not None:
+                await agree()
+            return catalog
 
     async def _made(self, configuration: Configuration, endpoints: Mapping[str, Endpoint]) -> Catalog:
         config = configuration.config

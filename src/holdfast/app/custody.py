@@ -58,8 +58,8 @@ class Custody:
         self._clock = clock
         self._new_id = new_id
         self._jobs = Jobs()
-        self._version: int | None = None
-        self._access = Access((), {}, clock)
+        self._known: tuple[int | None, Access] = None, Access((), {}, clock)
+        """What keys and sessions there are, and the version of the state that tells so: replaced together."""
 
     async def open(self, opened: AsyncExitStack) -> None:
         """Open everything; `opened` closes it."""
@@ -78,7 +78,7 @@ class Custody:
             self._presence = Holder.create(directory / RUNNING, self._new_id)
         opened.callback(functools.partial(self._presence.close, remove=True))
         await self.refresh()
-        if self._access.open:
+        if self.access().open:
             await asyncio.to_thread(self._check_never_guarded)
 
     def _check_never_guarded(self) -> None:
@@ -122,19 +122,17 @@ class Custody:
 
     def access(self) -> Access:
         """Return what keys and sessions there are."""
-        return self._access
+        return self._known[1]
 
     async def refresh(self) -> None:
         """Look for changes of keys and sessions. Raises StateError: what was known stays in force."""
-        self._access = await asyncio.to_thread(self._look)
+        self._known = await asyncio.to_thread(self._look)
 
-    def _look(self) -> Access:
-        version = self.keys.version()
-        if version == self._version:
-            return self._access
-        access = Access(self.keys.all(), self.accounts.sessions(), self._clock, open=version == 0)
-        self._version = version  # only now: what can't be read is looked for again
-        return access
+    def _look(self) -> tuple[int | None, Access]:
+        known, version = self._known, self.keys.version()
+        if version == known[0]:
+            return known
+        return version, Access(self.keys.all(), self.accounts.sessions(), self._clock, open=version == 0)
 
 
 async def _opened(opened: AsyncExitStack, make: Callable[[], T]) -> T:
