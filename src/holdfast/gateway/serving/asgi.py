@@ -17,9 +17,8 @@ from holdfast.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
-    PrivacyError,
     Saturated,
-    StateError,
+    StoreError,
     Unauthenticated,
 )
 from holdfast.gateway.access import LOCAL, Access, Caller
@@ -168,7 +167,7 @@ class Gateway:
         try:
             try:
                 page = await self._page(path, scope, receive, direct)
-            except (StateError, PrivacyError) as error:
+            except StoreError as error:
                 logger.error("%s: %s", path, error.message)
                 raise Saturated(UNUSABLE, retry_after=RETRY_SECONDS) from error
         except CallError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from guarded import PASSWORD, Guarded, Headers, Response, ask, bearer, guarded
-from holdfast.errors import PrivacyError, StateError
+from holdfast.errors import LogError, PrivacyError, StateError
 from holdfast.gateway.serving import failures
 from holdfast.gateway.serving.asgi import MOST_OF_A_PAGE
 
@@ -145,6 +145,17 @@ async def test_state_that_can_not_be_read_is_told_as_such_without_its_place(foun
     assert response.status == 503
     assert b"state.db" not in response.body
     assert "/srv/state.db: the file is damaged" in caplog.text
+
+
+async def test_a_log_that_can_not_be_read_is_told_as_such_without_its_place(found, monkeypatch, caplog):
+    def broken(*_: object) -> None:
+        raise LogError("/srv/log.db: the disk failed: check it")
+
+    monkeypatch.setattr(found.app._log, "get", broken)
+    response = await ask(found.gateway, "GET", "/api/calls/01A", bearer(found.key("admin")))
+    assert response.status == 503
+    assert b"log.db" not in response.body
+    assert "/srv/log.db: the disk failed" in caplog.text
 
 
 async def test_a_key_tells_who_it_is_and_has_no_session_to_end(found):
