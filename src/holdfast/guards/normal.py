@@ -159,6 +159,7 @@ _LONG: Final = re.compile(r"[0-9A-Za-z+/_-]{16,}(?:\r?\n[0-9A-Za-z+/_-]{16,})*={
 _HEX: Final = re.compile(r"(?:0x)?(?:[0-9A-Fa-f]{2})+")
 _SPACED_HEX: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{2}(?:[ :,][0-9A-Fa-f]{2}){7,}(?![0-9A-Za-z])")
 _PAIRS: Final = {between: re.compile(f"{between}(?:[0-9A-Fa-f]{{2}}{between}){{3}}") for between in " :,"}
+_LETTERS_BEGIN: Final = ("6", "7", "d0", "d1", "ce", "D0", "D1", "CE")
 _HEX_BETWEEN: Final = str.maketrans("", "", " :,xX")
 _LETTERS: Final = 0.7
 _READABLE: Final = 0.95
@@ -194,9 +195,14 @@ def _decoded(mapped: Mapped) -> Mapped:
     if max(map(len, text.split()), default=0) >= SHORTEST:
         mapped = mapped.rewritten(_long(text))
         text = mapped.text
-    if any(text.count(between) > 6 and pairs.search(text) for between, pairs in _PAIRS.items()):
+    if any(_may_be_hex(text, between) and pairs.search(text) for between, pairs in _PAIRS.items()):
         mapped = mapped.rewritten(_spaced(text))
     return mapped
+
+
+def _may_be_hex(text: str, between: str) -> bool:
+    """Say whether there are pairs that letters might begin with: of Latin ones, or of Cyrillic and Greek ones."""
+    return any(text.count(between + digit) > 2 for digit in _LETTERS_BEGIN)
 
 
 def _long(text: str) -> Iterator[Run]:
@@ -230,8 +236,13 @@ def _from_base64(run: str) -> bytes:
 
 def _readable(raw: bytes) -> str:
     """Return bytes as text, or nothing if nobody could read it."""
-    text = raw.decode(errors="ignore")
-    if len(text) < SHORTEST // 2 or len(text.encode()) < _READABLE * len(raw):
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        if error.start < _READABLE * len(raw):
+            return ""
+        text = raw[: error.start].decode()
+    if len(text) < SHORTEST // 2:
         return ""
     letters = sum(map(str.isalnum, text)) + text.count(" ")
     printable = sum(map(str.isprintable, text)) + sum(map(str.isspace, text)) - text.count(" ")

@@ -40,7 +40,7 @@ class Injection:
         seen = normal(text)
         sentences = units(seen.text)
         score, found = self._classified(sentences, seen, trusted=context.trusted)
-        for sign in chain(rules.of_units(sentences), rules.of_text(seen.text)):
+        for sign in chain(rules.of_units(sentences, seen.text), rules.of_text(seen.text)):
             score = max(score, SIGN_SCORE)
             found.append(Finding(sign.kind, *seen.origin(sign.start, sign.end), SIGN_SCORE))
         if not found:

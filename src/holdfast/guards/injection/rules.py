@@ -42,9 +42,11 @@ _FORGED_SIGNS: Final = (
     "<|", "[inst", "[/inst", "[sys", "<<sys", "<system", "</system", "<instr", "</instr", "<assistant", "</assistant",
     "##", "system:", "system :", "assistant:", "assistant :", "human:", "human :",
 )  # fmt: skip
-_LETTERS: Final = tuple([re.compile(f"{by}(?:[^\\W\\d_]{by}){{6}}") for by in (" ", r"\.", "-", "_", "·")])
 _SPACED: Final = re.compile(r"(?<!\S)(?:[^\W\d_][ .·_-]){9,}[^\W\d_](?!\S)")
 _PICTURE: Final = re.compile(r"!\[[^\]\n]{0,200}\]\(https?://[^)\s]{0,500}[?&=][^)\s]{0,500}[{\[<%$][^)\n]{0,200}\)")
+
+_SHORT_WORDS: Final = 3
+"""Characters a word below which a sentence may be of single letters."""
 
 
 class Sign(Struct, frozen=True, gc=False):
@@ -55,9 +57,13 @@ class Sign(Struct, frozen=True, gc=False):
     end: int
 
 
-def of_units(units: list[Unit]) -> Iterator[Sign]:
-    """Find sentences that tell the model to forget what it was told, or to show it."""
+def of_units(units: list[Unit], text: str) -> Iterator[Sign]:
+    """Find sentences that tell the model to forget what it was told, or to show it, and words letter by letter."""
     for unit in units:
+        if unit.end - unit.start < _SHORT_WORDS * len(unit.stems) and (
+            spaced := _SPACED.search(text, unit.start, unit.end)
+        ):
+            yield Sign("spaced_letters", *spaced.span())
         if len(unit.concepts) < 3:
             continue
         for kind, sets in _SETS.items():
@@ -66,11 +72,9 @@ def of_units(units: list[Unit]) -> Iterator[Sign]:
 
 
 def of_text(text: str) -> Iterator[Sign]:
-    """Find forged turns of a conversation, words written letter by letter, and pictures that carry data away."""
+    """Find forged turns of a conversation, and pictures that carry data away."""
     lower = text.lower()
     if any(sign in lower for sign in _FORGED_SIGNS):
         yield from (Sign("forged_turn", *match.span()) for match in _FORGED.finditer(text))
     if "](" in text:
         yield from (Sign("carries_data", *match.span()) for match in _PICTURE.finditer(text))
-    if any(letters.search(text) for letters in _LETTERS):
-        yield from (Sign("spaced_letters", *match.span()) for match in _SPACED.finditer(text))

@@ -139,7 +139,7 @@ def _known(rows: list[Row]) -> list[Known]:
 def _one(row: Row, group: str) -> Known:
     text = normal(row.text).text
     sentences = units(text)
-    signs = any(True for _ in chain(rules.of_units(sentences), rules.of_text(text)))
+    signs = any(True for _ in chain(rules.of_units(sentences, text), rules.of_text(text)))
     return Known(row, tuple(sentences), group, signs)
 
 

@@ -32,7 +32,7 @@ def units(text: str) -> list[Unit]:
     """Return the sentences of a text that was normalised before."""
     lower = _lower(text)
     ascii_only = text.isascii()
-    spaced = lower.translate(_TO_SPACE) if ascii_only else _not_word().sub(" ", lower)
+    spaced = lower.translate(_TO_SPACE) if ascii_only else _not_word().sub(" ", _without_punctuation(lower))
     unspaced = not ascii_only and _UNSPACED.search(text) is not None
     found, about = [], lexicon()
     known = _known().intersection
@@ -47,6 +47,13 @@ def units(text: str) -> list[Unit]:
             concepts.add("shout")
         found.append(Unit(start, end, stems, frozenset(concepts)))
     return found
+
+
+def _without_punctuation(text: str) -> str:
+    """Return a text with spaces for what is commonest of `_not_word`, which is faster to replace one by one."""
+    for mark in ".,!?:;'\"()-/\n":
+        text = text.replace(mark, " ")
+    return text
 
 
 def _lower(text: str) -> str:
@@ -70,7 +77,7 @@ def _paired(words: list[str]) -> list[str]:
 def _not_word() -> re.Pattern[str]:
     """Find what is neither a letter or digit nor a mark that belongs to one, such as the vowels of Hindi."""
     marks = [c for c in map(chr, range(0x300, 0xFFFF)) if unicodedata.category(c)[0] == "M"]
-    return re.compile(f"[^\\w{''.join(marks)}]|_")
+    return re.compile(f"[^\\w {''.join(marks)}]|_")
 
 
 @functools.cache
