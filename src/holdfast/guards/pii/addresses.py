@@ -78,7 +78,7 @@ def _before(text: str, at: int) -> int | None:
 
 
 def _street(window: str, offset: int) -> int | None:
-    line = max(window.rfind("\n"), window.rfind(";"), window.rfind(": ")) + 1
+    line = max(window.rfind("\n"), window.rfind(";"), window.rfind(": "), window.rfind('"')) + 1
     words = list(_WORD.finditer(window, line))[-5:]
     if not words:
         return None

@@ -52,6 +52,8 @@ _DOMAIN = re.compile(
 _IPV6_HINT = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _IPV6 = re.compile(r"[0-9A-Fa-f:]{2,39}(?:(?<=:)[0-9]{1,3}(?:\.[0-9]{1,3}){3})?")
 _IPV6_BACK = re.compile(r"[0-9A-Fa-f:]{0,39}")
+_DECIMAL = re.compile(r"[0-9]+\.[0-9]+")
+_TIME = re.compile(r"[ T][0-9]{1,2}:[0-9]{2}")
 _SUFFIX = re.compile(r"(?:-| (?=[A-D]\b))[A-Za-z](?![A-Za-z0-9])")
 
 
@@ -99,7 +101,7 @@ def _ipv6(text: str) -> Iterator[Finding]:
         if match is None:
             continue
         done = match.end()
-        bounded = not text[start - 1 : start].isalnum() and not text[done : done + 1].isalnum() if start else True
+        bounded = not (start and text[start - 1] in _WORD) and text[done : done + 1] not in _WORD
         candidate = match[0].rstrip(":") if not match[0].endswith("::") else match[0]
         if bounded and _is_ipv6(candidate):
             yield Finding("ip", start, start + len(candidate))
@@ -217,6 +219,8 @@ class _Digits:
         return None
 
     def _born(self, start: int, end: int) -> bool:
+        if _TIME.match(self.text, end):
+            return False
         return words.meaning(self.text, start) == "born" or self.text[end : end + 3].strip()[:1] in ("生", "출")
 
     # --- digits in groups ---
@@ -319,7 +323,9 @@ class _Digits:
             return Finding("date_of_birth", start, end, 0.9) if self._born(start, end) else None
         if meaning == "card" and accounts.card(digits, groups, True):
             return Finding("card", start, end, 0.9)
-        if meaning == "number" and 7 <= len(digits) <= 14:
+        if _DECIMAL.fullmatch(shown):
+            return None
+        if meaning == "number" and 7 <= len(digits) <= 14 and words.next_to(self.text, start):
             return Finding("national_number", start, end, 0.6)
         if (meaning == "phone" or after) and meaning != "other" and phones.announced(shown, digits):
             return Finding("phone", start, phones.extension(self.text, end), 0.85)

@@ -61,16 +61,18 @@ _WORDS: dict[Meaning, str] = {
     "other": """
         order* invoice* ticket* tracking parcel shipment isbn issn ean upc gtin sku version* ver serial part
         parts model case transaction txn ref reference commit build hash timestamp epoch article item batch
-        lot page chapter section price amount total sum usd eur population views bytes lines job run_id
+        lot page chapter section price amount total sum usd eur population job run_id
         trace request span doi pmid error code bestell* rechnung* auftrag* sendung* commande facture colis
         pedido factura fattura ordine fatura encomenda zamówieni* faktura* bestilling* ordrenummer tilaus*
         заказ* счет* счёт* 订单 訂單 發票 发票 注文 주문 طلب released published updated created expires expired issued
         since
     """,
 }
-_UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_SCRIPTS = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_UNSPACED = re.compile(f"[{_SCRIPTS}]")
 """Scripts whose words are not kept apart, or go on with endings: there a word is looked for within others."""
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(rf"[^\W\d_{_SCRIPTS}]+|[{_SCRIPTS}]+")
+_VALUE_BETWEEN = re.compile(r"[0-9\n]")
 _STEM = 3
 _AFTER = re.compile(
     r"[\s,(\-]{0,3}(?:office|fax|mobile|cell|home|work|desk|landline|handy|mobil|privat|portable|bureau|móvil|casa)\b"
@@ -112,12 +114,18 @@ _LEXICON = _lexicon()
 
 def meaning(text: str, at: int) -> Meaning | None:
     """Return what the nearest word before a place says of what stands there, None if none says anything."""
-    start = max(at - WINDOW, 0)
-    found = _WORD.findall(text[start:at].lower())
+    window = text[max(at - WINDOW, 0) : at].lower()
+    found = _WORD.findall(window)
     for last in range(len(found) - 1, -1, -1):
         if said := _said(found, last):
-            return said
+            # what is an order number is the one that follows, not those behind it
+            return None if said == "other" and _VALUE_BETWEEN.search(window, window.rfind(found[last])) else said
     return None
+
+
+def next_to(text: str, at: int) -> bool:
+    """Whether no other number stands shortly before a place."""
+    return not _VALUE_BETWEEN.search(text[max(at - 16, 0) : at])
 
 
 def _said(found: list[str], last: int) -> Meaning | None:
