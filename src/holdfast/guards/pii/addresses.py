@@ -70,11 +70,13 @@ def _before(text: str, at: int) -> int | None:
     if at < 3 or (text[at - 1] != " " and not "\u4e00" <= text[at - 1] <= "\u9fff"):
         return None
     offset = max(at - _BEFORE, 0)
-    window = text[offset:at]
     if text[at - 1] != " ":
-        match = _CJK_BEFORE.search(window) if "\u4e00" <= text[at - 1] <= "\u9fff" else None
+        match = _CJK_BEFORE.search(text[offset:at])
         return offset + match.start() if match else None
-    return _street(window, offset)
+    last = text[text.rfind(" ", offset, at - 1) + 1 : at - 1].rpartition("\n")[2]
+    if not last[:1].isupper() and last.lower().rstrip(".,") not in _KINDS_BEHIND:
+        return None
+    return _street(text[offset:at], offset)
 
 
 def _street(window: str, offset: int) -> int | None:
