@@ -63,7 +63,7 @@ def tenants(state: StateDirectory) -> Sequence[str]:
             found |= {key.tenant for key in keys.all()} | {account.tenant for account in accounts.all()}
     if state.log.exists():
         with opened_log(state) as log:
-            found |= {spend.tenant for spend in log.spend()}
+            found |= {spend.tenant for spend in log.spend(in_total=True)}
     return sorted([tenant for tenant in found if tenant])
 
 

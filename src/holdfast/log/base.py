@@ -323,8 +323,12 @@ class Log(Protocol):
         *,
         tenant: str | None = None,
         key: str | None = None,
+        in_total: bool = False,
     ) -> Sequence[Spend]:
-        """Return what attempts took, from the day of `since_us` to that of `until_us`, each included, oldest first."""
+        """Return what attempts took, from the day of `since_us` to that of `until_us`, each included, oldest first.
+
+        With `in_total` it is summed over days and keys: the day is 0 and the key empty, however long the log is kept.
+        """
         ...
 
     def search(

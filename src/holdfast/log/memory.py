@@ -187,13 +187,22 @@ class MemoryLog:
         *,
         tenant: str | None = None,
         key: str | None = None,
+        in_total: bool = False,
     ) -> Sequence[Spend]:
         first, last = (since_us or 0) // DAY_US, (2**63 - 1 if until_us is None else until_us) // DAY_US
         with self._lock:
-            found = [spend(keys[0], keys[1:], sums) for keys, sums in sorted(self._spend.items())]
-        return [
-            one for one in found if first <= one.day <= last and tenant in (None, one.tenant) and key in (None, one.key)
+            found = [(spend(keys[0], keys[1:], sums), sums) for keys, sums in sorted(self._spend.items())]
+        wanted = [
+            (one, sums)
+            for one, sums in found
+            if first <= one.day <= last and tenant in (None, one.tenant) and key in (None, one.key)
         ]
+        if not in_total:
+            return [one for one, _ in wanted]
+        totals: dict[Key, list[int]] = {}
+        for one, sums in wanted:
+            merge(totals, {(0, one.tenant, "", one.name, one.model): sums})
+        return [spend(0, keys[1:], sums) for keys, sums in sorted(totals.items())]
 
     def erase(self, subject: str) -> int:
         with self._lock:

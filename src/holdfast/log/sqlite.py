@@ -330,10 +330,12 @@ class SqliteLog:
         *,
         tenant: str | None = None,
         key: str | None = None,
+        in_total: bool = False,
     ) -> Sequence[Spend]:
         bounds = (since_us or 0) // DAY_US, (_LAST_US if until_us is None else until_us) // DAY_US
+        query = _SPENT_IN_TOTAL if in_total else _SPEND
         with self._reading() as db:
-            return [spend(row[0], row[1:5], row[5:]) for row in db.execute(_SPEND, (*bounds, tenant, key))]
+            return [spend(row[0], row[1:5], row[5:]) for row in db.execute(query, (*bounds, tenant, key))]
 
     def totals(self, since_us: int | None = None) -> Sequence[Total]:
         return [total(row[:4], row[4:]) for row in self._summed(_TOTALS, since_us)]
@@ -407,9 +409,11 @@ def _speaks(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> bool:
 
 
 _LAST_US = 2**63 - 1
-_SPEND = (
-    f"SELECT day, {', '.join((*SPEND_KEYS, *SPEND_SUMS))} FROM spend WHERE day BETWEEN ?1 AND ?2"  # noqa: S608 names
-    " AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR key = ?4) ORDER BY day, tenant, key, name, model"
+_SPENT = " FROM spend WHERE day BETWEEN ?1 AND ?2 AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR key = ?4)"
+_SPEND = f"SELECT day, {', '.join((*SPEND_KEYS, *SPEND_SUMS))}{_SPENT} ORDER BY day, tenant, key, name, model"
+_SPENT_IN_TOTAL = (
+    f"SELECT 0, tenant, '', name, model, {', '.join(f'sum({column})' for column in SPEND_SUMS)}{_SPENT}"
+    " GROUP BY tenant, name, model ORDER BY tenant, name, model"
 )
 _FINGERPRINTS = (
     "SELECT * FROM fingerprint_changes WHERE at_us >= coalesce(?1, 0) AND (?2 IS NULL OR model = ?2)"

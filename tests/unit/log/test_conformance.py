@@ -487,7 +487,7 @@ def test_whose_key_made_a_call_comes_back_and_can_be_asked_for(log: Log) -> None
 DAY = 86_400_000_000
 
 
-def spent(log: Log, *bounds: int, **asked: str) -> list[tuple[object, ...]]:
+def spent(log: Log, *bounds: int, **asked: Any) -> list[tuple[object, ...]]:
     return [msgspec.structs.astuple(one) for one in log.spend(*bounds, **asked)]
 
 
@@ -514,6 +514,15 @@ def test_spend_is_what_attempts_took_by_day_tenant_key_name_and_model(log: Log) 
     assert spent(log, START_US + 1, START_US + 2) == [*mine, other]
     assert spent(log, START_US + DAY) == [nobody]
     assert spent(log, START_US + 2 * DAY) == []
+
+
+def test_spend_in_total_is_summed_over_days_and_keys(log: Log) -> None:
+    log.append([make_call(1, tenant="acme", key="hf_a", attempts=(ATTEMPT,)), make_call(3, attempts=(ATTEMPT,))])
+    log.append([make_call(2, tenant="acme", key="hf_b", attempts=(ATTEMPT,), at_us=START_US + DAY)])
+    acme = (0, "acme", "", "answer", "gpt", 2, 1000, 600, 246_912, 0)
+    assert spent(log, in_total=True) == [(0, "", "", "answer", "gpt", 1, 500, 300, 123_456, 0), acme]
+    assert spent(log, tenant="acme", in_total=True) == [acme]
+    assert spent(log, START_US + DAY, key="hf_b", in_total=True) == [(*acme[:5], 1, 500, 300, 123_456, 0)]
 
 
 @pytest.mark.parametrize("error", ["limit_exceeded", "price_unknown", "saturated"])

@@ -100,7 +100,7 @@ class Views:
 
     def _sums(self, tenant: str | None) -> tuple[Sequence[Total], Sequence[AttemptTotal], Sequence[Spend]]:
         """Return the totals, which tell no tenants apart, only to whoever may see those of all."""
-        spends = self._log.spend(tenant=tenant)
+        spends = self._log.spend(tenant=tenant, in_total=True)
         return ([], [], spends) if tenant is not None else (self._log.totals(), self._log.attempt_totals(), spends)
 
     async def openapi(self, query: Query) -> Page:
