@@ -53,6 +53,11 @@ def key_json(row: Row) -> dict[str, Any]:
     return {**key_facts(key), **told, "limits": limits, "state": row.state}
 
 
+def overlap_told(key: Key) -> str:
+    """Say of a key that was rotated which key takes its place, and until when it is valid itself."""
+    return f"{key.id}, which {key.successor} replaces, is still valid until {_minute(key.expires_us)} UTC"
+
+
 def _limit_json(limit: Limit, spent: int, now_us: int) -> dict[str, Any]:
     ends = limit.window.ends(now_us / 1e6)
     unit = "usd" if limit.unit == "nanousd" else limit.unit
@@ -62,17 +67,17 @@ def _limit_json(limit: Limit, spent: int, now_us: int) -> dict[str, Any]:
 
 
 def print_keys(console: Console, found: Sequence[Row]) -> None:
-    """Print keys, one a line."""
+    """Print keys, one a line; in a narrow terminal, one limit a line."""
     id = Column[Row]("key", lambda row: row.key.id)
     tenant = Column[Row]("tenant", lambda row: row.key.tenant, floor=8, enough=16)
     role = Column[Row]("role", lambda row: row.key.role)
     features = Column[Row]("features", lambda row: one_line(", ".join(row.key.features)) or "all", floor=8, enough=20)
     limits = Column[Row]("limits", _limits)
     spent = Column[Row]("spent", _spent)
-    spent_of = Column[Row]("spent of limits", _spent_of, floor=15)
+    spent_of = Column[Row]("spent of limits", _spent_of, floor=15, breaks=True)
     created = Column[Row]("created", lambda row: _minute(row.key.created_us))
     expires = Column[Row]("expires", lambda row: _minute(row.key.expires_us))
-    state = Column[Row]("state", _state)
+    state = Column[Row]("state", _state, breaks=True)
     head = (id, tenant, role)
     layouts = (
         (*head, features, limits, spent, created, expires, state),
@@ -100,8 +105,9 @@ def _spent_of(row: Row) -> str:
 
 
 def _state(row: Row) -> Line:
-    successor = f", replaced by {row.key.successor}" if row.key.successor and row.state == "active" else ""
-    return Line(row.state + successor, style="yellow" if successor else _COLOURS[row.state])
+    if row.key.successor is None or row.state != "active":
+        return Line(row.state, style=_COLOURS[row.state])
+    return Line(f"until {_minute(row.key.expires_us)}, replaced by {row.key.successor}", style="yellow")
 
 
 def _minute(at_us: int | None) -> str:
@@ -110,6 +116,41 @@ def _minute(at_us: int | None) -> str:
 
 def _iso(at_us: int | None) -> str | None:
     return None if at_us is None else iso(at_us)
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+class Use(Struct, frozen=True):
+    """What was used of a limit in the window that is now."""
+
+    limit: Limit
+    used: int
+    now_us: int
+
+
+def use_json(use: Use) -> dict[str, Any]:
+    """Return what was used of a limit as plain JSON values."""
+    return {"scope": use.limit.scope, "of": use.limit.of} | _limit_json(use.limit, use.used, use.now_us)
+
+
+def print_uses(console: Console, found: Sequence[Use]) -> None:
+    """Print limits, one a line, with what was used of them."""
+    scope = Column[Use]("scope", lambda use: use.limit.scope)
+    of = Column[Use]("of", lambda use: one_line(use.limit.of), floor=11)
+    limit = Column[Use]("limit", lambda use: use.limit.text)
+    used = Column[Use]("used", _used, right=True)
+    resets = Column[Use]("resets", _resets)
+    Table([(scope, of, limit, used, resets), (of, limit, used)], least=0).print(console, found)
+
+
+def _used(use: Use) -> Line:
+    return Line(amount(use.used, use.limit.unit), style="red" if use.used >= use.limit.cap else "")
+
+
+def _resets(use: Use) -> str:
+    ends = use.limit.window.ends(use.now_us / 1e6)
+    return "never" if ends is None else _minute(round(ends * 1e6))
 
 
 # --- spend ------------------------------------------------------------------------------------------------------------

@@ -44,6 +44,10 @@ class StateDirectory(msgspec.Struct, frozen=True):
     """The table [privacy], unchecked."""
     names: frozenset[str] = frozenset()
     """The features and models of the configuration; none where there is no configuration."""
+    tenants: dict[str, Any] = {}
+    """The table [tenants], unchecked."""
+    features: dict[str, Any] = {}
+    """The table [features], unchecked."""
 
     def existing(self) -> "StateDirectory":
         """Return itself. Raises Failure if there is no such folder."""
@@ -93,8 +97,16 @@ def find(config: Path | None, state: Path | None) -> StateDirectory:
     log = file.parent / str(_table(document, "log").get("path", LogSettings().path))
     if state is not None:
         log = state / log.name
-    names = frozenset((*_table(document, "features"), *_table(document, "models")))
-    return StateDirectory(path=log.parent, log=log, base=file.parent, privacy=_table(document, "privacy"), names=names)
+    features = _table(document, "features")
+    return StateDirectory(
+        path=log.parent,
+        log=log,
+        base=file.parent,
+        privacy=_table(document, "privacy"),
+        names=frozenset((*features, *_table(document, "models"))),
+        tenants=_table(document, "tenants"),
+        features=features,
+    )
 
 
 def state_options(command: F) -> F:

@@ -250,5 +250,5 @@ def _find(db: Connection, id: str) -> Key:
     if key := keys.get(asked):
         return key
     near = get_close_matches(asked, keys, cutoff=0.7)
-    advice = f"did you mean {' or '.join(near)}?" if near else f"list the {len(keys)} keys to see their ids."
+    advice = f"did you mean {' or '.join(near)}?" if near else "see holdfast keys list."
     raise StateError(f"there is no key {shown(id)}: {advice}")

@@ -1,5 +1,6 @@
 import json
 import re
+import stat
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -229,7 +230,9 @@ def test_a_key_that_ends_says_when_and_one_that_was_rotated_by_which_it_is_repla
     expires = datetime.fromtimestamp(kept()[0].expires_us / 1e6, UTC)
     assert run("list").stdout.splitlines()[1].split("\t")[7:] == [f"{expires:%Y-%m-%d %H:%M}", "active"]
     successor = run("rotate", token[:11], "--overlap", "90s").stdout.strip()
-    assert run("list").stdout.splitlines()[1].split("\t")[8] == f"active, replaced by {successor[:11]}"
+    until = datetime.fromtimestamp(kept()[0].expires_us / 1e6, UTC)
+    told = f"until {until:%Y-%m-%d %H:%M}, replaced by {successor[:11]}"
+    assert run("list").stdout.splitlines()[1].split("\t")[8] == told
     old, new = listed()
     assert (old["successor"], old["state"], new["successor"], new["state"]) == (new["id"], "active", None, "active")
 
@@ -256,7 +259,7 @@ def test_the_list_tells_what_was_drawn_in_the_window_that_is_now() -> None:
 
 @pytest.mark.parametrize(
     ("width", "told"),
-    [(180, "1.25 usd, 0 requests"), (100, "1.25 of 50 usd in total, 0 of 600 requests/min"), (70, "1.25 of 50 u")],
+    [(180, "1.25 usd, 0 requests"), (100, "1.25 of 50 usd in total, 0 of 600 requests/min")],
 )
 def test_a_narrow_terminal_has_limits_and_what_was_spent_of_them_in_one_column(width: int, told: str) -> None:
     create("--budget", "50usd", "--requests", "600/min", "--features", "answer,gpt")
@@ -269,6 +272,36 @@ def test_a_narrow_terminal_has_limits_and_what_was_spent_of_them_in_one_column(w
     assert told in line
     assert max(len(header), len(line)) <= width
     assert line.endswith("active")
+
+
+def narrow(row: Row, width: int) -> list[str]:
+    """The lines of a key in a terminal, without the head."""
+    terminal = Console(width=width, force_terminal=True, color_system=None, highlight=False)
+    with terminal.capture() as captured:
+        print_keys(terminal, [row])
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= width
+    return lines[2:]
+
+
+def test_where_limits_do_not_fit_there_is_one_a_line() -> None:
+    create("--budget", "50usd", "--requests", "600/min")
+    [key] = kept()
+    first, second = narrow(Row(key, {key.limits[0]: 1_250_000_000}, key.created_us), 70)
+    assert first.startswith(key.id)
+    assert "  1.25 of 50 usd in total,  " in first
+    assert first.endswith("active")
+    assert second.strip() == "0 of 600 requests/min"
+
+
+def test_where_a_rotated_key_does_not_fit_it_still_says_until_when_it_is_valid() -> None:
+    token = create("--budget", "50usd", "--requests", "600/min", "--tokens", "1M/day")
+    run("rotate", token[:11], "--overlap", "90s")
+    old = kept()[0]
+    first, second, third = narrow(Row(old, {}, old.created_us), 80)
+    assert re.search(r"0 of 50 usd in total,  +until 20..-..-.. ..:..,$", first)
+    assert re.search(rf"0 of 600 requests/min,  +replaced by {old.successor}$", second)
+    assert third.strip() == "0 of 1000000 tokens/day"
 
 
 def test_a_key_that_was_rotated_shares_what_was_spent() -> None:
@@ -312,6 +345,112 @@ def test_a_revoked_key_stays_in_the_list() -> None:
     assert json.loads(run("revoke", token[:11], "--json").stdout)["state"] == "revoked"
     assert [row["state"] for row in listed()] == ["revoked"]
     assert [action for action, _ in audited()] == ["key.create", "key.revoke"]
+
+
+def test_revoking_a_key_names_those_that_it_replaced_and_that_are_still_valid() -> None:
+    tokens = [create()]
+    for overlap in ("0s", "1h", "2h"):
+        tokens.append(run("rotate", tokens[-1][:11], "--overlap", overlap).stdout.strip())
+    expired, first, second, last = [token[:11] for token in tokens]
+    told = run("revoke", last).stderr
+    named = re.compile(r"^(\S+), which (\S+) replaces, is still valid until 20[-\d]+ \d\d:\d\d UTC", re.MULTILINE)
+    assert named.findall(told) == [(second, last), (first, second)]
+    assert f"holdfast keys revoke {second}\n" in told
+    assert expired not in told
+    run("revoke", second)
+    assert named.findall(run("revoke", last).stderr) == [(first, second)]
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_can_go_into_a_new_file_for_its_owner_alone() -> None:
+    made = run("create", "--tenant", "acme", "--output", "app.key")
+    assert made.stdout == ""
+    assert "in app.key, and nowhere else" in made.stderr
+    token = Path("app.key").read_text()
+    assert TOKEN.fullmatch(token.removesuffix("\n"))
+    assert stat.S_IMODE(Path("app.key").stat().st_mode) == 0o600
+    rotated = run("rotate", token[:11], "--output", "new.key", "--json")
+    assert "token" not in json.loads(rotated.stdout)
+    assert Path("new.key").read_text()[:11] == json.loads(rotated.stdout)["id"]
+
+
+@pytest.mark.parametrize(("file", "said"), [("app.key", "exists already"), ("no/such/app.key", "can't be written")])
+def test_a_token_that_can_not_go_into_its_file_is_not_made(file: str, said: str) -> None:
+    Path("app.key").write_text("another")
+    assert said in run("create", "--tenant", "acme", "--output", file, code=2).stderr
+    assert Path("app.key").read_text() == "another"
+    assert not STATE.exists() or kept() == []
+
+
+def test_no_file_is_left_of_a_key_that_was_refused() -> None:
+    run("create", "--tenant", "a b", "--output", "app.key", code=2)
+    assert not Path("app.key").exists()
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+LIMITS = """
+[tenants.acme]
+budget = "500usd/month"
+
+[tenants.globex]
+tokens = "1M"
+
+[features.answer]
+models = ["house"]
+requests = "1000/min"
+"""
+
+
+def uses(*options: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run("limits", "--json", *options).stdout.splitlines()]
+
+
+def test_limits_are_those_of_tenants_features_and_valid_keys_with_what_is_used() -> None:
+    Path("holdfast.toml").write_text(LIMITS)
+    token = create("--requests", "600")
+    revoked = create("--requests", "7")
+    run("revoke", revoked[:11])
+    run("rotate", token[:11])  # the new one draws on the same limit
+    spend(kept()[0].limits[0], 3)
+    spend(Limit.parse("tenant", "globex", "tokens", "1M"), 1500)
+    header, *rows = [line.split("\t") for line in run("limits").stdout.splitlines()]
+    assert header == ["scope", "of", "limit", "used", "resets"]
+    assert [row[:4] for row in rows] == [
+        ["tenant", "acme", "500 usd/month", "0 usd"],
+        ["tenant", "globex", "1000000 tokens in total", "1500 tokens"],
+        ["feature", "answer", "1000 requests/min", "0 requests"],
+        ["key", token[:11], "600 requests in total", "3 requests"],
+    ]
+    assert re.fullmatch(r"20..-..-01 00:00", rows[0][4])
+    assert rows[1][4] == "never"
+    assert [(use["scope"], use["of"], use["unit"], use["spent"]) for use in uses()][1:2] == [
+        ("tenant", "globex", "tokens", 1500)
+    ]
+
+
+def test_limits_can_be_those_of_a_tenant() -> None:
+    Path("holdfast.toml").write_text(LIMITS)
+    create("--requests", "600/min")
+    create("--requests", "5/min", tenant="globex")
+    assert [(use["scope"], use["cap"]) for use in uses("--tenant", "globex")] == [("tenant", 1_000_000), ("key", 5)]
+
+
+def test_without_limits_it_says_where_they_are_set() -> None:
+    told = run("limits")
+    assert (told.stdout, "[tenants.NAME]" in told.stderr) == ("", True)
+    Path("holdfast.toml").write_text(LIMITS)
+    assert [use["scope"] for use in uses()] == ["tenant", "tenant", "feature"]
+    assert not Path(".holdfast").exists()
+
+
+@pytest.mark.parametrize("written", ['budget = "much"', "budget = 5"])
+def test_a_limit_that_makes_no_sense_is_refused(written: str) -> None:
+    Path("holdfast.toml").write_text(f"[tenants.acme]\n{written}\n")
+    assert "[tenants.acme]" in run("limits", code=2).stderr
 
 
 @pytest.mark.parametrize("command", ["rotate", "revoke"])
