@@ -25,6 +25,7 @@ from holdfast.privacy.masking import masked
 from holdfast.privacy.subjects import SubjectHasher
 
 POLL_SECONDS = 0.5
+MASKED = "What was said is masked; --plain shows it, and is audited."
 
 
 @click.group(invoke_without_command=True)
@@ -83,6 +84,8 @@ def show(ctx: click.Context, id: str, plain: bool, config: bool, as_json: bool, 
         print_json([masked(call_json(call)) if masking else call_json(call)])
     else:
         render_call(console(), mask_call(call) if masking else call, snapshot)
+        if masking and call.request is not None:
+            click.echo(MASKED, err=True)
 
 
 @command.command()
@@ -119,6 +122,8 @@ def search(
         record(state, "bodies.search", tenant=wanted["tenant"], wanted=sought, plain=plain)
         found = log.search(text, filter)
     print_found(found, plain=plain, as_json=as_json or ctx.obj["as_json"])
+    if found.matches and not plain and not (as_json or ctx.obj["as_json"]):
+        click.echo(MASKED, err=True)
 
 
 @command.command()

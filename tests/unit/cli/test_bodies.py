@@ -103,6 +103,21 @@ def test_once_there_is_a_key_words_are_masked() -> None:
     assert audited() == []
 
 
+def test_what_is_masked_says_once_how_it_is_shown() -> None:
+    log_calls(make_call(1, **TALK), make_call(2, request=None, reply=None))
+    told = "What was said is masked; --plain shows it, and is audited.\n"
+    show, search = ("show", make_call(1).id), ("search", "Lovelace")
+    for command in (show, search):
+        assert "masked" not in run(*command).stderr  # while there are no keys
+    make_key()
+    for command in (show, search):
+        assert run(*command).stderr.count(told) == 1
+        assert "masked" not in run(*command, "--json").stderr
+        assert "masked" not in run(*command, "--plain").stderr
+    assert "masked" not in run("show", make_call(2).id).stderr
+    assert "masked" not in run("search", "nowhere").stderr
+
+
 def test_once_there_was_a_key_words_stay_masked() -> None:
     log_calls(make_call(1, **TALK))
     make_key()
