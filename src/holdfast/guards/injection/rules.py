@@ -34,13 +34,12 @@ _FORGED: Final = re.compile(
     r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\|>"
     r"|\[/?(?:INST|SYSTEM|SYS)\]|<</?SYS>>"
     r"|</?(?:system|assistant|instructions?|system_prompt)>"
-    r"|^[ \t]*(?:\#{2,}[ \t]*)(?:system|instructions?|assistant)\b[ \t]*:?[ \t]*$"
     r"|^[ \t]*(?:system|assistant|human)[ \t]*:[ \t]*\S",
     re.IGNORECASE | re.MULTILINE,
 )
 _FORGED_SIGNS: Final = (
     "<|", "[inst", "[/inst", "[sys", "<<sys", "<system", "</system", "<instr", "</instr", "<assistant", "</assistant",
-    "##", "system:", "system :", "assistant:", "assistant :", "human:", "human :",
+    "system:", "system :", "assistant:", "assistant :", "human:", "human :",
 )  # fmt: skip
 _SPACED: Final = re.compile(r"(?<!\S)(?:[^\W\d_][ .·_-]){9,}[^\W\d_](?!\S)")
 _PICTURE: Final = re.compile(r"!\[[^\]\n]{0,200}\]\(https?://[^)\s]{0,500}[?&=][^)\s]{0,500}[{\[<%$][^)\n]{0,200}\)")
