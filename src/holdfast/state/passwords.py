@@ -1,5 +1,6 @@
 """Passwords, kept as argon2id hashes, and the brake on guessing them."""
 
+import math
 import secrets
 import threading
 import unicodedata
@@ -20,6 +21,10 @@ FAILURES: Final = 5
 WINDOW_S: Final = 60.0
 AT_ONCE: Final = 2
 """The most hashes that one process computes at once: each takes 19 MiB and tens of milliseconds of a processor."""
+PACE: Final = 5.0
+"""The most hashes that one process goes on computing in a second, whoever asks..."""
+BURST: Final = 20
+"""...after so many at once: those who guess may not take the processor from those who call models."""
 _MEMORY_KIB: Final = 19 * 1024
 _PASSES: Final = 2
 _LANES: Final = 1
@@ -30,7 +35,7 @@ _NOBODYS: Final = f"$argon2id$v=19$m={_MEMORY_KIB},t={_PASSES},p={_LANES}${'A' *
 
 
 class Passwords:
-    """Hashes passwords and checks them, `AT_ONCE` at a time.
+    """Hashes passwords and checks them, `AT_ONCE` at a time and `PACE` a second.
 
     An account may fail `FAILURES` times in a minute, which begins with the first failure. That is counted here, in the
     memory of one process, also for accounts that don't exist, or the answer would tell which do.
@@ -83,12 +88,15 @@ class _Throttle:
         self._monotonic = clock.monotonic
         self._turn = threading.Lock()
         self._failures: dict[str, _Failures] = {}  # by the name of the account
+        self._due = -math.inf
+        """When the next try would be due, if all had come evenly."""
 
     def admit(self, name: str) -> None:
         """Count a try as a failure, until `forget` tells that it was none.
 
         Raises:
-            TooManyTries: there were too many in this minute. It says how many seconds are left of it.
+            TooManyTries: there were too many in this minute, or of all accounts in this moment. It says when to try
+                again.
         """
         now = self._monotonic()
         with self._turn:
@@ -98,7 +106,14 @@ class _Throttle:
             if tries >= FAILURES:
                 left = ends - now
                 raise TooManyTries(f"Too many failures to sign in. Try again in {left:.0f} s.", retry_after=left)
+            self._keep_pace(now)
             self._failures[name] = _Failures(ends, tries + 1)
+
+    def _keep_pace(self, now: float) -> None:
+        due = max(self._due, now - (BURST - 1) / PACE)
+        if due > now:
+            raise TooManyTries("Too many are signing in at this moment. Try again in 1 s.", retry_after=1.0)
+        self._due = due + 1 / PACE
 
     def forget(self, name: str) -> None:
         """Begin anew: somebody signed in."""

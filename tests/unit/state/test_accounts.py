@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -274,6 +275,21 @@ def test_two_passwords_are_checked_at_once_and_a_third_is_told_to_come_back(
         thread.join()
     assert answers == [ann, ann]
     assert accounts.verify("ann", PASSWORD) == ann  # being told to come back was no failure
+
+
+def test_many_who_guess_at_names_get_no_more_of_the_processor_than_their_share(clock: ManualClock, monkeypatch) -> None:
+    from holdfast.state import passwords
+
+    guessing, checked = passwords.Passwords(clock), []
+    monkeypatch.setattr(passwords, "_verified", lambda *_: checked.append(clock.us) and False)
+    for number in range(6_000):
+        with suppress(TooManyTries):
+            guessing.check(f"nobody-{number}", OTHER, None)
+        clock.us += 10_000
+    assert len(checked) == pytest.approx(passwords.BURST + 60 * passwords.PACE, abs=1)
+    assert len([at for at in checked if at < NOW_US + 190_000]) == passwords.BURST - 1  # of the first 19 tries
+    clock.us += 60_000_000
+    assert not guessing.check("ann", PASSWORD, "hash")
 
 
 def test_tries_at_the_same_time_count_before_they_are_answered(accounts: Accounts, ann: Account, monkeypatch) -> None:
