@@ -47,7 +47,11 @@ _USUAL_RATES: Final = (None, "auto", "default", "flex", "on_demand", "standard",
 
 def need(model: Model, request: Request | EmbeddingRequest, size: int) -> Need:
     """Return the most that one attempt of a request may use; `size` is the bytes that are sent."""
-    input, output = _input(model, request, size), _output(model, request, size)
+    body = model.upstream.endpoint.body
+    if type(request) is Request and not (request.extra or body or request.tools or request.reasoning_tokens):
+        input, output = _plain(model, request, size)
+    else:
+        input, output = _input(model, request, size), _output(model, request, size)
     if input is None:
         why = f"What is sent may fill the context of {model.name}, whose size is not known: set its `context`."
         return Need(1, None, None, why)
@@ -60,6 +64,20 @@ def need(model: Model, request: Request | EmbeddingRequest, size: int) -> Need:
     if cost is None:
         return Need(1, input + output, None, f"The price of {model.name} is not known: set its `price`.")
     return Need(1, input + output, cost)
+
+
+def _plain(model: Model, request: Request, size: int) -> tuple[int | None, int | None]:
+    """Return the most input and output of a request without any of what the functions below look for, as most are."""
+    messages, asked, context = request.messages, request.max_tokens, model.context
+    if all(map(_are_words, [message.parts for message in messages])):
+        input: int | None = size + ADDED + ADDED_BY_MESSAGE * len(messages)
+    else:
+        input = context
+    if asked is None:
+        asked = context if model.max_output is None else model.max_output
+    elif context is not None and context < asked:
+        asked = context
+    return input, None if asked is None else asked * request.n
 
 
 def _rate_of(said: Mapping[str, Any]) -> str | None:

@@ -243,3 +243,18 @@ def test_no_field_of_a_caller_gets_out_more_than_what_is_sent_asks_for(upstream,
     answers = max([count for count in counts if isinstance(count, int)], default=1)
     length = max([length for length in lengths if isinstance(length, int)], default=1000)
     assert need(own, asked, len(sent)).tokens >= len(sent) + answers * length
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from([Text(text="hi"), Refusal(text="no"), Image(url="x"), ToolResult(call_id="1")]), min_size=1
+    ),
+    asked=st.none() | st.integers(0, 1000),
+    n=st.integers(1, 3),
+    context=st.none() | st.integers(1, 1000),
+    max_output=st.none() | st.integers(1, 1000),
+)
+def test_the_short_way_for_plain_requests_comes_to_the_same(parts, asked, n, context, max_output):
+    it = model(price=PRICE, context=context, max_output=max_output)
+    plain = request(*parts, max_tokens=asked, n=n)
+    assert need(it, plain, 500) == need(it, msgspec.structs.replace(plain, extra={"user": "ada"}), 500)
