@@ -139,7 +139,7 @@ def rotate(state: StateDirectory, id: str, overlap: float, output: Path | None, 
 def revoke(state: StateDirectory, id: str, as_json: bool) -> None:
     """Make a key invalid, within a second on all workers. Calls under way go on to their end.
 
-    A key that it took the place of stays valid until its overlap ends: then it is named.
+    A key whose place it took is still valid while their overlap lasts. Then it is named.
     """
     with _opened(state) as keys:
         key = keys.revoke(id, before=recorder(state, "key.revoke", key_facts))
