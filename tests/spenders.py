@@ -1,5 +1,6 @@
 """Workers that spend under limits, in one process: what the kernel keeps apart are open files, not processes."""
 
+import asyncio
 from datetime import UTC, datetime
 
 from holdfast.gateway.budgets import Budgets, Need
@@ -44,12 +45,21 @@ def cost(nanousd):
 
 
 class Worker:
-    """The budgets of one worker, which can be killed."""
+    """The budgets of one worker, which can be killed. While it waits, its peers look at what is waited for."""
 
-    def __init__(self, path, clock):
+    def __init__(self, path, clock, peers=()):
         self.clock = clock
+        self.peers = peers
+        self.waited = 0.0
         self.spending = Spending(path)
-        self.budgets = Budgets(self.spending, clock)
+        self.budgets = Budgets(self.spending, clock, self.wait)
+
+    async def wait(self, seconds):
+        self.waited += seconds
+        self.clock.mono += seconds
+        for peer in list(self.peers):
+            await peer.budgets.share()
+        await asyncio.sleep(0)
 
     def purse(self, *limits):
         return self.budgets.purse(limits)

@@ -205,3 +205,16 @@ async def test_no_cent_more_is_spent_by_workers_that_die_and_gateways_that_start
     told("money", killed=killed, arrived=crowd.arrived, charged=spent / cap, booked=drawn / cap, broken=crowd.broken)
     assert spent <= drawn <= cap
     assert drawn >= 0.97 * cap  # what was cut off counts with its worst case, as nobody told what it used
+
+
+def test_calls_one_after_the_other_pass_whichever_worker_they_come_to(tmp_path, providers):
+    """What a call may use is most of the budget: while one worker holds that, though nothing is under way, the other
+    has too little.
+    """
+    (token,) = keys(tmp_path, [limit("nanousd", "0.015usd")])
+    body = {"model": "one", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 1000}
+    with running_gateway(tmp_path, limited(providers), "--workers", "2") as gateway:
+        asked = {"authorization": f"Bearer {token}"}
+        answers = [gateway.post("/v1/chat/completions", body, asked) for _ in range(40)]
+    assert Counter(status for status, _ in answers) == {200: 40}, answers
+    assert charged(providers) == booked(tmp_path)["key", "nanousd"]

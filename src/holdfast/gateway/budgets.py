@@ -4,18 +4,22 @@ Both happen in memory, on leases: the parts of the limits that this worker has d
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from holdfast.clock import Clock
 from holdfast.errors import PriceUnknown, StateError
-from holdfast.gateway.draws import Draws, Lack
+from holdfast.gateway.draws import AGAIN, Draws, Lack
 from holdfast.state.leases import Lease, Leases
 from holdfast.state.limits import Limit, Meter, Unit
 from holdfast.state.spending import Spending
 
 PERIOD: Final = 0.5
 """Seconds between two looks at the leases. One that was not used for as long is given back."""
+LOOKS: Final = 10
+"""How many times in a period a worker looks whether others wait for what it holds free."""
+PATIENCE: Final = 1.2
+"""Seconds for which a call waits, at most, for what other workers hold free."""
 ABSURD: Final = 2**50
 """What a provider says was used is not believed beyond this, which would be a million dollars."""
 
@@ -89,15 +93,16 @@ class Purse:
 
     async def reserve(self, need: Need, until: float) -> Reservation:
         """Set the worst case of an attempt aside. Where more has to be drawn first, wait for it, at most until `until`
-        on the clock's monotonic time.
+        on the clock's monotonic time; for what other workers have to give back first, at most for `PATIENCE`.
 
         Raises:
             LimitExceeded: one of the limits leaves less than that.
             PriceUnknown: there is no worst case, and a limit needs one.
             Saturated: the state can't be used, or not in time.
         """
+        patient = min(until - AGAIN, self._draws.clock.monotonic() + PATIENCE)
         while (reservation := self.try_reserve(need)) is None:
-            await self._draws.draw(self._lacks(need), until)
+            await self._draws.draw(self._lacks(need), until, patient)
         return reservation
 
     def _lacks(self, need: Need) -> list[Lack]:
@@ -118,10 +123,15 @@ class Purse:
 
 
 class Budgets:
-    """The limits of one worker, on one event loop."""
+    """The limits of one worker, on one event loop. `sleep` is how a call waits for so many seconds."""
 
-    def __init__(self, spending: Spending | None, clock: Clock) -> None:
-        self._draws = None if spending is None else Draws(Leases(spending, clock), clock)
+    def __init__(
+        self,
+        spending: Spending | None,
+        clock: Clock,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._draws = None if spending is None else Draws(Leases(spending, clock), clock, sleep)
         self._purses: dict[tuple[Limit, ...], Purse] = {}
 
     def purse(self, limits: Sequence[Limit]) -> Purse | None:
@@ -143,13 +153,21 @@ class Budgets:
         return purse
 
     async def work(self) -> None:
-        """Give back what is not used, and recover what dead workers hold, until cancelled."""
+        """Give back what is not used or others wait for, and recover what dead workers hold, until cancelled."""
         while True:
-            await asyncio.sleep(PERIOD)
+            looks = LOOKS if self._purses else 1
+            for _ in range(looks):
+                await asyncio.sleep(PERIOD / looks)
+                await self.share()
             await self.tend()
 
+    async def share(self) -> None:
+        """Give back at once what other workers wait for, if it is free."""
+        if self._draws is not None and self._purses:
+            await self._draws.share()
+
     async def tend(self) -> None:
-        """Do that once. A state that can't be used is logged, and tried again the next time."""
+        """Look at the leases once. A state that can't be used is logged, and tried again the next time."""
         if self._draws is not None and self._purses:
             await self._draws.tend()
 

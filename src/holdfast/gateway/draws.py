@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +17,8 @@ from holdfast.state.spending import Grant, Order
 
 KNOWN: Final = 0.1
 """Seconds for which a worker believes what it was last told of a limit, or that the state is out of order."""
+AGAIN: Final = 0.05
+"""...and as long where others hold some of it free, which they may have given back by then."""
 AHEAD: Final = 4
 """How many times what was used between two looks is drawn ahead."""
 PLENTY: Final = 400
@@ -34,15 +36,17 @@ logger = logging.getLogger(__name__)
 class Account:
     """What one worker has and knows of one meter."""
 
-    __slots__ = ("__weakref__", "_cap", "_start", "_until", "lease", "left", "meter", "others")
+    __slots__ = ("__weakref__", "_cap", "_start", "_until", "idle", "lease", "left", "meter", "others")
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
         self.lease: Lease | None = None
         self.left = 0
         """How much anybody could still draw when last told..."""
+        self.idle = 0
+        """...how much more others held free, if that was too little..."""
         self.others = 0
-        """...and how much others held, if that was too little."""
+        """...and how much others had used or set aside."""
         self._start = self._cap = -1
         self._until = _NEVER
 
@@ -51,16 +55,22 @@ class Account:
         lease = self.lease
         return lease if lease is not None and lease.starts <= now < lease.ends else None
 
-    def learn(self, order: Order, grant: Grant, until: float) -> None:
-        """Take note of how much of a cap is left in a window, which may be believed until then."""
-        self._start, self._cap, self._until = order.start, order.cap, until
+    def learn(self, order: Order, grant: Grant, monotonic: float) -> None:
+        """Take note of how much of a cap is left in a window. Only where that was too little is it also known what
+        others hold, so that calls may be refused for a while.
+        """
         self.left = max(0, grant.left)
-        if order.least:
-            self.others = grant.others
+        if grant.drawn < order.needed:
+            self._start, self._cap = order.start, order.cap
+            self._until = monotonic + (AGAIN if grant.idle else KNOWN)
+            self.idle = max(0, min(grant.idle, grant.left + grant.idle))
+            self.others = sum(held.granted for held in grant.others) - grant.idle
+        elif (order.start, order.cap) != (self._start, self._cap):
+            self._until = _NEVER
 
-    def known(self, start: int, cap: int, monotonic: float) -> int | None:
-        """Return how much of a cap is left in a window, None where that is not known, or not any more."""
-        return self.left if (start, cap) == (self._start, self._cap) and monotonic < self._until else None
+    def known(self, start: int, cap: int, monotonic: float) -> float | None:
+        """Return until when it is known how much of a cap is left in a window, None if it is not, or not any more."""
+        return self._until if (start, cap) == (self._start, self._cap) and monotonic < self._until else None
 
 
 class Lack(NamedTuple):
@@ -90,8 +100,9 @@ class Ask:
 class Draws:
     """The leases of one worker, on one event loop."""
 
-    def __init__(self, leases: Leases, clock: Clock) -> None:
+    def __init__(self, leases: Leases, clock: Clock, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.clock = clock
+        self._sleep = sleep
         self._leases = leases
         self._thread = ThreadPoolExecutor(1, "holdfast-limits")
         self._accounts: WeakValueDictionary[Meter, Account] = WeakValueDictionary()
@@ -103,6 +114,8 @@ class Draws:
         """Of those who ask: done when they were answered, with whether the state could be used."""
         self._running: asyncio.Future[bool] | None = None
         self._looking = False
+        self._wanted: set[int] = set()
+        """The numbers of leases that other workers wait for."""
         self._down_until = _NEVER
         self._outage = False
         self._closed = False
@@ -114,8 +127,9 @@ class Draws:
             account = self._accounts[meter] = Account(meter)
         return account
 
-    async def draw(self, lacks: Sequence[Lack], until: float) -> None:
-        """Draw what is lacking, together with what others lack. Afterwards, somebody else may have taken it.
+    async def draw(self, lacks: Sequence[Lack], until: float, patient: float) -> None:
+        """Draw what is lacking, together with what others lack, or wait for a moment if other workers hold it free and
+        it is not `patient` yet (on the clock's monotonic time). Afterwards, it may still be lacking.
 
         Raises:
             LimitExceeded: there is not as much left.
@@ -124,8 +138,10 @@ class Draws:
         now = self.clock.monotonic()
         if self._closed or now < self._down_until:
             raise _out_of_order()
-        for lack in lacks:
-            self._check(lack, now)
+        again = max([self._check(lack, now, patient) for lack in lacks], default=now)
+        if again > now:
+            await self._sleep(again - now)
+            return
         asked = self._ask(lacks)
         self._start()
         if until > now:
@@ -134,6 +150,14 @@ class Draws:
             raise Saturated("The limits could not be checked before the call's deadline.", retry_after=RETRY_SECONDS)
         if not asked.result():
             raise _out_of_order()
+
+    async def share(self) -> None:
+        """Give back at once what is free of a lease that other workers wait for."""
+        number = self._leases.wanted()
+        if number and not self._closed:
+            self._wanted.add(number)
+            self._start()
+            await self._idle()
 
     async def tend(self) -> None:
         """Recover what the dead hold, and give back what is not needed. An outage of the state is logged."""
@@ -169,8 +193,12 @@ class Draws:
 
     # --- what is asked ---
 
-    def _check(self, lack: Lack, monotonic: float) -> None:
-        """Raise LimitExceeded if it is known that there is not as much left."""
+    def _check(self, lack: Lack, monotonic: float, patient: float) -> float:
+        """Return when to ask for it: later, if there is as much left with what other workers hold free.
+
+        Raises:
+            LimitExceeded: it is known that there is not as much left.
+        """
         account, limit, wanted = lack
         now = self.clock.now()
         if wanted > limit.cap:
@@ -178,15 +206,19 @@ class Draws:
                 f"This call may use up to {amount(wanted, limit.unit)}, which is more than the limit ({limit.name}).",
                 callers_fault=limit.cap > 0 or _is_the_callers(limit),
             )
-        left = account.known(limit.window.start(now), limit.cap, monotonic)
-        if left is None:
-            return
-        lease = account.current(now)
+        until = account.known(limit.window.start(now), limit.cap, monotonic)
+        if until is None:
+            return monotonic
+        left, lease = account.left, account.current(now)
         if lease is not None and lease.cap <= limit.cap:
             left += max(0, lease.free)
-        if wanted > left:
-            under_way = account.others > 0 or (lease is not None and lease.open > 0)
-            raise _exceeded(limit, wanted, left, now, under_way=under_way)
+        if wanted <= left:
+            return monotonic
+        idle = account.idle if wanted <= left + account.idle else 0
+        if idle and until <= patient:
+            return until
+        under_way = account.others > 0 or (lease is not None and lease.open > 0)
+        raise _exceeded(limit, wanted, left, now, idle=idle, under_way=under_way)
 
     def _ask(self, lacks: Sequence[Lack]) -> asyncio.Future[bool]:
         for lack in lacks:
@@ -203,7 +235,7 @@ class Draws:
 
     def _start(self) -> None:
         """Begin an exchange, if there is anything to exchange and none is under way."""
-        if self._running is not None or not (self._asks or self._looking):
+        if self._running is not None or not (self._asks or self._looking or self._wanted):
             return
         changes = self._changes()
         if not changes:
@@ -235,9 +267,11 @@ class Draws:
         lease.free += grant.drawn
         if grant.left >= 0:
             lease.cap = order.cap  # all that is drawn is within it
-        account = self._held[lease]
-        account.learn(order, grant, self.clock.monotonic() + KNOWN)
+        account, now = self._held[lease], self.clock.monotonic()
+        account.learn(order, grant, now)
         account.lease = lease
+        if order.needed:
+            lease.filled = lease.used, now
 
     def _failed(self, error: BaseException) -> None:
         """Take note of an outage. Whether anything was changed does not matter: every order says all of its lease."""
@@ -261,9 +295,14 @@ class Draws:
         now = self.clock.now()
         changes = [self._fill(account, ask, now) for account, ask in self._asks.items()]
         self._asks = {}
+        asking = {change.lease for change in changes}
+        if self._wanted:
+            wanted, self._wanted = self._wanted, set()
+            given = [self._give(lease) for lease in self._held if lease.number in wanted and lease not in asking]
+            changes += [change for change in given if change is not None]
+            asking = {change.lease for change in changes}
         if self._looking:
             self._looking = False
-            asking = {change.lease for change in changes}
             reviewed = [self._review(lease, now) for lease in self._held if lease not in asking]
             changes += [change for change in reviewed if change is not None]
         return changes
@@ -310,6 +349,15 @@ class Draws:
             return Change(lease, _order(lease, lease.cap))
         return None
 
+    def _give(self, lease: Lease) -> Change | None:
+        """Give back all that is free of a lease, unless it was drawn just now for a call that has yet to take it."""
+        used, when = lease.filled
+        fresh = used == lease.used and self.clock.monotonic() - when < AGAIN / 2
+        if fresh or lease.free <= 0 or self._held[lease].lease is not lease:
+            return None
+        lease.free = 0
+        return Change(lease, _order(lease, lease.cap))
+
     def _close(self, lease: Lease) -> Change:
         lease.free = 0
         return Change(lease, _order(lease, lease.cap, close=True))
@@ -320,13 +368,16 @@ def _order(lease: Lease, cap: int, *, least: int = 0, needed: int = 0, most: int
     return Order(lease.number, lease.meter, lease.starts, cap, keep, least, needed, most, close)
 
 
-def _exceeded(limit: Limit, wanted: int, left: int, now: float, *, under_way: bool) -> LimitExceeded:
+def _exceeded(limit: Limit, wanted: int, left: int, now: float, *, idle: int, under_way: bool) -> LimitExceeded:
     ends = limit.window.ends(now)
     seconds = None if ends is None else ends - now
     again = "never begins anew" if ends is None else f"begins anew at {datetime.fromtimestamp(ends, UTC):{_TIME}}"
     soon = ""
-    if under_way:
+    if idle:
+        soon = f" Other workers hold {amount(idle, limit.unit)} more that is free, and give it back when they can."
+    elif under_way:
         soon = " Calls under way may leave more of it."
+    if soon:
         seconds = RETRY_SECONDS if seconds is None else min(seconds, RETRY_SECONDS)
     return LimitExceeded(
         f"The limit is used up ({limit.name}): {amount(left, limit.unit)} left, this call may use up to "

@@ -9,9 +9,11 @@ import logging
 import mmap
 import os
 import struct
+import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -28,6 +30,8 @@ _CHUNK = 64 * 2**10
 _CELLS = _CHUNK // _CELL
 _FIRST = 32 // _CELL
 """The first cell after the header."""
+_WANTED = 24 // _CELL
+"""The cell of the number of a lease that others wait for. It is in the header, and 0 if there is none."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 logger = logging.getLogger(__name__)
@@ -53,7 +57,7 @@ class Holder:
         self._path = path
         self._free: list[Place] = []
         self._size = 0
-        self._grow()
+        self._header = self._grow()
 
     @classmethod
     def create(cls, directory: Path, new_id: Callable[[], str]) -> Self:
@@ -90,6 +94,13 @@ class Holder:
         place.cells[place.at] = 0
         self._free.append(place)
 
+    def wanted(self) -> int:
+        """Return the number of a lease that others wait for, once; 0 if there is none."""
+        number = self._header[_WANTED]
+        if number:
+            self._header[_WANTED] = 0
+        return number
+
     def close(self, *, remove: bool) -> None:
         """Unlock the file. It is to be removed if it holds nothing of use to who might recover leases."""
         if self._file is None:
@@ -100,7 +111,7 @@ class Holder:
         os.close(self._file)
         self._file = None
 
-    def _grow(self) -> None:
+    def _grow(self) -> "memoryview[int]":
         assert self._file is not None
         header = b"" if self._size else _HEADER.pack(_MAGIC, _boot_id() or bytes(16))
         _write(self._file, header.ljust(_CHUNK, b"\0"), self._size)
@@ -108,6 +119,7 @@ class Holder:
         first = 0 if self._size else _FIRST
         self._size += _CHUNK
         self._free = [Place(cells, at) for at in reversed(range(first, _CELLS, SLOT))]
+        return cells
 
 
 class Dead(NamedTuple):
@@ -147,8 +159,9 @@ class Holders:
                 os.close(file)
         self.live = max(1, live)
 
-    def used(self, id: str) -> Mapping[int, int]:
-        """Return what a holder, alive or dead, has used of its leases so far; nothing where that can't be told.
+    def used(self, id: str) -> Mapping[int, int] | None:
+        """Return what a holder, alive or dead, has used of its leases so far; nothing if it is gone, None where that
+        can't be told.
 
         Raises:
             OSError: its file can't be read.
@@ -158,7 +171,22 @@ class Holders:
         except FileNotFoundError:
             return {}
         try:
-            return _used(file) or {}
+            return _used(file)
+        finally:
+            os.close(file)
+
+    def want(self, id: str, number: int) -> None:
+        """Let a holder know that others wait for what is free of a lease. Of several, it may see the last alone.
+
+        Raises:
+            OSError: its file can't be written.
+        """
+        try:
+            file = os.open(self._directory / id, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return  # it is gone, and has given all back
+        try:
+            os.pwrite(file, number.to_bytes(_CELL, sys.byteorder), _WANTED * _CELL)
         finally:
             os.close(file)
 
@@ -175,14 +203,15 @@ class Holders:
 
 
 def _used(file: int) -> Mapping[int, int] | None:
-    """Read what a dead holder used, None where that can't be relied on."""
+    """Read what a holder used, None where that can't be relied on."""
     content = bytearray()
     while part := os.pread(file, 2**20, len(content)):
         content += part
     if len(content) < _CHUNK or _HEADER.unpack_from(content) != (_MAGIC, _boot_id()):
         return None
     cells = array("q", bytes(content[: len(content) // _CHUNK * _CHUNK]))  # what is beyond was not in use yet
-    return {cells[at]: cells[at + 1] for at in range(_FIRST, len(cells), SLOT) if cells[at]}
+    numbers, used = cells[_FIRST::SLOT], cells[_FIRST + 1 :: SLOT]
+    return dict(compress(zip(numbers, used, strict=True), numbers))
 
 
 @cache

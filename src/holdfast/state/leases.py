@@ -1,7 +1,8 @@
 """The leases of one worker: what it may use without asking anybody, and how it gets, returns and recovers them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from holdfast.clock import Clock, UlidFactory
@@ -9,7 +10,7 @@ from holdfast.database import translated
 from holdfast.state.files import STATE
 from holdfast.state.holders import Holder, Holders, Place
 from holdfast.state.limits import Meter
-from holdfast.state.spending import Grant, Order, Spending
+from holdfast.state.spending import Grant, Held, Order, Spending
 
 RECOVER_SECONDS = 0.25
 """How often a draw that finds nothing left looks for leases of the dead."""
@@ -24,8 +25,8 @@ class Lease:
     """
 
     __slots__ = (
-        *("before", "cap", "cells", "ends", "free", "low", "meter", "number", "open", "over", "pace", "place"),
-        *("starts", "used"),
+        *("before", "cap", "cells", "ends", "filled", "free", "low", "meter", "number", "open", "over", "pace"),
+        *("place", "starts", "used"),
     )
 
     def __init__(self, number: int, meter: Meter, starts: int, ends: float, cap: int) -> None:
@@ -49,6 +50,8 @@ class Lease:
         """...so much was used..."""
         self.pace = 0
         """...which was so much more than the time before."""
+        self.filled = (-1, 0.0)
+        """What was used when more was drawn, and when that was, on the clock's monotonic time."""
         self.place: Place | None = None
         self.cells: memoryview[int] = memoryview(b"")
         """The cell of `used`, for who recovers it."""
@@ -111,7 +114,9 @@ class Leases:
         return self._holders.live
 
     def exchange(self, changes: Sequence[Change]) -> list[Grant]:
-        """Carry out changes. Where nothing is left to draw, what the dead left behind is recovered first."""
+        """Carry out changes. Where nothing is left to draw, what the dead left behind is recovered first, and those who
+        live are asked for what they hold free, if it is enough.
+        """
         grants = self._exchange(changes)
         short = [at for at, change in enumerate(changes) if grants[at].short_of(change.order)]
         if short and self._clock.monotonic() - self._recovered >= RECOVER_SECONDS and self.recover():
@@ -120,7 +125,13 @@ class Leases:
         for lease, order in changes:
             if order.close:
                 self._release(lease)
-        return grants
+        used = cache(self._holders.used)
+        with translated(self._spending.directory, STATE):
+            return [self._ask(change.order, grant, used) for change, grant in zip(changes, grants, strict=True)]
+
+    def wanted(self) -> int:
+        """Return the number of a lease that other workers wait for, once; 0 if there is none. It does not block."""
+        return 0 if self._holder is None else self._holder.wanted()
 
     def recover(self) -> int:
         """Give back what dead workers have not used, and return how many leases that were."""
@@ -159,6 +170,18 @@ class Leases:
                     lease.cells = place.cells[place.at + 1 : place.at + 2]
         return self._spending.exchange(holder.id, [change.order for change in changes], self._holders.live)
 
+    def _ask(self, order: Order, grant: Grant, used: Callable[[str], Mapping[int, int] | None]) -> Grant:
+        """Say how much others hold free, and let them know if it is waited for."""
+        if not grant.others:
+            return grant
+        free = {held: _free(held, used(held.holder)) for held in grant.others}
+        idle = sum(free.values())
+        if idle > 0 and grant.left + idle >= order.least:
+            for held, amount in free.items():
+                if amount > 0:
+                    self._holders.want(held.holder, held.number)
+        return grant._replace(idle=max(0, idle))
+
     def _enter(self) -> Holder:
         holder = self._holder = Holder.create(self._spending.directory, UlidFactory(self._clock))
         self.recover()
@@ -176,3 +199,8 @@ class Leases:
             if leases := self._spending.recover(id, None):
                 logger.warning("The file of worker %s is lost: its %d leases count as used.", id, leases)
         return len(lost)
+
+
+def _free(held: Held, used: Mapping[int, int] | None) -> int:
+    """Return how much of a lease is free. One that its holder does not know any more was closed a moment ago."""
+    return 0 if used is None else held.granted - used.get(held.number, 0)

@@ -41,21 +41,6 @@ class Order(NamedTuple):
     """Whether it ends: what is not kept is given back."""
 
 
-class Grant(NamedTuple):
-    """What came of an order."""
-
-    drawn: int
-    """How much more."""
-    left: int
-    """How much anybody can still draw; negative: overdrawn."""
-    others: int = 0
-    """Where nothing was drawn for want of more: the leases of others, who may give some of it back."""
-
-    def short_of(self, order: Order) -> bool:
-        """Whether less was drawn than the order is of use with."""
-        return not order.close and self.drawn < order.least
-
-
 class Spent(NamedTuple):
     """What was drawn in a window, and how much of that is leased: used, or held by a worker."""
 
@@ -73,6 +58,23 @@ class Held(NamedTuple):
     meter: Meter
     start: int
     granted: int
+
+
+class Grant(NamedTuple):
+    """What came of an order."""
+
+    drawn: int
+    """How much more."""
+    left: int
+    """How much anybody can still draw; negative: overdrawn."""
+    others: tuple[Held, ...] = ()
+    """Where less was drawn than needed: the leases of others in the window, who may give some of it back."""
+    idle: int = 0
+    """How much of that is free: neither used nor set aside. Only the workers' files tell, see `leases.py`."""
+
+    def short_of(self, order: Order) -> bool:
+        """Whether less was drawn than the order is of use with."""
+        return not order.close and self.drawn < order.least
 
 
 class Spending:
@@ -180,13 +182,13 @@ def _exchange(db: Connection, holder: str, order: Order, live: int) -> Grant:
     else:
         db.execute(_LEASE, (holder, order.number, window, order.keep + more))
     grant = Grant(more, left - more)
-    return grant._replace(others=_others(db, holder, window)) if grant.short_of(order) else grant
+    return grant if order.close or more >= order.needed else grant._replace(others=_others(db, holder, window, order))
 
 
-def _others(db: Connection, holder: str, window: int) -> int:
-    query = "SELECT coalesce(sum(granted), 0) FROM leases WHERE window = ? AND holder != ?"
-    others: int = db.execute(query, (window, holder)).fetchone()[0]
-    return others
+def _others(db: Connection, holder: str, window: int, order: Order) -> tuple[Held, ...]:
+    query = "SELECT holder, number, granted FROM leases WHERE window = ? AND holder != ?"
+    rows = db.execute(query, (window, holder)).fetchall()
+    return tuple(Held(row[0], row[1], order.meter, order.start, row[2]) for row in rows)
 
 
 def _portion(order: Order, left: int, live: int) -> int:

@@ -20,7 +20,7 @@ def used(spending: Spending) -> dict[tuple[Meter, int], int]:
     held = spending.held()
     with translated(spending.directory, STATE):
         holders = Holders(spending.directory)
-        known = {holder: holders.used(holder) for holder in {lease.holder for lease in held}}
+        known = {holder: holders.used(holder) or {} for holder in {lease.holder for lease in held}}
     found = {(window.meter, window.start): window.drawn for window in spending.spent()}
     for lease in held:
         rest = lease.granted - _used(known[lease.holder], lease.number, lease.granted)

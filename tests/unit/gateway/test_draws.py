@@ -1,16 +1,22 @@
 """How leases are kept filled: one exchange at a time for all who wait, in a thread; outages, kills and idle leases."""
 
 import asyncio
+import random
 import sqlite3
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from holdfast.errors import LimitExceeded, Saturated
-from holdfast.gateway.budgets import Need
-from holdfast.gateway.draws import KNOWN
+from holdfast.gateway.budgets import PATIENCE, Need
+from holdfast.gateway.draws import AGAIN, KNOWN
+from holdfast.state.leases import RECOVER_SECONDS
 from holdfast.state.spending import Spending
-from spenders import ManualClock, Worker, calls, money, requests
+from spenders import ManualClock, Worker, calls, cost, money, requests
 
 
 @pytest.fixture
@@ -154,6 +160,8 @@ async def test_those_who_wait_when_the_worker_ends_are_told(worker, watched):
 
 async def test_a_storm_of_refusals_asks_the_state_once_in_a_while(worker, watched, clock):
     await worker.reserve(calls(10), requests(10))
+    with pytest.raises(LimitExceeded):
+        await worker.reserve(calls(), requests(10))
     before = watched.count
     for _ in range(1000):
         with pytest.raises(LimitExceeded):
@@ -362,6 +370,170 @@ async def test_what_one_worker_gives_back_another_can_use(path, clock, worker):
     clock.sleep(KNOWN)
     await other.reserve(calls(999), requests(1000))
     await other.close()
+
+
+# --- what others hold free is waited for
+
+
+@pytest.fixture
+async def peers(path, clock):
+    """Two more workers, who look at what is waited for while either waits."""
+    peers = []
+    peers += [Worker(path, clock, peers), Worker(path, clock, peers)]
+    yield peers
+    for peer in peers:
+        await peer.close()
+
+
+async def test_calls_one_after_the_other_all_pass_whichever_worker_they_come_to(peers, clock):
+    limit, rng = money(15_000_000), random.Random(7)
+    for _ in range(40):
+        reservation = await rng.choice(peers).reserve(cost(10_336_000), limit)
+        reservation.settle(1, 2, 3_000)
+        clock.sleep(rng.choice([0, 0.02, 0.2]))
+    assert sum(peer.waited for peer in peers) <= 40 * 2 * AGAIN
+
+
+async def test_a_call_waits_no_longer_than_others_need_to_give_back_what_is_free(peers):
+    first, second = peers
+    (await first.reserve(calls(10), requests(10))).settle(0, None, None)
+    await second.reserve(calls(10), requests(10))
+    assert second.waited <= AGAIN
+
+
+async def test_only_the_lease_that_is_waited_for_is_given_back(peers):
+    first, second = peers
+    (await first.reserve(calls(10), requests(10), requests(10, of="other"))).settle(0, None, None)
+    await second.reserve(calls(10), requests(10))
+    assert first.purse(requests(10, of="other")).try_reserve(calls(10)) is not None
+
+
+async def test_what_is_under_way_is_not_given_back(peers, clock):
+    first, second = peers
+    under_way = await first.reserve(calls(4), requests(10))
+    await second.reserve(calls(6), requests(10))
+    with pytest.raises(LimitExceeded, match="Calls under way may leave more"):
+        await second.reserve(calls(1), requests(10))
+    under_way.settle(3, None, None)
+    clock.sleep(KNOWN)
+    await second.reserve(calls(1), requests(10))
+
+
+async def test_whoever_holds_what_is_missing_and_does_not_give_it_back_is_told_of(path, clock, worker):
+    other = Worker(path, clock)
+    (await other.reserve(cost(10_000), money(15_000))).settle(1, 1, 3)
+    with pytest.raises(LimitExceeded) as raised:
+        await worker.reserve(cost(10_000), money(15_000))
+    assert "0.000005 usd left" in raised.value.message
+    assert "Other workers hold 0.000009997 usd more that is free" in raised.value.message
+    assert raised.value.retry_after == 1
+    assert PATIENCE - 2 * AGAIN <= worker.waited <= PATIENCE
+    await other.close()
+
+
+async def test_a_call_waits_for_others_at_most_until_its_deadline(path, clock, worker):
+    other = Worker(path, clock)
+    (await other.reserve(calls(10), requests(10))).settle(0, None, None)
+    for seconds in (0.6, 0.01):
+        before = worker.waited
+        with pytest.raises(LimitExceeded, match="Other workers hold 10 requests more"):
+            await worker.reserve(calls(10), requests(10), seconds=seconds)
+        assert seconds - 4 * AGAIN <= worker.waited - before <= seconds
+    await other.close()
+
+
+async def test_where_others_hold_too_little_nobody_waits_and_nobody_is_disturbed(peers, clock):
+    first, second = peers
+    (await first.reserve(calls(9), requests(10))).settle(6, None, None)
+    watched = Watched(second.spending)
+    for _ in range(100):
+        with pytest.raises(LimitExceeded, match="1 request left"):
+            await second.reserve(calls(5), requests(10))
+    assert watched.count == 1
+    assert first.leases.wanted() == 0
+    assert second.waited == 0
+    assert await second.reserve(calls(4), requests(10))
+
+
+async def test_a_storm_on_what_others_used_up_asks_the_state_once_in_a_while_and_does_not_wait(peers, clock):
+    first, second = peers
+    await first.reserve(calls(10), requests(10))
+    watched = Watched(second.spending)
+    for _ in range(100):
+        with pytest.raises(LimitExceeded):
+            await second.reserve(calls(), requests(10))
+    assert (watched.count, second.waited) == (1, 0)
+
+
+async def test_all_who_wait_ask_together(peers):
+    first, second = peers
+    (await first.reserve(calls(10), requests(10))).settle(0, None, None)
+    watched = Watched(second.spending)
+    results = await asyncio.gather(*[second.reserve(calls(2), requests(10)) for _ in range(20)], return_exceptions=True)
+    assert sum(isinstance(result, LimitExceeded) for result in results) == 15
+    assert watched.count <= 6
+
+
+async def test_what_the_dead_hold_free_is_waited_for_until_it_is_recovered(path, clock, worker):
+    await worker.reserve(calls(1), requests(10))
+    with pytest.raises(LimitExceeded):
+        await worker.reserve(calls(10), requests(10))
+    dying = Worker(path, clock)
+    (await dying.reserve(calls(5), requests(10))).settle(1, None, None)
+    await worker.budgets.tend()  # it looks for the dead, and finds none
+    dying.kill()
+    await worker.reserve(calls(8), requests(10))
+    assert worker.waited <= RECOVER_SECONDS + AGAIN
+
+
+async def test_what_was_drawn_for_a_call_is_not_given_away_before_the_call_can_take_it(peers):
+    first = peers[0]
+    await first.reserve(calls(1), requests(100))
+    [lease] = first.budgets._draws._held
+    watched = Watched(first.spending)
+    watched.hold()
+    waiting = asyncio.create_task(first.reserve(calls(90), requests(100)))
+    await begun(watched)
+    first.leases._holders.want(first.leases._holder.id, lease.number)
+    sharing = asyncio.create_task(first.budgets.share())
+    await asyncio.sleep(0)
+    watched.release()
+    await asyncio.gather(waiting, sharing)
+    assert (watched.count, first.waited) == (1, 0)
+
+
+work = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(1, 60), st.sampled_from([None, 0, 0.3, 1]), st.booleans()), max_size=25
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(work=work)
+def test_a_call_is_refused_only_if_what_is_used_and_under_way_leaves_too_little(work):
+    async def run(folder):
+        clock, workers = ManualClock(), []
+        workers += [Worker(folder / "state.db", clock, workers) for _ in range(3)]
+        used, under_way = 0, []
+        for which, worst, share, tends in work:
+            clock.sleep(KNOWN)
+            try:
+                reservation = await workers[which].reserve(calls(worst), requests(100))
+            except LimitExceeded:
+                assert used + sum(count for _, count in under_way) + worst > 100
+            else:
+                under_way.append((reservation, worst))
+            if share is not None and under_way:
+                reservation, count = under_way.pop(0)
+                reservation.settle(int(count * share), None, None)
+                used += int(count * share)
+            if tends:
+                await workers[which].budgets.tend()
+            assert used + sum(count for _, count in under_way) <= 100
+        for worker in workers:
+            await worker.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(Path(folder)))
 
 
 # --- kills

@@ -59,7 +59,7 @@ class Spenders(RuleBasedStateMachine):
     @precondition(lambda self: len(self.workers) < 4)
     @rule()
     def start(self):
-        self.workers.append(Worker(self.path, self.clock))
+        self.workers.append(Worker(self.path, self.clock, self.workers))
 
     @precondition(lambda self: self.workers)
     @rule(
@@ -109,6 +109,19 @@ class Spenders(RuleBasedStateMachine):
     def tend(self, which, seconds):
         self.clock.sleep(seconds)
         self.runner.run(self.workers[which % len(self.workers)].budgets.tend())
+
+    @precondition(lambda self: self.workers)
+    @rule(which=st.integers(0, 3))
+    def share(self, which):
+        self.runner.run(self.workers[which % len(self.workers)].budgets.share())
+
+    @precondition(lambda self: len(self.workers) > 1)
+    @rule(which=st.integers(0, 3), lease=st.integers(1, 9))
+    def want(self, which, lease):
+        """A note that nobody knows the reason of, such as one of a worker that is gone."""
+        worker, other = self.workers[which % len(self.workers)], self.workers[(which + 1) % len(self.workers)]
+        if other.leases._holder is not None:
+            worker.leases._holders.want(other.leases._holder.id, lease)
 
     @rule(seconds=st.sampled_from([0.2, 5, 60, 1800, 3600, -0.2, -60, -3600]))
     def set_the_clock(self, seconds):

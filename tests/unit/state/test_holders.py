@@ -210,3 +210,34 @@ def test_a_holder_can_be_closed_twice(directory):
     holder.close(remove=False)
     holder.close(remove=True)
     assert len(dead(directory)) == 1
+
+
+# --- what others wait for
+
+
+def test_a_holder_is_told_once_which_lease_others_wait_for(directory):
+    holder, holders = Holder.create(directory, new_id), Holders(directory)
+    use(holder, 7, 42)
+    assert holder.wanted() == 0
+    holders.want(holder.id, 3)
+    holders.want(holder.id, 7)
+    assert [holder.wanted(), holder.wanted()] == [7, 0]
+    holder.close(remove=False)
+    assert dead(directory) == [Dead(holder.id, {7: 42})]
+
+
+def test_a_holder_that_is_gone_is_told_nothing(directory):
+    holder, holders = Holder.create(directory, new_id), Holders(directory)
+    holder.close(remove=True)
+    holders.want(holder.id, 7)
+    assert not holders.exists(holder.id)
+    assert holders.used(holder.id) == {}
+
+
+def test_a_file_that_tells_nothing_is_not_taken_for_one_that_says_nothing_was_used(directory):
+    holder, holders = Holder.create(directory, new_id), Holders(directory)
+    assert holders.used(holder.id) == {}
+    (directory / holder.id).write_bytes(b"damaged")
+    assert holders.used(holder.id) is None
+    os.truncate(directory / holder.id, 64 * 2**10)
+    holder.close(remove=True)

@@ -171,3 +171,72 @@ def test_a_state_that_fails_at_the_end_leaves_the_file(worker, spending, tmp_pat
     with pytest.raises(sqlite3.OperationalError):
         worker.leases.close()
     assert len(list((tmp_path / "leases").iterdir())) == 1
+
+
+# --- what others hold free
+
+
+def ask(worker, needed):
+    """What came of an order for so much, for a lease that did not last."""
+    worker.number += 1
+    lease = Lease(worker.number, METER, 0, float("inf"), 100)
+    return worker.leases.exchange([Change(lease, Order(lease.number, METER, 0, 100, 0, needed, needed))])[0]
+
+
+def test_a_draw_that_falls_short_tells_what_others_hold_free_and_asks_for_it(worker, spending, clock):
+    other = Worker(spending, clock)
+    lease = worker.draw(90)
+    lease.take(30)
+    grant = ask(other, 50)
+    assert (grant.drawn, grant.left, grant.idle) == (0, 10, 60)
+    assert [worker.leases.wanted(), worker.leases.wanted()] == [lease.number, 0]
+    assert other.leases.wanted() == 0
+
+
+@pytest.mark.parametrize(("taken", "idle"), [(90, 0), (60, 30)])
+def test_others_are_not_asked_for_what_is_not_enough(worker, spending, clock, taken, idle):
+    other = Worker(spending, clock)
+    worker.draw(90).take(taken)
+    assert ask(other, 50).idle == idle
+    assert worker.leases.wanted() == 0
+
+
+def test_what_was_used_beyond_a_lease_is_not_free_elsewhere(worker, spending, clock):
+    other = Worker(spending, clock)
+    overdrawn = worker.draw(30)
+    overdrawn.take(30)
+    overdrawn.settle(-40)
+    worker.draw(60)
+    assert ask(other, 50).idle == 20
+
+
+def test_of_a_file_that_tells_nothing_nothing_is_free(worker, spending, clock):
+    other = Worker(spending, clock)
+    worker.draw(90)
+    [file] = spending.directory.iterdir()
+    content = file.read_bytes()
+    with file.open("r+b") as damaged:
+        damaged.write(b"damaged!")
+    assert ask(other, 50).idle == 0
+    assert worker.leases.wanted() == 0
+    file.write_bytes(content)
+
+
+def test_what_was_closed_meanwhile_is_free(worker, spending, clock, monkeypatch):
+    other = Worker(spending, clock)
+    lease = worker.draw(90)
+    exchange = spending.exchange
+
+    def slow(*args):
+        grants = exchange(*args)
+        monkeypatch.setattr(spending, "exchange", exchange)
+        worker.close(lease)
+        return grants
+
+    ask(other, 1)
+    monkeypatch.setattr(spending, "exchange", slow)
+    assert ask(other, 50).idle == 90
+
+
+def test_before_a_worker_holds_anything_nothing_is_wanted_of_it(worker):
+    assert worker.leases.wanted() == 0

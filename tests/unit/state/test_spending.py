@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from holdfast.errors import StateError
 from holdfast.state import spending as module
 from holdfast.state.limits import Limit, Meter, Window
-from holdfast.state.spending import Grant, Order, Spending
+from holdfast.state.spending import Grant, Held, Order, Spending
 
 DAY = Limit("tenant", "acme", "requests", 100, Window.DAY).meter
 
@@ -42,13 +42,14 @@ def test_what_is_needed_is_drawn_and_what_is_left_is_told(spending):
 
 def test_nothing_is_drawn_where_less_is_left_than_is_of_use(spending):
     draw(spending, "a", 95)
-    assert draw(spending, "b", 6) == Grant(0, 5, others=95)
+    assert draw(spending, "b", 6) == Grant(0, 5, (Held("a", 1, DAY, 0, 95),))
     assert draw(spending, "b", 5) == Grant(5, 0)
     assert draw(spending, "b", 0, keep=5) == Grant(0, 0)
 
 
-def test_of_what_several_need_is_drawn_what_there_is(spending):
-    assert spending.exchange("a", [order(least=5, needed=500)]) == [Grant(100, 0)]
+def test_of_what_several_need_is_drawn_what_there_is_and_who_holds_the_rest_is_told(spending):
+    assert spending.exchange("a", [order(least=5, needed=60)]) == [Grant(60, 40)]
+    assert spending.exchange("b", [order(least=5, needed=60)]) == [Grant(40, 0, (Held("a", 1, DAY, 0, 60),))]
 
 
 def test_ahead_is_drawn_a_part_of_what_is_left_that_leaves_something_for_each_worker(spending):
@@ -87,12 +88,12 @@ def test_closing_a_lease_that_was_never_drawn_changes_nothing(spending):
 def test_what_was_used_beyond_the_cap_is_booked_and_stops_everybody(spending):
     draw(spending, "a", 100)
     assert spending.exchange("a", [order(keep=130)]) == [Grant(0, -30)]
-    assert draw(spending, "b", 1) == Grant(0, -30, others=130)
+    assert draw(spending, "b", 1) == Grant(0, -30, (Held("a", 1, DAY, 0, 130),))
 
 
 def test_a_lower_cap_holds_at_once_and_a_higher_one_too(spending):
     draw(spending, "a", 50)
-    assert draw(spending, "b", 1, cap=40) == Grant(0, -10, others=50)
+    assert draw(spending, "b", 1, cap=40) == Grant(0, -10, (Held("a", 1, DAY, 0, 50),))
     assert draw(spending, "b", 1, cap=51) == Grant(1, 0)
     assert draw(spending, "b", 60, cap=200, keep=1) == Grant(60, 89)
 
@@ -127,14 +128,14 @@ def test_a_clock_set_far_back_draws_no_more_than_a_cap_either(spending):
         spending.exchange("a", [order(day, start=day * 86_400, keep=1, close=False)])
         spending.exchange("a", [order(day, start=day * 86_400, keep=1, close=True)])
     assert draw(spending, "a", 80, number=900, start=0) == Grant(80, 20)
-    assert draw(spending, "b", 21, number=901, start=0) == Grant(0, 20, others=80)
+    assert draw(spending, "b", 21, number=901, start=0) == Grant(0, 20, (Held("a", 900, DAY, 0, 80),))
 
 
 def test_a_window_with_a_lease_is_never_forgotten(spending):
     draw(spending, "a", 60)
     for day in range(1, 150):
         draw(spending, "a", 10, number=day + 1, start=day * 86_400)
-    assert draw(spending, "b", 41, number=1) == Grant(0, 40, others=60)
+    assert draw(spending, "b", 41, number=1) == Grant(0, 40, (Held("a", 1, DAY, 0, 60),))
 
 
 # --- the dead
