@@ -5,7 +5,7 @@ Who destroys a key destroys all that was ever sealed with it, wherever that is.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,7 @@ from holdfast.clock import Clock
 from holdfast.errors import PrivacyError
 from holdfast.privacy.ciphers import NONCE_BYTES, TAG_BYTES, Altered, cipher, decrypt, encrypt
 from holdfast.privacy.connection import Connection
-from holdfast.privacy.erasures import Erasure, Erasures
+from holdfast.privacy.erasures import Erasures
 from holdfast.privacy.master import KEY_BYTES, MasterKey
 
 if TYPE_CHECKING:
@@ -181,10 +181,6 @@ class Keyring:
         """
         self.refresh()
         return self.erasures.at(subject)
-
-    def erasures_since(self, n: int) -> Sequence[Erasure]:
-        """Return the erasures with a higher number than `n`, in their order."""
-        return self.erasures.since(n)
 
     @property
     def fingerprint(self) -> str | None:

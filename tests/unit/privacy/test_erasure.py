@@ -87,8 +87,8 @@ def test_other_processes_know_of_an_erasure_at_once(tmp_path: Path, ring: Keyrin
     assert other.erased_at(ADA) == ring.erased_at(ADA) is not None
     assert other.erasures.at(ADA) == ring.erasures.at(ADA)
     assert other.at_hand(ADA) is None
-    assert [(one.n, one.subject) for one in other.erasures_since(0)] == [(1, ADA)]
-    assert other.erasures_since(1) == ()
+    assert [(one.n, one.subject) for one in other.erasures.since(0)] == [(1, ADA)]
+    assert other.erasures.since(1) == ()
     other.close()
 
 
