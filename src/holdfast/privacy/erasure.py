@@ -104,7 +104,7 @@ def _certificate(erasures: Sequence[Erasure], keyring: Keyring, signer: Signs | 
 class Follower:
     """Lets a worker forget erased subjects: `forget` drops what is in its memory of one, and returns how much it was.
 
-    `worker` is the id by which others know that it lives. Poll it before the worker takes its first call.
+    `worker` is the id by which others know that it lives, from before its first call on: no erasure ends without it.
     """
 
     def __init__(self, keyring: Keyring, worker: str, forget: Callable[[str], int]) -> None:
@@ -128,7 +128,7 @@ class Follower:
         self._keyring.refresh()
         erasures = self._keyring.erasures
         if self._last is None:
-            pending = erasures.pending()  # nothing is in memory yet, but someone may wait for a receipt
+            pending = erasures.pending()  # what is not among them ended before this worker lived
             self._last = pending[0].n - 1 if pending else erasures.last
         return erasures.since(self._last) if erasures.last > self._last else ()
 
