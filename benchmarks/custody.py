@@ -9,6 +9,7 @@ It takes less than two minutes; `--quick` proves nothing but that it runs.
 
 import argparse
 import contextlib
+import os
 import statistics
 import sys
 import time
@@ -84,22 +85,21 @@ class Variant:
 OFF = Variant("off")
 OFF_SUBJECTS = Variant("off, each call about another subject", subjects=True)
 ALL = Variant("keys, limits and sealing", keys=True, limits=True, seal=True)
-VARIANTS: Final = (
-    OFF,
-    Variant("keys", keys=True),
-    Variant("limits (of the feature)", limits=True),
-    Variant("sealing", seal=True),
-    ALL,
-    OFF_SUBJECTS,
-    Variant("all, each call about another subject", keys=True, limits=True, seal=True, subjects=True),
+GROUPS: Final = (
+    (OFF, ALL, Variant("keys", keys=True)),
+    (OFF, ALL, Variant("limits (of the feature)", limits=True)),
+    (OFF, ALL, Variant("sealing", seal=True)),
+    (OFF, ALL),
+    (OFF_SUBJECTS, Variant("all, each call about another subject", keys=True, limits=True, seal=True, subjects=True)),
 )
+"""What is compared takes its turns one after the other: the first of a group is what the others are compared with."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """How long and how often."""
 
-    rounds: int = 6
+    rounds: int = 4
     seconds: int = 1
     """Whole ones: wrk knows no others."""
 
@@ -116,7 +116,8 @@ class Measured:
     pid: int
     folder: Path
     token: str
-    per_cpu: list[float] = field(default_factory=list)
+    per_cpu: dict[tuple[int, int], float] = field(default_factory=dict)
+    """By the number of the round and of the group."""
     p50_us: list[float] = field(default_factory=list)
     p99_us: list[float] = field(default_factory=list)
     answered: int = 1
@@ -186,19 +187,23 @@ def saturate(one: Measured, seconds: int) -> float:
     return float(got["requests"]) / used
 
 
-def measure(programs: Path, home: Path, plan: Plan, variants: Sequence[Variant] = VARIANTS) -> list[Measured]:
+def measure(programs: Path, home: Path, plan: Plan, groups: Sequence[Sequence[Variant]] = GROUPS) -> list[Measured]:
     """Run all variants at once, and let them take turns."""
+    variants = dict.fromkeys(variant for group in groups for variant in group)
     with contextlib.ExitStack() as stack:
         port, folder = free_port(), fresh(home / "upstream")
         fixed = stack.enter_context(running(launch_fixed(folder, port), core=LOAD_CORE, log=folder / "output"))
         await_answer(fixed, port, wire(ENDPOINT, [], body()))
-        found = [stack.enter_context(gateway(programs, home, variant, port)) for variant in variants]
+        by_variant = {one: stack.enter_context(gateway(programs, home, one, port)) for one in variants}
+        found = list(by_variant.values())
         for one in found:
             turn(one, 1, CONNECTIONS)
         time.sleep(SETTLE_SECONDS)
         for number in range(plan.rounds):
-            for one in found if number % 2 == 0 else reversed(found):
-                one.per_cpu.append(saturate(one, plan.seconds))
+            for place, group in enumerate(groups):
+                for variant in group if number % 2 == 0 else reversed(group):
+                    one = by_variant[variant]
+                    one.per_cpu[number, place] = saturate(one, plan.seconds)
             for one in found if number % 2 == 0 else ():
                 alone = turn(one, plan.seconds, 1)
                 one.p50_us.append(alone["p50_us"])
@@ -214,8 +219,8 @@ def measure(programs: Path, home: Path, plan: Plan, variants: Sequence[Variant] 
 
 
 def lost(one: Measured, other: Measured) -> list[float]:
-    """Return which share of throughput is lost against another variant, round by round."""
-    return [1 - mine / theirs for mine, theirs in zip(one.per_cpu, other.per_cpu, strict=True)]
+    """Return which share of throughput is lost against another variant, wherever both had a turn in a group."""
+    return [1 - rate / other.per_cpu[when] for when, rate in one.per_cpu.items() if when in other.per_cpu]
 
 
 def tables(found: Sequence[Measured]) -> tuple[list[Table], list[Finding]]:
@@ -225,7 +230,7 @@ def tables(found: Sequence[Measured]) -> tuple[list[Table], list[Finding]]:
         off = by_variant[OFF_SUBJECTS if one.variant.subjects else OFF]
         share = "" if one is off else spread([100 * value for value in lost(one, off)], 1)
         latency = f"{statistics.median(one.p50_us):,.0f} / {statistics.median(one.p99_us):,.0f}"
-        rows.append((one.variant.name, spread(one.per_cpu), share, latency))
+        rows.append((one.variant.name, spread(list(one.per_cpu.values())), share, latency))
     heads = ("", "requests per CPU second, c=64", "lost (%)", "c=1, p50 / p99 (us)")
     together = statistics.median(lost(by_variant[ALL], by_variant[OFF]))
     wrong = [f"{one.variant.name}: {error}" for one in found for error in one.errors]
@@ -240,9 +245,9 @@ def tables(found: Sequence[Measured]) -> tuple[list[Table], list[Finding]]:
     ]
 
 
-def conditions(plan: Plan) -> Table:
+def conditions(plan: Plan, load: str) -> Table:
     facts = {name: value for name, value in environment().items() if name not in ("command", "load generator")}
-    how = f"{plan.rounds} rounds, every other one backwards, of turns of {plan.seconds} s"
+    how = f"{plan.rounds} rounds, every other one backwards, of turns of {plan.seconds} s; load {load}"
     return Table("Conditions", ("", ""), (*facts.items(), ("method", how)))
 
 
@@ -257,16 +262,18 @@ def main() -> int:
     args = parser.parse_args()
     base = QUICK if args.quick else Plan()
     plan = Plan(args.rounds or base.rounds, args.seconds or base.seconds)
+    load = f"{os.getloadavg()[0]:.1f} before"
     try:
         nginx(), wrk()
-        variants = (OFF, ALL) if args.quick else VARIANTS
-        found = measure(args.programs or install(), fresh(args.runs), plan, variants)
+        groups = ((OFF, ALL),) if args.quick else GROUPS
+        found = measure(args.programs or install(), fresh(args.runs), plan, groups)
     except (Failed, Unavailable) as error:
         print(f"Nothing could be measured: {error}")
         return 2
+    load += f", {os.getloadavg()[0]:.1f} after"
     measured, findings = tables(found)
     bars = Table("Bars", ("", "measured", "bar", ""), tuple(finding.row() for finding in findings))
-    whole = [*measured, bars, conditions(plan)]
+    whole = [*measured, bars, conditions(plan, load)]
     print(text(whole))
     if args.write:
         write_page(whole, PAGE)

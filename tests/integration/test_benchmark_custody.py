@@ -21,7 +21,9 @@ def custody(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def measured(custody: ModuleType, *per_cpu: list[float]) -> list[object]:
     variants = (custody.OFF, custody.ALL)
     return [
-        custody.Measured(variant, 1, 1, Path(), "none", list(rates), [100.0], [200.0])
+        custody.Measured(
+            variant, 1, 1, Path(), "none", {(n, 0): rate for n, rate in enumerate(rates)}, [100.0], [200.0]
+        )
         for variant, rates in zip(variants, per_cpu, strict=True)
     ]
 
