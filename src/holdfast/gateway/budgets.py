@@ -102,7 +102,8 @@ class Purse:
         """
         patient = min(until - AGAIN, self._draws.clock.monotonic() + PATIENCE)
         while (reservation := self.try_reserve(need)) is None:
-            await self._draws.draw(self._lacks(need), until, patient)
+            if lacks := self._lacks(need):  # none where the clock was set back in between
+                await self._draws.draw(lacks, until, patient)
         return reservation
 
     def _lacks(self, need: Need) -> list[Lack]:

@@ -55,6 +55,23 @@ async def test_budgets_that_were_never_used_cost_nothing(tmp_path, clock):
     assert not (tmp_path / "leases").exists()
 
 
+async def test_a_clock_that_is_set_back_between_two_looks_keeps_no_call_waiting(tmp_path):
+    class Flickering(ManualClock):
+        ahead = 0
+
+        def now(self):
+            self.ahead -= 1
+            return self.wall + 86_400 * (self.ahead == 0)
+
+    clock = Flickering()
+    worker = Worker(tmp_path / "state.db", clock)
+    (await worker.reserve(calls(), requests(10))).settle(1, None, None)
+    clock.ahead = 1  # for the next look alone it is tomorrow
+    async with asyncio.timeout(5):
+        (await worker.reserve(calls(), requests(10), seconds=600)).settle(1, None, None)
+    await worker.close()
+
+
 async def test_as_many_calls_pass_as_the_cap_says(worker):
     for _ in range(10):
         (await worker.reserve(calls(), requests(10))).settle(1, None, None)
