@@ -183,6 +183,9 @@ def transaction(db: sqlite3.Connection, kind: Literal["IMMEDIATE", "DEFERRED"] =
 
 def _version(db: sqlite3.Connection, path: Path, format: Format) -> int:
     """Return the number of the last migration that was applied, 0 for an empty file."""
+    if not db.in_transaction:  # or another process could make the file while it is looked at
+        with transaction(db, "DEFERRED"):
+            return _version(db, path, format)
     application = db.execute("PRAGMA application_id").fetchone()[0]
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
