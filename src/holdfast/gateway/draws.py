@@ -203,7 +203,8 @@ class Draws:
         now = self.clock.now()
         if wanted > limit.cap:
             raise LimitExceeded(
-                f"This call may use up to {amount(wanted, limit.unit)}, which is more than the limit ({limit.name}).",
+                f"This call may use up to {amount(wanted, limit.unit)}, which is more than the limit ({limit.name})."
+                f"{_shorter(limit)}",
                 callers_fault=limit.cap > 0 or _is_the_callers(limit),
             )
         until = account.known(limit.window.start(now), limit.cap, monotonic)
@@ -385,6 +386,13 @@ def _exceeded(limit: Limit, wanted: int, left: int, now: float, *, idle: int, un
         retry_after=seconds,
         callers_fault=_is_the_callers(limit),
     )
+
+
+def _shorter(limit: Limit) -> str:
+    """Say how a call takes less of a limit, where it can."""
+    if limit.unit == "requests" or not limit.cap:
+        return ""
+    return " Set max_tokens, to less than now if it is set, or lower `max_output` of the model."
 
 
 def _is_the_callers(limit: Limit) -> bool:

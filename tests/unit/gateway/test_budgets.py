@@ -127,6 +127,7 @@ async def test_a_call_that_can_never_fit_is_told_that_waiting_does_not_help(work
     with pytest.raises(LimitExceeded, match=r"up to 1.5 usd, which is more than the limit") as raised:
         await worker.reserve(cost(3 * USD // 2), money(USD))
     assert raised.value.retry_after is None
+    assert "Set max_tokens, to less than now if it is set, or lower `max_output`" in raised.value.message
     assert await spent(worker) == {}
 
 
@@ -147,6 +148,7 @@ async def test_nobody_can_mend_a_feature_that_may_never_be_called(worker, scope,
     with pytest.raises(LimitExceeded, match="more than the limit") as raised:
         await worker.reserve(calls(), of(scope, 0))
     assert raised.value.callers_fault is callers
+    assert "max_tokens" not in raised.value.message
 
 
 async def test_a_call_larger_than_the_whole_limit_of_a_feature_is_for_the_caller_to_mend(worker):
