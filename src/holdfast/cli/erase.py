@@ -94,7 +94,8 @@ def _erase(state: StateDirectory, subjects: Subjects, output: Path | None, as_js
             problem, certified = error.message, certificate(subjects, keyring, signer)
     _hand_out(certified, subjects, output, as_json)
     if problem is not None:
-        click.echo(f"Error: {problem}", err=True)
+        again = "" if output is None else " Then replace the certificate with --force."
+        click.echo(f"Error: {problem}{again}", err=True)
         sys.exit(WRONG)
 
 

@@ -285,6 +285,7 @@ def test_a_worker_that_does_not_confirm_is_named_and_the_rest_is_done(monkeypatc
         result = run("--subject", "ada", "--output", "certificate.json", code=1)
     assert f"The worker {id} has not confirmed" in result.stderr
     assert "run it again" in result.stderr
+    assert "replace the certificate with --force" in result.stderr
     assert "not finished" in result.stdout
     assert json.loads(Path("certificate.json").read_text())["erasures"][0]["ended"] is None
     assert logged() == []
