@@ -21,6 +21,7 @@ from typing import Any, Final
 import uvloop
 
 from holdfast.app import App
+from holdfast.app.custody import record_reload
 from holdfast.config import Configuration, Reloader, parse
 from holdfast.errors import ConfigError, HoldfastError, LogError, Problem, StoreError
 from holdfast.gateway.serving.server import BACKLOG, Server
@@ -83,8 +84,10 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _rehearse(configuration: Configuration) -> None:
-    """Open all that a worker opens, so that what stops every worker is told once, before there are any."""
-    async with App(configuration):
+    """Open all that a worker opens, so that what stops every worker is told once, before there are any, and have the
+    audit trail say what they serve.
+    """
+    async with App(configuration, audited=True):
         pass
 
 
@@ -284,7 +287,7 @@ def _work(news: News, base: Path, listener: socket.socket, pipe: Connection, boa
     try:
         configuration = parse(files, base=base, at_us=at_us)
         follow = functools.partial(_follow_pipe, pipe=pipe)
-        work = _serve(configuration, listener, follow, _joined(board, number), audited=number == 0)
+        work = _serve(configuration, listener, follow, _joined(board, number), audited=False)
         _run(work)
     except (StoreError, ConfigError) as error:
         logger.error("%s", error.message)
@@ -413,6 +416,8 @@ class _Supervisor:
         news = None if self._reloader is None else changed(self._reloader, force=force)
         if news is None:
             return
+        if isinstance(news, Configuration):
+            news = self._recorded(news)
         for worker in self._workers:
             worker.tell(news)
         if isinstance(news, str):
@@ -420,6 +425,15 @@ class _Supervisor:
         else:
             self._configuration, self._wrong = news, ""
             _report(self._running, news)
+
+    def _recorded(self, news: Configuration) -> Configuration | str:
+        """Have the audit trail say that the workers take a configuration; where it can't, return that they may not."""
+        try:
+            record_reload(self._running, before=self._configuration.hash, after=news.hash)
+        except (HoldfastError, OSError, ValueError) as error:
+            logger.error("The new configuration was not taken; the old one stays in force.\n%s", error)
+            return _first_line(error)
+        return news
 
     def _stop(self, *, hurry: bool) -> int:
         """Drain the workers, and return the exit code: 0 if all of them left by themselves."""

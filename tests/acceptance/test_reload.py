@@ -287,3 +287,23 @@ def test_a_replaced_worker_starts_with_the_configuration_in_force(serve, provide
         worker.kill()
     soon(lambda: len(found := workers_of(gateway)) == 2 and not set(found) & set(workers))
     assert _configs(gateway) == {new}
+
+
+@either
+def test_the_audit_trail_tells_each_configuration_once_or_it_is_not_taken(serve, providers, workers):
+    gateway = serve(configuration(providers), "--workers", workers, files=PROMPT)
+    (first,) = _configs(gateway)
+    _change(gateway, "greeting.md", "Be long.")
+    second = _reloaded(gateway, first)
+    trail = gateway.log_path.with_name("audit.jsonl")
+    told = [json.loads(line) for line in trail.read_text().splitlines() if '"config.' in line]
+    assert [(entry["action"], entry["details"]["config"]) for entry in told] == [
+        ("config.start", first),
+        ("config.reload", second),
+    ]
+    trail.rename(trail.with_name("away"))
+    trail.mkdir()
+    _change(gateway, "greeting.md", "Be loud.")
+    soon(lambda: _failed(gateway) == {"failed"})
+    assert _configs(gateway) == {second}
+    assert "The new configuration was not taken" in gateway.stderr

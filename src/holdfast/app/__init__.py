@@ -31,7 +31,7 @@ from holdfast.state.board import Board
 class App:
     """The gateway of one process: everything put together from a configuration, until it is closed.
 
-    `board` is shared with the other workers, if there are any; the audit trail tells what one that is `audited` serves.
+    `board` is shared with the other workers, if there are any. Of one that is `audited` the audit trail tells.
     Entering it opens the log and starts what the configuration needs; what fails half-way leaves nothing open.
 
     Raises:

@@ -4,11 +4,11 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from holdfast.clock import Clock, NewId
+from holdfast.clock import Clock, NewId, SystemClock
 from holdfast.config import Configuration
 from holdfast.database import translated
 from holdfast.errors import ConfigError, Problem, StateError
@@ -133,6 +133,19 @@ class Custody:
         if version == known[0]:
             return known
         return version, Access(self.keys.all(), self.accounts.sessions(), self._clock, open=version == 0)
+
+
+def record_reload(running: Configuration, *, before: str, after: str) -> None:
+    """Have the audit trail say that a gateway takes another configuration; `running` is the one that it began with.
+
+    Raises:
+        PrivacyError, ValueError: it can't be said.
+    """
+    directory = (running.base / running.config.log.path).parent
+    keeping = open_custody(running.config.privacy, running.base, directory, SystemClock())
+    with closing(keeping.keyring):
+        signer = None if keeping.master is None else Signer.of(keeping.master)
+        Trail(directory, signer, SystemClock()).append("gateway", "config.reload", config=after, before=before)
 
 
 async def _opened(opened: AsyncExitStack, make: Callable[[], T]) -> T:
