@@ -56,7 +56,7 @@ def seal(*numbers: int) -> None:
 
 
 def exported() -> list[dict[str, Any]]:
-    run("export", "--subject", "ada", "--output", "out.jsonl")
+    run("export", "--subject", "ada", "--output", "out.jsonl", "--force")
     return [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
 
 
