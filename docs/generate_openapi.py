@@ -5,7 +5,7 @@ from pathlib import Path
 
 from holdfast.config import parse
 from holdfast.demo import demo_files
-from holdfast.gateway.serving.openapi import document
+from holdfast.gateway.serving.pages.openapi import document
 
 PATH = Path(__file__).parent / "reference" / "openapi.json"
 

@@ -15,7 +15,7 @@ from holdfast.config import parse
 from holdfast.gateway.access import COOKIE
 from holdfast.gateway.serving.asgi import Gateway
 from holdfast.gateway.serving.server import Server, bind
-from holdfast.privacy.chain import Entry
+from holdfast.privacy.audit.chain import Entry
 from holdfast.state.keys import ROLES
 
 CONFIG = """

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import PrivacyError
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import KEYRING_FILE, MasterKey
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import KEYRING_FILE, MasterKey
 
 MASTER = MasterKey(random.Random(1).randbytes(32))
 OTHER = MasterKey(random.Random(2).randbytes(32))

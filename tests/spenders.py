@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
-from holdfast.gateway.budgets import Budgets, Need
+from holdfast.gateway.spending.budgets import Budgets, Need
 from holdfast.state.limits import Limit, Window
 from holdfast.state.spending import Spending
 

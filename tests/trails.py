@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from holdfast.privacy.audit import AUDIT_FILE, HEAD_FILE, Trail
-from holdfast.privacy.chain import SIGNED, ZERO, entry_line, head_line, read_entry
+from holdfast.privacy.audit.chain import SIGNED, ZERO, entry_line, head_line, read_entry
+from holdfast.privacy.audit.trail import AUDIT_FILE, HEAD_FILE, Trail
 from holdfast.privacy.signing import Signer
 
 SIGNER = Signer(b"s" * 32)

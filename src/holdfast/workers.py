@@ -24,9 +24,9 @@ from holdfast.app import App
 from holdfast.app.custody import record_reload
 from holdfast.config import Configuration, Reloader, parse
 from holdfast.errors import ConfigError, HoldfastError, LogError, Problem, StoreError
+from holdfast.gateway.serving.pages.views import Views
 from holdfast.gateway.serving.server import BACKLOG, Server
 from holdfast.gateway.serving.tls import Certificate
-from holdfast.gateway.serving.views import Views
 from holdfast.http.confinement import confine, new_loop
 from holdfast.state.board import Board
 

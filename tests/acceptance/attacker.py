@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from holdfast.privacy.master import KEYRING_FILE, MASTER_FILE, MasterKey
+from holdfast.privacy.sealing.master import KEYRING_FILE, MASTER_FILE, MasterKey
 from planted import guises, unpacked
 
 HEADER, NONCE = 9, 12

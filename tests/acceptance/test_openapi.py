@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
 from acceptance.gateways import Gateway, running_gateway
-from holdfast.gateway.serving.openapi import document
+from holdfast.gateway.serving.pages.openapi import document
 
 CONFIG = """
 [models.echo]

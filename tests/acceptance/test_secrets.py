@@ -25,7 +25,7 @@ from acceptance.processes import soon
 from holdfast.app.catalogs import UPSTREAMS
 from holdfast.cli import main
 from holdfast.config import load
-from holdfast.privacy.master import MasterKey, MasterKeySettings
+from holdfast.privacy.sealing.master import MasterKey, MasterKeySettings
 from holdfast.providers.known import resolve
 from holdfast.providers.simulated import RunningSimulator
 from integration.log.test_telemetry import Receiver

@@ -12,10 +12,10 @@ from holdfast.app.custody import Custody
 from holdfast.clock import Clock, SystemClock, UlidFactory
 from holdfast.config import Configuration
 from holdfast.gateway.pipeline import Pipeline
-from holdfast.gateway.serving import records
 from holdfast.gateway.serving.asgi import Gateway
+from holdfast.gateway.serving.pages import records
+from holdfast.gateway.serving.pages.views import Views
 from holdfast.gateway.serving.routes import CallRoute
-from holdfast.gateway.serving.views import Views
 from holdfast.gateway.traffic.health import Register
 from holdfast.log.notices import Notices
 from holdfast.log.sqlite import SqliteLog

@@ -13,14 +13,14 @@ from holdfast.config import Configuration
 from holdfast.database import translated
 from holdfast.errors import ConfigError, Problem, StateError
 from holdfast.gateway.access import Access
-from holdfast.gateway.budgets import Budgets
+from holdfast.gateway.spending.budgets import Budgets
 from holdfast.jobs import Jobs
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy.audit import Trail
+from holdfast.privacy.audit.trail import Trail
 from holdfast.privacy.custody import Custody as Keeping
 from holdfast.privacy.custody import open_custody
-from holdfast.privacy.erasure import Follower, finish
-from holdfast.privacy.registry import Registry
+from holdfast.privacy.erasure.erase import Follower, finish
+from holdfast.privacy.erasure.registry import Registry
 from holdfast.privacy.signing import Signer
 from holdfast.state.accounts import Accounts
 from holdfast.state.files import STATE, STATE_FILE

@@ -15,11 +15,11 @@ from holdfast.cli.table import Column, Table
 from holdfast.cli.timeline import one_line, printable
 from holdfast.clock import SystemClock
 from holdfast.errors import PrivacyError
-from holdfast.privacy import ciphers
-from holdfast.privacy.audit import ACTIONS, Trail, kept_heads
-from holdfast.privacy.chain import Damaged, Entry, read_head
-from holdfast.privacy.inspection import Report
-from holdfast.privacy.master import MASTER_FILE
+from holdfast.privacy.audit.chain import Damaged, Entry, read_head
+from holdfast.privacy.audit.inspection import Report
+from holdfast.privacy.audit.trail import ACTIONS, Trail, kept_heads
+from holdfast.privacy.sealing import ciphers
+from holdfast.privacy.sealing.master import MASTER_FILE
 from holdfast.privacy.signing import Signer
 
 CHANGED = 1

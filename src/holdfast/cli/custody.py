@@ -10,11 +10,11 @@ from holdfast.cli.state_directory import Failure, StateDirectory, failures, oper
 from holdfast.clock import SystemClock
 from holdfast.errors import PrivacyError
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy import ciphers
-from holdfast.privacy.connection import needs_master
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import KEYRING_FILE
-from holdfast.privacy.sealing import Sealer
+from holdfast.privacy.sealing import ciphers
+from holdfast.privacy.sealing.connection import needs_master
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import KEYRING_FILE
+from holdfast.privacy.sealing.sealer import Sealer
 from holdfast.state.accounts import Accounts
 from holdfast.state.files import STATE_FILE
 from holdfast.state.keys import Keys

@@ -21,13 +21,13 @@ from holdfast.cli.table import Column, Table
 from holdfast.clock import SystemClock
 from holdfast.errors import PrivacyError
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy import ciphers
-from holdfast.privacy.audit import Trail
-from holdfast.privacy.certificate import Certificate, Erased, verify_certificate
-from holdfast.privacy.erasure import certificate, erase
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import KEYRING_FILE
-from holdfast.privacy.registry import Registry, Store
+from holdfast.privacy.audit.trail import Trail
+from holdfast.privacy.erasure.certificate import Certificate, Erased, verify_certificate
+from holdfast.privacy.erasure.erase import certificate, erase
+from holdfast.privacy.erasure.registry import Registry, Store
+from holdfast.privacy.sealing import ciphers
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import KEYRING_FILE
 from holdfast.privacy.signing import Signer
 from holdfast.state.holders import RUNNING, living
 

@@ -11,7 +11,7 @@ from holdfast.cli.listing import print_json
 from holdfast.cli.output import force_option, refuse_existing
 from holdfast.cli.state_directory import StateDirectory, json_option, state_options
 from holdfast.cli.subjects import Asked, chosen, record_subjects, tenant_options
-from holdfast.privacy.registry import Registry
+from holdfast.privacy.erasure.registry import Registry
 
 
 @click.command()

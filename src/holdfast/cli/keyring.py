@@ -11,10 +11,10 @@ from holdfast.cli.listing import print_json
 from holdfast.cli.state_directory import Failure, StateDirectory, failures, json_option, operator, state_options
 from holdfast.clock import SystemClock
 from holdfast.errors import PrivacyError
-from holdfast.privacy import ciphers
-from holdfast.privacy.audit import Trail
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import KEYRING_FILE, MasterKey, MasterKeySettings
+from holdfast.privacy.audit.trail import Trail
+from holdfast.privacy.sealing import ciphers
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import KEYRING_FILE, MasterKey, MasterKeySettings
 from holdfast.privacy.signing import Signer
 from holdfast.state.holders import RUNNING, living
 

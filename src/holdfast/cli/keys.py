@@ -32,7 +32,7 @@ from holdfast.clock import SystemClock
 from holdfast.log.sqlite import SqliteLog
 from holdfast.state.files import STATE_FILE
 from holdfast.state.keys import ID_LENGTH, ROLES, Key, Keys, microseconds
-from holdfast.state.limits import Budgets, Limit, Meter, Scope
+from holdfast.state.limits import BudgetSettings, Limit, Meter, Scope
 from holdfast.state.spending import Spending
 from holdfast.state.usage import used
 
@@ -292,9 +292,9 @@ def _uses(state: StateDirectory, tenant: str | None) -> Sequence[Use]:
 def _configured(scope: Scope, tables: Mapping[str, Any]) -> Iterator[Limit]:
     """Return the limits of tenants or features. Raises Failure where they make no sense."""
     for name, table in tables.items():
-        given = {key: table.get(key) for key in Budgets.__struct_fields__} if isinstance(table, dict) else {}
+        given = {key: table.get(key) for key in BudgetSettings.__struct_fields__} if isinstance(table, dict) else {}
         try:
-            yield from msgspec.convert(given, Budgets).limits(scope, name)
+            yield from msgspec.convert(given, BudgetSettings).limits(scope, name)
         except msgspec.ValidationError as error:
             raise Failure(f"[{scope}s.{name}] {error}: see holdfast check.") from error
 

@@ -6,10 +6,10 @@ from contextlib import closing
 from holdfast.clock import SystemClock
 from holdfast.config import Configuration
 from holdfast.errors import PrivacyError, Problem
-from holdfast.privacy import ciphers
-from holdfast.privacy.connection import needs_master
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import KEYRING_FILE, MASTER_FILE, MasterKey, MasterKeySettings
+from holdfast.privacy.sealing import ciphers
+from holdfast.privacy.sealing.connection import needs_master
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import KEYRING_FILE, MASTER_FILE, MasterKey, MasterKeySettings
 from holdfast.privacy.settings import PrivacySettings
 
 

@@ -15,10 +15,10 @@ import msgspec
 from holdfast.clock import SystemClock
 from holdfast.errors import StoreError
 from holdfast.log.base import LogSettings
-from holdfast.privacy import ciphers
-from holdfast.privacy.audit import Trail
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import KEYRING_FILE, MasterKey, MasterKeySettings
+from holdfast.privacy.audit.trail import Trail
+from holdfast.privacy.sealing import ciphers
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import KEYRING_FILE, MasterKey, MasterKeySettings
 from holdfast.privacy.signing import Signer
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -14,8 +14,8 @@ from holdfast.cli.state_directory import Failure, StateDirectory, failures
 from holdfast.clock import SystemClock
 from holdfast.errors import LogError
 from holdfast.log.base import Filter
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import KEYRING_FILE
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import KEYRING_FILE
 from holdfast.privacy.subjects import SubjectHasher
 
 F = TypeVar("F", bound=Callable[..., Any])

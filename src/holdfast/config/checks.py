@@ -20,7 +20,7 @@ from holdfast.gateway.questions.prompt import not_places
 from holdfast.gateway.serving.tls import CertificateError, read
 from holdfast.gateway.settings import FeatureSettings, GatewaySettings, LastResort, TlsSettings
 from holdfast.log.telemetry import TelemetrySettings
-from holdfast.privacy.master import MasterKeySettings
+from holdfast.privacy.sealing.master import MasterKeySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.providers.known import PROVIDERS, needs_key, reveal
 from holdfast.settings import Duration, Secret

@@ -15,10 +15,10 @@ from holdfast.log.telemetry import TelemetrySettings
 from holdfast.privacy.settings import PrivacySettings
 from holdfast.providers.base import ModelSettings
 from holdfast.settings import Settings
-from holdfast.state.limits import Budgets
+from holdfast.state.limits import BudgetSettings
 
 
-class TenantSettings(Budgets, frozen=True, kw_only=True):
+class TenantSettings(BudgetSettings, frozen=True, kw_only=True):
     """[tenants.NAME]: what the keys of a tenant may spend together."""
 
 

@@ -29,7 +29,6 @@ from holdfast.gateway.answers.stream import StreamedChat
 from holdfast.gateway.answers.vote import VotedChat, equality_of
 from holdfast.gateway.answers.whole import Embeddings, WholeChat
 from holdfast.gateway.attempts import Attempts, reserve
-from holdfast.gateway.budgets import Budgets
 from holdfast.gateway.catalog import Catalog, Feature, Replay
 from holdfast.gateway.embedding import CallVectors
 from holdfast.gateway.fallback import Answered, Fail, Fallback, UseLastResort, Verdict
@@ -38,6 +37,7 @@ from holdfast.gateway.questions.canonical import canonical_source, key_of, repro
 from holdfast.gateway.questions.examples import TAG
 from holdfast.gateway.record import Arrival, CallRecord
 from holdfast.gateway.replay import Kept, Replays
+from holdfast.gateway.spending.budgets import Budgets
 from holdfast.gateway.traffic.admission import Gate, Refusals
 from holdfast.gateway.traffic.balance import order
 from holdfast.log.writer import LogWriter

@@ -21,11 +21,11 @@ from holdfast.errors import (
     Truncated,
 )
 from holdfast.gateway.access import LOCAL, Caller
-from holdfast.gateway.budgets import Need, Purse, Reservation
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
 from holdfast.gateway.replay import Kept
-from holdfast.gateway.worst_case import need
+from holdfast.gateway.spending.budgets import Need, Purse, Reservation
+from holdfast.gateway.spending.worst_case import need
 from holdfast.log.view import usd
 from holdfast.providers.base import Source
 

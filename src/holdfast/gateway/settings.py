@@ -8,7 +8,7 @@ from holdfast.events import Store
 from holdfast.http.base import Timeouts
 from holdfast.log.base import check_keep
 from holdfast.settings import Duration, Settings, Size
-from holdfast.state.limits import Budgets, Limit
+from holdfast.state.limits import BudgetSettings, Limit
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -125,7 +125,7 @@ class FeatureSettings(Settings, frozen=True, kw_only=True):
 
     def limits(self, name: str) -> tuple[Limit, ...]:
         """Return what the feature of this name may spend."""
-        return Budgets(budget=self.budget, requests=self.requests, tokens=self.tokens).limits("feature", name)
+        return BudgetSettings(budget=self.budget, requests=self.requests, tokens=self.tokens).limits("feature", name)
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:

@@ -9,7 +9,7 @@ from holdfast.errors import PrivacyError
 from holdfast.events import Call
 from holdfast.log.bodies import Entry, Withheld, Words, entries_of, unseal, words
 from holdfast.log.rows import json_text, unreadable
-from holdfast.privacy.sealing import Sealer, owner_of
+from holdfast.privacy.sealing.sealer import Sealer, owner_of
 
 _READ = "SELECT number, codec, data FROM body_blocks WHERE number IN (SELECT value FROM json_each(?))"
 

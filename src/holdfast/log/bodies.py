@@ -18,7 +18,7 @@ import msgspec
 from holdfast.chat import EmbeddingReply, EmbeddingRequest, Reply, Request
 from holdfast.events import Call, Repair
 from holdfast.log.base import speaks
-from holdfast.privacy.sealing import Destroyed, Sealer, owner_of
+from holdfast.privacy.sealing.sealer import Destroyed, Sealer, owner_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd

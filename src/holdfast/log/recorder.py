@@ -25,7 +25,7 @@ from holdfast.log.totals import (
     tally,
     tally_attempts,
 )
-from holdfast.privacy.sealing import Sealer, owner_of
+from holdfast.privacy.sealing.sealer import Sealer, owner_of
 
 SMALL, LARGE = 32, 128
 """Calls a piece of work, and a statement, with pauses between and without. Each statement hands the interpreter's lock

@@ -60,7 +60,7 @@ from holdfast.log.totals import (
     total,
 )
 from holdfast.log.view import export_json
-from holdfast.privacy.sealing import Sealer
+from holdfast.privacy.sealing.sealer import Sealer
 
 _PAGE = 500
 _SEARCHED = 64

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from holdfast.clock import Clock
 from holdfast.errors import PrivacyError
-from holdfast.privacy import ciphers
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import KEYRING_FILE, MasterKey
-from holdfast.privacy.sealing import Sealer
+from holdfast.privacy.sealing import ciphers
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import KEYRING_FILE, MasterKey
+from holdfast.privacy.sealing.sealer import Sealer
 from holdfast.privacy.settings import PrivacySettings
 
 

@@ -1,7 +1,7 @@
 """[privacy] of `holdfast.toml`."""
 
-from holdfast.privacy import ciphers
-from holdfast.privacy.master import MasterKeySettings
+from holdfast.privacy.sealing import ciphers
+from holdfast.privacy.sealing.master import MasterKeySettings
 from holdfast.settings import Settings
 
 

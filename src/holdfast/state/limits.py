@@ -131,7 +131,7 @@ def amount(count: int, unit: Unit) -> str:
     return f"{count} {unit.removesuffix('s') if count == 1 else unit}"
 
 
-class Budgets(Settings, frozen=True, kw_only=True):
+class BudgetSettings(Settings, frozen=True, kw_only=True):
     """What a tenant or a feature may spend; default: no limit."""
 
     budget: str | None = None

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from holdfast.clock import SystemClock
 from holdfast.errors import LimitExceeded
-from holdfast.gateway import budgets
-from holdfast.gateway.budgets import Budgets, Need
+from holdfast.gateway.spending import budgets
+from holdfast.gateway.spending.budgets import Budgets, Need
 from holdfast.state.limits import Limit, Window
 from holdfast.state.spending import Spending
 

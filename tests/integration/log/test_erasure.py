@@ -12,9 +12,9 @@ from holdfast.clock import SystemClock
 from holdfast.errors import LogError
 from holdfast.log.base import Filter
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import MasterKey
-from holdfast.privacy.sealing import Sealer
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import MasterKey
+from holdfast.privacy.sealing.sealer import Sealer
 
 pytest.importorskip("cryptography")
 
@@ -29,9 +29,9 @@ from log_samples import make_call
 from holdfast.clock import SystemClock
 from holdfast.log.base import Filter
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import MasterKey
-from holdfast.privacy.sealing import Sealer
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import MasterKey
+from holdfast.privacy.sealing.sealer import Sealer
 folder, subject, worker = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 keyring = Keyring(folder / "keys" / "keyring.db", MasterKey(bytes(range(32))), SystemClock())
 erasures = {"erased_at": keyring.erased_at, "refresh": keyring.refresh}

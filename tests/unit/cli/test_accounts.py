@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from holdfast.cli import main
 from holdfast.clock import SystemClock
-from holdfast.privacy.audit import Trail
+from holdfast.privacy.audit.trail import Trail
 from holdfast.state.accounts import Account, Accounts
 
 PASSWORD = "correct horse battery"

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from holdfast.cli import main
 from holdfast.cli.state_directory import find
-from holdfast.privacy import ciphers
-from holdfast.privacy.audit import Trail
+from holdfast.privacy.audit.trail import Trail
+from holdfast.privacy.sealing import ciphers
 from holdfast.privacy.signing import Signer
 from trails import TickingClock
 

@@ -19,7 +19,7 @@ from holdfast.cli.timeline import render_call
 from holdfast.clock import SystemClock
 from holdfast.events import Call, Repair
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy.audit import Trail
+from holdfast.privacy.audit.trail import Trail
 from holdfast.privacy.custody import open_custody
 from holdfast.privacy.masking import mask
 from holdfast.privacy.settings import PrivacySettings

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from holdfast.cli import main
 from holdfast.clock import SystemClock
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy.audit import Trail
+from holdfast.privacy.audit.trail import Trail
 from holdfast.privacy.custody import open_custody
 from holdfast.privacy.settings import PrivacySettings
 from holdfast.privacy.subjects import SubjectHasher

@@ -13,9 +13,9 @@ from holdfast.cli import main
 from holdfast.clock import SystemClock, UlidFactory
 from holdfast.errors import PrivacyError
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy.audit import Trail
+from holdfast.privacy.audit.trail import Trail
 from holdfast.privacy.custody import open_custody
-from holdfast.privacy.keyring import Keyring
+from holdfast.privacy.sealing.keyring import Keyring
 from holdfast.privacy.settings import PrivacySettings
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.state.holders import Holder

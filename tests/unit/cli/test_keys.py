@@ -15,9 +15,9 @@ from holdfast.cli import main
 from holdfast.cli.key_table import Row, print_keys
 from holdfast.clock import SystemClock
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy.audit import Trail
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import MasterKey
+from holdfast.privacy.audit.trail import Trail
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import MasterKey
 from holdfast.state.keys import Key, Keys, digest
 from holdfast.state.limits import Limit
 from holdfast.state.spending import Order, Spending

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from holdfast.privacy.audit import ACTIONS
+from holdfast.privacy.audit.trail import ACTIONS
 
 PAGE = Path(__file__).parents[3] / "docs" / "concepts" / "audit.md"
 

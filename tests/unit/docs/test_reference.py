@@ -11,8 +11,8 @@ from holdfast import errors
 from holdfast.cli import COMMANDS
 from holdfast.gateway.hints import Hints
 from holdfast.gateway.record import Summary
-from holdfast.gateway.serving.metrics import render
-from holdfast.gateway.serving.openapi import document
+from holdfast.gateway.serving.pages.metrics import render
+from holdfast.gateway.serving.pages.openapi import document
 from holdfast.gateway.serving.routes import EVERY_ROLE, PUBLIC, TABLE
 from holdfast.providers.known import PROVIDERS
 from holdfast.state.keys import ROLES

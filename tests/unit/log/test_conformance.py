@@ -17,9 +17,9 @@ from holdfast.log.base import BEGINNING, DURATION_BOUNDS_S, Features, Filter, Lo
 from holdfast.log.memory import MemoryLog
 from holdfast.log.sqlite import SqliteLog
 from holdfast.log.view import call_json
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import MasterKey
-from holdfast.privacy.sealing import Sealer
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import MasterKey
+from holdfast.privacy.sealing.sealer import Sealer
 from log_samples import ATTEMPT, CHANGE, FAILED, LEDGER, START_US, USAGE, make_call
 from strategies import replies, requests
 

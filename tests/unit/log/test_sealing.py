@@ -15,9 +15,9 @@ from holdfast.events import Call, Correction
 from holdfast.log.base import Filter
 from holdfast.log.bodies import CODEC, SEALED
 from holdfast.log.sqlite import SqliteLog
-from holdfast.privacy.keyring import Keyring
-from holdfast.privacy.master import MasterKey
-from holdfast.privacy.sealing import Sealer
+from holdfast.privacy.sealing.keyring import Keyring
+from holdfast.privacy.sealing.master import MasterKey
+from holdfast.privacy.sealing.sealer import Sealer
 from log_samples import ATTEMPT, FAILED, LEDGER, make_call
 
 pytest.importorskip("cryptography")

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from holdfast.errors import PrivacyError
-from holdfast.privacy import ciphers
 from holdfast.privacy.custody import Custody, open_custody
+from holdfast.privacy.sealing import ciphers
 from holdfast.privacy.settings import PrivacySettings
 from keyrings import ADA, Ticking
 

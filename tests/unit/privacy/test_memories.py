@@ -79,7 +79,8 @@ def test_every_memory_of_results_is_dropped_or_holds_nothing_that_callers_said()
 
 def _apart(sources: Mapping[str, str]) -> tuple[str, ...]:
     """Return the folders of what no gateway runs: the simulated providers, and guards as long as none uses them."""
-    using = [name for name, text in sources.items() if "holdfast.guards" in text and not name.startswith("guards/")]
+    using = [name for name, text in sources.items() if "holdfast.guards" in text]
+    using = [name for name in using if not name.startswith(("guards/", "cli/"))]
     return ("providers/simulated/",) if using else ("providers/simulated/", "guards/")
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.state.limits import LARGEST, Budgets, Limit, Window
+from holdfast.state.limits import LARGEST, BudgetSettings, Limit, Window
 
 NANO = 10**9
 
@@ -128,15 +128,15 @@ def test_december_ends_with_the_year():
 
 
 def test_settings_give_limits_of_each_unit():
-    settings = Budgets(budget="50usd/day", requests="600/min", tokens="1M/month")
+    settings = BudgetSettings(budget="50usd/day", requests="600/min", tokens="1M/month")
     assert settings.limits("feature", "answer") == (
         Limit("feature", "answer", "nanousd", 50 * NANO, Window.DAY),
         Limit("feature", "answer", "requests", 600, Window.MIN),
         Limit("feature", "answer", "tokens", 1_000_000, Window.MONTH),
     )
-    assert Budgets().limits("feature", "answer") == ()
+    assert BudgetSettings().limits("feature", "answer") == ()
 
 
 def test_wrong_settings_are_refused_when_they_are_read_naming_the_setting():
     with pytest.raises(msgspec.ValidationError, match="requests: unknown window"):
-        msgspec.json.decode('{"requests": "5/year"}', type=Budgets)
+        msgspec.json.decode('{"requests": "5/year"}', type=BudgetSettings)

@@ -28,6 +28,7 @@ from holdfast.gateway.pipeline import Pipeline
 from holdfast.gateway.record import Arrival, Summary
 from holdfast.gateway.serving.cycle import DIRECT, Direct
 from holdfast.gateway.serving.head import Fields, Scope, caller_of, check_size, is_secure, read_head
+from holdfast.gateway.serving.pages.sight import check_may_call
 from holdfast.gateway.serving.routes import (
     EVERY_ROLE,
     PUBLIC,
@@ -40,7 +41,6 @@ from holdfast.gateway.serving.routes import (
     Routes,
     View,
 )
-from holdfast.gateway.serving.sight import check_may_call
 from holdfast.gateway.serving.writer import HttpWriter, Send, error_head, respond
 from holdfast.providers.base import Source, Surface
 

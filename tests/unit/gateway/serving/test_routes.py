@@ -8,7 +8,7 @@ import pytest
 from guarded import Guarded, Headers, Response, ask, bearer, cookie, guarded
 from holdfast.gateway.access import COOKIE
 from holdfast.gateway.serving.asgi import Gateway
-from holdfast.gateway.serving.openapi import document
+from holdfast.gateway.serving.pages.openapi import document
 from holdfast.gateway.serving.routes import TABLE, CallRoute, Query, Routes, json_page
 from holdfast.providers.openai import OpenAISurface
 from holdfast.state.keys import ROLES

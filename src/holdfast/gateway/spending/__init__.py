@@ -1,0 +1,1 @@
+"""What calls may spend: worst cases reserved on leases before they are sent, and settled after."""

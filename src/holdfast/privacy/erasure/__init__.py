@@ -1,0 +1,1 @@
+"""Erasing a subject wherever it is."""

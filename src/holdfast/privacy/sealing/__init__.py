@@ -1,0 +1,1 @@
+"""Sealed bodies: the master key, the keyring, and what is encrypted with it."""
