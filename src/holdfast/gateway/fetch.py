@@ -47,7 +47,9 @@ async def whole(
 ) -> bytes:
     """Return the body of the model's answer, once the most that it may cost is set aside. Raises ProviderError."""
     if attempt.purse is not None:
-        await attempt.afford(asked, len(request.body), limits.answer)
+        drawn = attempt.afford(asked, len(request.body), limits.answer)
+        if drawn is not None:
+            await drawn
     model, clock = attempt.model, asyncio.get_running_loop().time
     ends = clock() + limits.answer
     try:
@@ -75,7 +77,9 @@ async def stream(attempt: AttemptRecord, asked: Request, request: HttpRequest, l
         ProviderError: it failed before, or the provider itself reported an error.
     """
     if attempt.purse is not None:
-        await attempt.afford(asked, len(request.body), limits.first_token)
+        drawn = attempt.afford(asked, len(request.body), limits.first_token)
+        if drawn is not None:
+            await drawn
     model = attempt.model
     relay = _Relay(model, asked.n, limits, emit)
     try:

@@ -158,7 +158,7 @@ class Pipeline:
         record.deadline = arrival.started + seconds
         tenant = () if caller.tenant is None else catalog.tenants.get(caller.tenant, ())
         if caller.limits or tenant or feature.limits:
-            record.purse = self._budgets.purse((*caller.limits, *tenant, *feature.limits))
+            record.purse = self._budgets.joint(caller.key, caller.limits, tenant, feature.name, feature.limits)
         return feature
 
     async def _open(self, record: CallRecord, feature: Feature, writer: Writer) -> Exchange:

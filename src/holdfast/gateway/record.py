@@ -1,6 +1,7 @@
 """The record of a call in progress, which becomes its event in the log."""
 
 import functools
+from collections.abc import Awaitable
 from typing import Any, Literal
 
 import msgspec
@@ -108,16 +109,21 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     """What it may spend, where limits hold, and what is set aside of that."""
     reservation: Reservation | None = None
 
-    async def afford(self, asked: Request | EmbeddingRequest, size: int, seconds: float) -> None:
-        """Set aside the most that it may use; `size` is the bytes that are sent. Waits `seconds` at most.
+    def afford(self, asked: Request | EmbeddingRequest, size: int, seconds: float) -> Awaitable[None] | None:
+        """Set aside the most that it may use; `size` is the bytes that are sent. Return what to wait for, if anything:
+        for `seconds` at most.
 
         Raises:
-            LimitExceeded, PriceUnknown, Saturated
+            LimitExceeded, PriceUnknown, Saturated: at once, or in the end.
         """
-        assert self.purse is not None
-        most = need(self.model, asked, size) if self.purse.measures else ONE_REQUEST
-        until = self.clock.monotonic() + seconds
-        self.reservation = self.purse.try_reserve(most) or await self.purse.reserve(most, until)
+        purse = self.purse
+        assert purse is not None
+        most = need(self.model, asked, size) if purse.measures else ONE_REQUEST
+        self.reservation = purse.try_reserve(most)
+        return None if self.reservation is not None else self._draw(purse, most, seconds)
+
+    async def _draw(self, purse: Purse, most: Need, seconds: float) -> None:
+        self.reservation = await purse.reserve(most, self.clock.monotonic() + seconds)
 
     def close(self, error: CallError | None) -> None:
         """End it, and settle what it cost: nothing if the provider refused or never spoke."""

@@ -23,6 +23,8 @@ PATIENCE: Final = 1.2
 ABSURD: Final = 2**50
 """What a provider says was used is not believed beyond this, which would be a million dollars."""
 
+Limits = tuple[Limit, ...]
+
 _INDEX: Final[dict[Unit, int]] = {"requests": 0, "tokens": 1, "nanousd": 2}
 _MOST_PURSES: Final = 10_000
 
@@ -51,10 +53,10 @@ class Reservation:
         It is booked in the windows that it was reserved in, whenever it comes, and also if it is more.
         """
         taken, self._taken = self._taken, []
-        need, used = self._need, (requests, tokens, nanousd)
+        need = self._need
+        rests = (_rest(need.requests, requests), _rest(need.tokens, tokens), _rest(need.nanousd, nanousd))
         for lease, unit in taken:
-            most, real = need[unit], used[unit]
-            lease.settle(most - real if real is not None and 0 <= real <= ABSURD else 0)  # type: ignore[operator]
+            lease.settle(rests[unit])
 
 
 class Purse:
@@ -134,6 +136,7 @@ class Budgets:
     ) -> None:
         self._draws = None if spending is None else Draws(Leases(spending, clock), clock, sleep)
         self._purses: dict[tuple[Limit, ...], Purse] = {}
+        self._joint: dict[tuple[str | None, str | None], tuple[Limits, Limits, Limits, Purse]] = {}
 
     def purse(self, limits: Sequence[Limit]) -> Purse | None:
         """Return what holds for calls under these limits, None where there are none. It is cheap for a tuple.
@@ -151,6 +154,26 @@ class Budgets:
             if len(self._purses) >= _MOST_PURSES:
                 self._purses.clear()
             purse = self._purses[limits] = Purse(self._draws, _strictest(limits))
+        return purse
+
+    def joint(self, key: str | None, own: Limits, tenant: Limits, name: str | None, feature: Limits) -> Purse | None:
+        """Return what holds for the calls of a key, of its tenant, and of a feature together; None if nothing does.
+
+        As `purse`, but what was returned last for a key and a feature is found without a look at the limits.
+
+        Raises:
+            StateError: there is no state that could keep count.
+        """
+        if not (own or tenant or feature):
+            return None
+        last = self._joint.get((key, name))
+        if last is not None and last[0] is own and last[1] is tenant and last[2] is feature:
+            return last[3]
+        purse = self.purse((*own, *tenant, *feature))
+        assert purse is not None
+        if len(self._joint) >= _MOST_PURSES:
+            self._joint.clear()
+        self._joint[key, name] = own, tenant, feature, purse
         return purse
 
     async def work(self) -> None:
@@ -178,6 +201,11 @@ class Budgets:
         """
         if self._draws is not None:
             await self._draws.close()
+
+
+def _rest(most: int | None, real: int | None) -> int:
+    """Return how much of what was set aside was not used."""
+    return most - real if real is not None and most is not None and 0 <= real <= ABSURD else 0
 
 
 def _strictest(limits: Sequence[Limit]) -> list[Limit]:

@@ -38,6 +38,18 @@ def day(*date):
 TODAY = day(2026, 11, 21)
 
 
+async def test_limits_that_hold_together_are_looked_at_once_until_one_of_them_changes(worker):
+    budgets = worker.budgets
+    own, tenant, feature = (requests(5, of="hf_1"),), (requests(7, of="acme"),), (requests(9, of="answer"),)
+    purse = budgets.joint("hf_1", own, tenant, "answer", feature)
+    assert purse is budgets.joint("hf_1", own, tenant, "answer", feature) is budgets.purse((*own, *tenant, *feature))
+    assert set(purse.limits) == {*own, *tenant, *feature}
+    stricter = (requests(3, of="hf_1"),)
+    assert stricter[0] in budgets.joint("hf_1", stricter, tenant, "answer", feature).limits
+    assert budgets.joint("hf_1", own, (), "answer", ()).limits == own
+    assert budgets.joint("hf_1", (), (), "answer", ()) is None
+
+
 def test_without_limits_there_is_no_purse(clock):
     assert Budgets(None, clock).purse(()) is None
 
