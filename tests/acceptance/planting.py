@@ -39,7 +39,7 @@ examples = { file = "examples.jsonl", select = "nearest", k = 1 }
 
 [features.resort]
 models = ["gpt"]
-last_resort = { function = "resorts:answer" }
+last_resort = { function = "echoes:answer" }
 
 [features.elected]
 models = ["claude"]
@@ -54,7 +54,7 @@ tokens = "100M/day"
 FILES = {
     "depth.json": json.dumps(SCHEMA),
     "examples.jsonl": '{"input": "How deep is the reef?", "output": "Ten metres."}\n',
-    "resorts.py": "def answer(request, code):\n    return request.messages[-1].text\n",
+    "echoes.py": "def answer(request, code):\n    return request.messages[-1].text\n",
 }
 
 

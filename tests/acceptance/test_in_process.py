@@ -9,6 +9,7 @@ import pytest
 
 import holdfast
 from acceptance.gateways import FILES, LAST_RESORT, MODELS, PROVIDER_KEY, configuration
+from acceptance.logs import opened_log
 from acceptance.sdks import PIXEL, QUESTION, USER, WEATHER
 from holdfast.errors import (
     BadRequest,
@@ -21,7 +22,6 @@ from holdfast.errors import (
     UnknownModel,
 )
 from holdfast.log.base import Filter
-from holdfast.log.sqlite import SqliteLog
 
 every_wire = pytest.mark.parametrize("model", MODELS)
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": WEATHER}}]
@@ -42,11 +42,8 @@ async def h(file):
 
 
 def _calls(file):
-    log = SqliteLog(file.parent / ".holdfast" / "log.db", "async")
-    try:
+    with opened_log(file.parent / ".holdfast") as log:
         return [log.get(call.id) for batch in log.scan(Filter()) for call in batch]
-    finally:
-        log.close()
 
 
 @every_wire

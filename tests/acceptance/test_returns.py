@@ -16,10 +16,10 @@ import holdfast
 from acceptance.contracts import FENCED, FILES, PART, RIGHT, VALUE, WRONG, contracts, says
 from acceptance.gateways import FILES as PROMPTS
 from acceptance.gateways import MODELS, PROVIDER_KEY
+from acceptance.logs import opened_log
 from acceptance.sdks import QUESTION, WEATHER, Depth
 from holdfast.errors import ContentRefused, ContractViolated, InvalidRequest, UnknownModel
 from holdfast.log.base import Filter
-from holdfast.log.sqlite import SqliteLog
 
 every_wire = pytest.mark.parametrize("model", MODELS)
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": WEATHER}}]
@@ -73,11 +73,8 @@ async def h(file):
 
 
 def logged(file, session):
-    log = SqliteLog(file.parent / ".holdfast" / "log.db", "async")
-    try:
+    with opened_log(file.parent / ".holdfast") as log:
         return {call.name: log.get(call.id) for batch in log.scan(Filter(session=session)) for call in batch}
-    finally:
-        log.close()
 
 
 async def broken(objects):
