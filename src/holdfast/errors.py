@@ -165,7 +165,7 @@ class BodyTooLarge(RequestError):
 
 
 class TooManyTries(RequestError):
-    """Passwords were tried too often."""
+    """Passwords were tried too often, or one search of bodies after another."""
 
     status = 429
     code = "too_many_tries"

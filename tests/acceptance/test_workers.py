@@ -241,7 +241,8 @@ def test_a_log_directory_that_cannot_be_made_is_told_once(tmp_path, workers):
     code, said = _refused(tmp_path, "--port", "0", "--workers", workers)
     assert code == 1
     assert said.count("\n") == 0
-    assert ".holdfast/log.db" in said
+    assert ".holdfast/" in said
+    assert "Not a directory" in said
 
 
 @either

@@ -42,6 +42,8 @@ SHARE_OF_PROBE: Final = 1 / 4
 """...and one that was down a moment ago, unless it usually needs more."""
 LAST_RESORT_RESERVE: Final = 0.25
 """Seconds of a deadline kept for the last resort; of a short deadline a tenth."""
+GRACE: Final = 0.05
+"""Seconds that the last model's own time ends after the deadline, which so is always what ends the call."""
 IDLE_SHARE: Final = 1 / 2
 """How much of that a stream may be silent in its middle: another model needs time to take up the answer."""
 
@@ -136,7 +138,7 @@ class Attempts:
         rest = self._record.deadline - self._clock.monotonic()
         if rest < 0.0:
             rest = 0.0
-        share = rest if step.last else rest * SHARE_OF_REST
+        share = rest + GRACE if step.last else rest * SHARE_OF_REST
         if step.probe and not step.last:
             usual = step.model.health.seen(streamed=self._exchange.streamed).typical()
             share = share if usual is None else min(share, max(rest * SHARE_OF_PROBE, 2 * usual))

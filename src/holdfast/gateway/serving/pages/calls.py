@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from holdfast.clock import Clock
-from holdfast.errors import InvalidRequest, NotAllowed, NotFound, Saturated
+from holdfast.errors import InvalidRequest, NotAllowed, NotFound, TooManyTries
 from holdfast.gateway.access import LOCAL, Caller
 from holdfast.gateway.serving.pages.query import CallsQuery, OneQuery, SearchQuery, read_query
 from holdfast.gateway.serving.pages.records import Custody, actor, known
@@ -75,7 +75,7 @@ class Calls:
         filter = asked.filter(self._clock.now(), self._subjects)
         bodies = bodies_for(caller, asked.bodies)
         if self._searching:
-            raise Saturated("Another search is under way. Try again in a moment.", retry_after=MOST_SECONDS)
+            raise TooManyTries("Another search is under way. Try again in a moment.", retry_after=MOST_SECONDS)
         self._searching = True
         try:
             wanted = self._subjects.hash(asked.text, asked.tenant)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.clock import SystemClock
-from holdfast.errors import Saturated
+from holdfast.errors import TooManyTries
 from holdfast.gateway.access import LOCAL
 from holdfast.gateway.serving.pages.calls import Calls
 from holdfast.gateway.serving.routes import Query
@@ -25,7 +25,7 @@ async def test_one_search_runs_at_a_time_and_the_gateway_says_that_it_is_busy(tm
         page, refused = await asyncio.gather(calls.search(query), calls.search(query), return_exceptions=True)
         assert not isinstance(page, BaseException)
         assert json.loads(page.body)["looked"] == 1
-        with pytest.raises(Saturated, match="Another search is under way") as raised:
+        with pytest.raises(TooManyTries, match="Another search is under way") as raised:
             raise refused if isinstance(refused, BaseException) else AssertionError
-        assert (raised.value.status, raised.value.retry_after) == (503, 3.0)
+        assert (raised.value.status, raised.value.retry_after) == (429, 3.0)
         assert json.loads((await calls.search(query)).body)["looked"] == 1

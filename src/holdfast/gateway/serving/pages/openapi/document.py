@@ -46,7 +46,7 @@ _CREDENTIALS: Json = {
     },
     "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The session of an account."},
 }
-_LABEL = STRING | {"pattern": "^[!-~]([ -~]{0,254}[!-~])?$"}
+_LABEL = STRING | {"pattern": "^[!-~]([\\t -~]{0,254}[!-~])?$"}
 _TAG = "[^=,]{1,64}=[^,]{0,64}"
 _TAGS = STRING | {"pattern": f"^({_TAG}(,{_TAG}){{0,9}})?$", "example": "plan=free, team=blue"}
 _MILLISECONDS = INTEGER | {"minimum": 1, "maximum": 10**15 - 1}
