@@ -12,31 +12,21 @@ from holdfast.clock import Clock
 from holdfast.contracts.base import Contract
 from holdfast.errors import (
     CallError,
-    Cancelled,
-    ConnectionFailed,
-    ContractViolated,
-    DeadlineExceeded,
-    MalformedResponse,
-    PhaseTimeout,
     ProviderError,
-    Truncated,
 )
 from holdfast.gateway.access import LOCAL, Caller
 from holdfast.gateway.catalog import Feature, Model
 from holdfast.gateway.hints import NO_HINTS, Hints
 from holdfast.gateway.replay import Kept
 from holdfast.gateway.spending.budgets import Need, Purse, Reservation
+from holdfast.gateway.spending.charges import counts, may_be_charged, used
 from holdfast.gateway.spending.worst_case import need
 from holdfast.log.view import usd
 from holdfast.providers.base import Source
 
 Kind = Literal["chat", "embeddings", "distribution"]
-MOST_TOKENS = 10**9
-"""A count above it is a provider's mistake."""
 ONE_REQUEST = Need(1, 0, 0)
 """The worst case of an attempt under limits that count neither tokens nor money."""
-STALE_SECONDS = 1.0
-"""Within which a connection that its server had closed already is seen to be dead."""
 CHARACTERS_A_TOKEN = 4
 """What a token is taken for where its provider never told the usage."""
 
@@ -131,34 +121,23 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
             return
         self.ended, self.error = self.clock.monotonic(), error
         usage = self.usage
-        if usage is not None and not _counts(usage):
+        if usage is not None and not counts(usage):
             usage = self.usage = None
         if usage is not None:
             self.cost_nanousd = None if self.model.price is None else self.model.price.cost_nanousd(usage)
-        elif error is not None and self.first_token is None and not self._may_be_charged(error):
+        elif error is not None and self.first_token is None and not may_be_charged(error, streamed=self.streamed):
             self.cost_nanousd = 0
         if self.reservation is not None:
-            self._settle(self.reservation, error)
-
-    def _settle(self, reservation: Reservation, error: CallError | None) -> None:
-        """Say what was used of what was set aside. What is not known, or only estimated here, counts in full: as does
-        a stream that was left, whatever its provider had counted until then."""
-        usage = None if self.estimated or (self.streamed and _stopped(error)) else self.usage
-        if usage is not None:
-            reservation.settle(1, usage.input_tokens + usage.output_tokens, self.cost_nanousd)
-        elif self.usage is None and self.cost_nanousd == 0 and not (_stopped(error) or self._may_have_worked(error)):
-            reservation.settle(int(_sent(error)), 0, 0)
-        else:
-            reservation.settle(1, None, None)
-
-    def _may_have_worked(self, error: CallError | None) -> bool:
-        """Whether the connection died while the provider may have worked on a whole answer, for which it may charge.
-
-        One that was kept alive, and dies as soon as it is used, was closed before anything arrived.
-        """
-        if self.streamed or not isinstance(error, ConnectionFailed) or not error.reached:
-            return False
-        return not error.stale or self.clock.monotonic() - self.started > STALE_SECONDS
+            self.reservation.settle(
+                *used(
+                    self.usage,
+                    self.cost_nanousd,
+                    error,
+                    estimated=self.estimated,
+                    streamed=self.streamed,
+                    seconds=self.ended - self.started,
+                )
+            )
 
     def estimate(self, asked: int, said: int) -> None:
         """Tell its usage as well as can be, as its provider did not, or not all: from characters asked and said."""
@@ -169,18 +148,6 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
             input_tokens=told.input_tokens or tokens(asked),
             output_tokens=max(told.output_tokens, tokens(said)),
         )
-
-    def _may_be_charged(self, error: CallError) -> bool:
-        """Whether the provider had begun to answer, or may have: one that isn't streamed is not seen before its end."""
-        match error:
-            case ConnectionFailed():
-                return not error.before_headers
-            case PhaseTimeout(phase="connect"):
-                return False
-            case PhaseTimeout() | DeadlineExceeded() | Cancelled():
-                return not self.streamed
-            case _:
-                return isinstance(error, MalformedResponse | ContractViolated | Truncated)
 
     def event(self, start: float) -> events.Attempt:
         """Return what the log keeps of it, once it is closed."""
@@ -380,28 +347,6 @@ class CallRecord(msgspec.Struct, kw_only=True):
             "fingerprint": answer.fingerprint,
             "first_token_us": None if first_token is None else int((first_token - start) * 1e6 + 0.5),
         }
-
-
-def _stopped(error: CallError | None) -> bool:
-    """Whether the provider was left while it worked, for which it may charge."""
-    if isinstance(error, PhaseTimeout):
-        return error.phase != "connect"
-    return isinstance(error, DeadlineExceeded | Cancelled)
-
-
-def _sent(error: CallError | None) -> bool:
-    """Whether anything may have reached the provider."""
-    if isinstance(error, PhaseTimeout):
-        return False  # while it connected
-    return not isinstance(error, ConnectionFailed) or error.reached
-
-
-def _counts(usage: Usage) -> bool:
-    """Whether a provider has counted: not where it fills in zeros, nor where no call could use so many tokens."""
-    if not (0 <= usage.input_tokens <= MOST_TOKENS and 0 <= usage.output_tokens <= MOST_TOKENS):
-        return False
-    others = msgspec.structs.astuple(usage)[2:]
-    return bool(usage.input_tokens or usage.output_tokens) and min(others) >= 0 and max(others) <= MOST_TOKENS
 
 
 def total(one: Usage | None, other: Usage | None) -> Usage | None:
