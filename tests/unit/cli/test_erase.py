@@ -23,8 +23,7 @@ from holdfast.privacy.subjects import SubjectHasher
 from holdfast.state.holders import Holder
 from holdfast.state.keys import Keys
 from log_samples import make_call
-
-STATE = Path(".holdfast")
+from state_directories import STATE, log_calls
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +36,6 @@ def run(*arguments: str, code: int = 0) -> Result:
     result = CliRunner().invoke(main, ["erase", *arguments])
     assert result.exit_code == code, result.output
     return result
-
-
-def log_calls(*calls: Any, seal: bool = True) -> None:
-    keeping = open_custody(PrivacySettings(), Path(), STATE, SystemClock())
-    log = SqliteLog(STATE / "log.db", sealer=keeping.sealer if seal else None)
-    log.append(calls)
-    log.close()
-    keeping.keyring.close()
 
 
 def logged() -> list[str]:

@@ -10,15 +10,11 @@ from click.testing import CliRunner, Result
 
 from holdfast.cli import main
 from holdfast.clock import SystemClock
-from holdfast.log.sqlite import SqliteLog
 from holdfast.privacy.audit.trail import Trail
-from holdfast.privacy.custody import open_custody
-from holdfast.privacy.settings import PrivacySettings
 from holdfast.privacy.subjects import SubjectHasher
 from holdfast.state.keys import Keys
 from log_samples import make_call
-
-STATE = Path(".holdfast")
+from state_directories import STATE, log_calls
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +27,6 @@ def run(*arguments: str, code: int = 0) -> Result:
     result = CliRunner().invoke(main, ["export", *arguments])
     assert result.exit_code == code, result.output
     return result
-
-
-def log_calls(*calls: Any, seal: bool = True) -> None:
-    keeping = open_custody(PrivacySettings(), Path(), STATE, SystemClock())
-    log = SqliteLog(STATE / "log.db", sealer=keeping.sealer if seal else None)
-    log.append(calls)
-    log.close()
-    keeping.keyring.close()
 
 
 def make_key(tenant: str) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from clocks import NOW_US, ManualClock
 from holdfast.errors import Unauthenticated
 from holdfast.gateway.access import LOCAL, Access, Caller
 from holdfast.state.accounts import Account
@@ -17,20 +18,8 @@ from holdfast.state.files import STATE_FILE
 from holdfast.state.keys import ID_LENGTH, Key, Keys, digest
 from holdfast.state.limits import Limit
 
-NOW_US = 1_800_000_000_000_000
 SESSION = secrets.token_urlsafe(32).encode()
 ANN = Account(name="ann", role="reviewer", tenant="acme", created_us=NOW_US, session_ends_us=NOW_US + 100)
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.us = NOW_US
-
-    def now(self) -> float:
-        return self.us / 1_000_000
-
-    def monotonic(self) -> float:
-        return self.us / 1_000_000
 
 
 def issue(id: str = "hf_abcdefgh", **fields: object) -> tuple[bytes, Key]:

@@ -7,25 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from clocks import NOW_US, ManualClock
 from holdfast.errors import StateError, TooManyTries
 from holdfast.state.accounts import MOST_SESSIONS, Account, Accounts
 from holdfast.state.files import STATE_FILE
 from holdfast.state.keys import ROLES, Keys, digest
 
-NOW_US = 1_800_000_000_000_000
 PASSWORD = "correct horse battery"
 OTHER = "staple of the battery"
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.us = NOW_US
-
-    def now(self) -> float:
-        return self.us / 1_000_000
-
-    def monotonic(self) -> float:
-        return self.us / 1_000_000
 
 
 @pytest.fixture

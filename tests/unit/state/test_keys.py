@@ -12,24 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clocks import NOW_US, ManualClock
 from holdfast.errors import StateError
 from holdfast.state.files import STATE, STATE_FILE
 from holdfast.state.keys import ID_LENGTH, ROLES, Key, Keys, digest
 from holdfast.state.limits import Limit
 
-NOW_US = 1_800_000_000_000_000
 HOUR_US = 3_600_000_000
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.us = NOW_US
-
-    def now(self) -> float:
-        return self.us / 1_000_000
-
-    def monotonic(self) -> float:
-        return self.us / 1_000_000
 
 
 @pytest.fixture
